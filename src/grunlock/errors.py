@@ -1,0 +1,83 @@
+"""Every error this package raises on purpose, and the one form in which they speak.
+
+A message says what is wrong, where, what was got, what was expected and how to cure it.
+Nothing here catches or repairs anything.
+"""
+
+
+class GrunlockError(Exception):
+    """Base of all our errors. Fields stay readable so that callers need not parse the text.
+
+    Args:
+        what: one sentence on what is wrong.
+        where: file, line, key or member.
+        got: what was found there.
+        expected: what would have been right.
+        cure: what the user can do, a command if there is one.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        got: object = None,
+        expected: object = None,
+        cure: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.got = got
+        self.expected = expected
+        self.cure = cure
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        fields = {
+            "where": self.where,
+            "got": self.got,
+            "expected": self.expected,
+            "cure": self.cure,
+        }
+        lines = [f"  {name + ':':<10}{value}" for name, value in fields.items() if value is not None]
+        return "\n".join([self.what, *lines])
+
+
+class RecipeError(GrunlockError, ValueError):
+    """A recipe cannot be read. `problems` holds every fault found, not only the first."""
+
+    def __init__(self, what: str, *, problems: tuple[GrunlockError, ...] = (), **fields: object) -> None:
+        self.problems = problems
+        super().__init__(what, **fields)  # type: ignore[arg-type]
+
+    def _message(self) -> str:
+        own = super()._message()
+        return "\n".join([own, *(f"- {problem}" for problem in self.problems)])
+
+
+class DataError(GrunlockError, ValueError):
+    """The user's data cannot be read, understood or learned from."""
+
+
+class ArtifactError(GrunlockError):
+    """A model file is damaged, altered, unsafe or of an unknown version."""
+
+
+class ShapeError(GrunlockError, ValueError):
+    """Arrays whose sizes disagree."""
+
+
+class RunError(GrunlockError):
+    """A run folder cannot be created, resumed or continued."""
+
+
+class TrainingError(GrunlockError):
+    """Training cannot go on, for example because gradients stay non-finite."""
+
+
+class MissingDependencyError(GrunlockError, ImportError):
+    """An optional part of the package is used and its library is not installed."""
+
+
+class NotFittedError(GrunlockError, ValueError, AttributeError):
+    """An estimator is asked for predictions before fit."""

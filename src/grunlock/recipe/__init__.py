@@ -1,0 +1,29 @@
+"""Recipes: reading, checking, deriving. Knows nothing of torch, data or training."""
+
+from grunlock.recipe.derived import DataFacts, Derived, derive
+from grunlock.recipe.ranges import Choices, Range, SearchSpace
+from grunlock.recipe.read import (
+    builtin_names,
+    read_recipe,
+    read_recipe_or_space,
+    recipe_from_settings,
+    to_toml,
+)
+from grunlock.recipe.schema import Recipe
+from grunlock.recipe.validation import all_keys
+
+__all__ = [
+    "Choices",
+    "DataFacts",
+    "Derived",
+    "Range",
+    "Recipe",
+    "SearchSpace",
+    "all_keys",
+    "builtin_names",
+    "derive",
+    "read_recipe",
+    "read_recipe_or_space",
+    "recipe_from_settings",
+    "to_toml",
+]

@@ -1,0 +1,167 @@
+"""Recipes from files, built-in names and --set, and back to TOML."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from grunlock.errors import RecipeError
+from grunlock.recipe.fields import OFF
+from grunlock.recipe.ranges import (
+    SearchSpace,
+    Settings,
+    check_examples,
+    copy_tables,
+    put,
+    split_ranges,
+)
+from grunlock.recipe.schema import Recipe
+from grunlock.recipe.validation import section_kinds, validate
+
+# Sections whose kinds share meanings (every encoder has a hidden_size): changing the kind keeps the
+# settings that the new kind also knows. Elsewhere a new kind starts from its own defaults, because a
+# learning rate or a decay means something for its own optimiser only.
+CARRIED_BETWEEN_KINDS = {"encoder"}
+
+
+def builtin_names() -> tuple[str, ...]:
+    """Names of the recipes that ship with the package."""
+    files = resources.files("grunlock.recipe").joinpath("builtin").iterdir()
+    return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
+
+
+def read_recipe(source: str | Path = "default", overrides: Iterable[str] = ()) -> Recipe:
+    """A recipe from a built-in name or a TOML file, with `a.b=c` overrides applied.
+
+    Raises RecipeError for faults (all at once) and for search spaces, which only `tune` can run.
+    """
+    found = read_recipe_or_space(source, overrides)
+    if isinstance(found, SearchSpace):
+        ranges = ", ".join(found.ranges)
+        raise RecipeError(
+            "This recipe is a search space: some of its values are ranges.",
+            where=ranges,
+            expected="one value for each key",
+            cure="`grunlock tune` searches ranges; or give values with --set",
+        )
+    return found
+
+
+def read_recipe_or_space(
+    source: str | Path = "default", overrides: Iterable[str] = ()
+) -> Recipe | SearchSpace:
+    """Like read_recipe, but a recipe with ranges is returned as a SearchSpace."""
+    settings = merge(read_settings(source), overrides_to_settings(overrides))
+    fixed, ranges = split_ranges(settings)
+    recipe = validate(fixed)
+    if not ranges:
+        return recipe
+    space = SearchSpace(settings, ranges)
+    check_examples(space)
+    return space
+
+
+def recipe_from_settings(settings: Settings, base: str | Path = "default") -> Recipe:
+    """A recipe from nested settings laid over a base, for callers that hold no file."""
+    return validate(merge(read_settings(base), settings))
+
+
+def read_settings(source: str | Path) -> Settings:
+    """Plain settings of a built-in or file, laid over the `base` that a file may name."""
+    if str(source) in builtin_names():
+        text = resources.files("grunlock.recipe").joinpath(f"builtin/{source}.toml").read_text()
+        return tomllib.loads(text)
+    path = Path(source)
+    if path.is_dir():
+        path = path / "recipe.toml"
+    if not path.is_file():
+        near = difflib.get_close_matches(str(source), builtin_names(), n=1)
+        raise RecipeError(
+            "There is no such recipe.",
+            where=source,
+            expected=f"a TOML file, a run folder, or one of: {', '.join(builtin_names())}",
+            cure=f'did you mean "{near[0]}"?' if near else None,
+        )
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError("The recipe is not valid TOML.", where=path, got=error) from error
+    base = settings.pop("base", "default")
+    if base not in builtin_names() and not Path(base).is_absolute():
+        base = path.parent / base
+    return merge(read_settings(base), settings)
+
+
+def overrides_to_settings(overrides: Iterable[str]) -> Settings:
+    """Parse `a.b=c` strings. A value is TOML (0.1, true, ["max"], {low=..}); else a plain string."""
+    settings: Settings = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(
+                "An override has no key or no value.",
+                got=override,
+                expected="key=value, for example --set optim.lr=2e-3",
+            )
+        put(settings, key.strip(), _toml_value(value.strip()))
+    return settings
+
+
+def merge(base: Settings, override: Settings, path: str = "") -> Settings:
+    """`override` laid over `base`, table by table."""
+    merged = copy_tables(base)
+    for name, value in override.items():
+        old = merged.get(name)
+        if isinstance(value, dict) and isinstance(old, dict) and _is_section(path + name):
+            value = merge(_carried(path + name, old, value), value, f"{path}{name}.")
+        merged[name] = value
+    return merged
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The whole recipe as TOML: every option written out, None as "off"."""
+    return tomli_w.dumps(_without_none(recipe.model_dump(mode="json")))
+
+
+def _is_section(key: str) -> bool:
+    """False for tables that are values (a range, weights by label): these replace, not merge."""
+    fields = Recipe.model_fields
+    kinds: dict[str | None, Any] = {}
+    for name in key.split("."):
+        if name not in fields:
+            return False
+        kinds = section_kinds(fields[name])
+        fields = {k: f for model in kinds.values() for k, f in model.model_fields.items()}
+    return bool(kinds)
+
+
+def _carried(key: str, old: Settings, new: Settings) -> Settings:
+    """What of a section's old settings stays when `new` is laid over it."""
+    field = Recipe.model_fields.get(key)
+    kind = new.get("kind")
+    if field is None or kind is None or isinstance(kind, dict):
+        return old
+    kinds = section_kinds(field)
+    old_kind = old.get("kind", getattr(field.default, "kind", None))
+    if kind == old_kind or kind not in kinds:
+        return old
+    if key not in CARRIED_BETWEEN_KINDS:
+        return {}
+    return {k: v for k, v in old.items() if k in kinds[kind].model_fields}
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items()}
+    return OFF if value is None else value

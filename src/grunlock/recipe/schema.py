@@ -1,0 +1,102 @@
+"""The recipe: one frozen description of a training. Defaults of every option stand here and in
+the section modules beside this one, and nowhere else.
+
+Reading files, overriding and error texts: read.py. Values that follow from data: derived.py.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from grunlock.recipe.fields import Count, Optional, PositiveFloat, Probability, Section
+from grunlock.recipe.model_options import (
+    EncoderOptions,
+    GruOptions,
+    HeadOptions,
+    PoolingOptions,
+)
+from grunlock.recipe.optimization_options import (
+    AdamwOptions,
+    ClipOptions,
+    CosineSchedule,
+    NormClip,
+    OptimizerOptions,
+    SamOptions,
+    ScheduleOptions,
+)
+from grunlock.recipe.text_options import DataOptions, EmbeddingOptions, TextOptions
+
+ValidMetric = Literal["accuracy", "macro_f1", "nll"]
+
+
+class ExampleBatches(Section):
+    """A fixed number of sequences in each batch."""
+
+    kind: Literal["examples"] = "examples"
+    size: Count = 64
+    window_batches: Count = 50  # batches that are sorted by length together; 1: no sorting
+
+
+class TokenBatches(Section):
+    """As many sequences as fit a budget of tokens: long texts make small batches."""
+
+    kind: Literal["tokens"] = "tokens"
+    size: Count = 2048
+    window_batches: Count = 50
+
+
+BatchOptions = Annotated[ExampleBatches | TokenBatches, Field(discriminator="kind")]
+
+
+class LossOptions(Section):
+    """Cross-entropy, in nats per sequence."""
+
+    label_smoothing: Probability = 0.0
+    class_weights: Annotated[
+        Literal["balanced"] | dict[str, PositiveFloat] | None, Optional
+    ] = None  # balanced: inverse class frequency; a table: weight by label, others 1
+
+
+class TrainingOptions(Section):
+    """How long, judged by what, saved how often."""
+
+    epochs: Count = 15
+    metric: ValidMetric = "accuracy"  # on the validation split: picks the epoch that is kept
+    keep: Literal["best", "last"] = "best"
+    patience_epochs: Annotated[Count | None, Optional] = None  # stop when metric has not improved
+    ema_decay: Annotated[
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None, Optional
+    ] = None  # average of the weights, used for validation and kept
+    max_nonfinite_steps: Count = 20  # in a row, then training stops with the likely causes
+    checkpoint_every_seconds: PositiveFloat = 30.0
+    checkpoint_every_steps: Annotated[Count | None, Optional] = None
+
+
+class Recipe(Section):
+    """Everything that decides a training, together with the data. Same recipe, same result."""
+
+    name: str = "default"
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataOptions = DataOptions()
+    text: TextOptions = TextOptions()
+    embedding: EmbeddingOptions = EmbeddingOptions()
+    encoder: EncoderOptions = GruOptions()
+    pooling: PoolingOptions = PoolingOptions()
+    head: HeadOptions = HeadOptions()
+    loss: LossOptions = LossOptions()
+    optim: OptimizerOptions = AdamwOptions()
+    sam: Annotated[SamOptions | None, Optional] = None
+    schedule: ScheduleOptions = CosineSchedule()
+    clip: Annotated[ClipOptions | None, Optional] = NormClip()
+    batches: BatchOptions = ExampleBatches()
+    training: TrainingOptions = TrainingOptions()
+    calibration: Annotated[Literal["temperature"] | None, Optional] = "temperature"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if self.optim.kind == "schedule_free_adamw" and self.schedule.kind != "constant":
+            raise ValueError(
+                f'schedule.kind = "constant" with optim.kind = "schedule_free_adamw" '
+                f'(it replaces the schedule), got "{self.schedule.kind}"'
+            )
+        return self

@@ -1,0 +1,62 @@
+"""Recipe sections about text: where it comes from, how it becomes tokens, tokens become vectors."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from grunlock.recipe.fields import Count, Optional, Probability, Section
+
+TokenKind = Literal["auto", "words", "characters", "bpe", "unigram", "chinese_words"]
+
+
+class DataOptions(Section):
+    """How files are read and split."""
+
+    text_column: Annotated[str | None, Optional] = None  # off: guessed and shown
+    label_column: Annotated[str | None, Optional] = None
+    encoding: str = "utf-8"
+    valid_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1  # where no valid file is given
+    test_fraction: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1  # where one file holds everything
+    split_seed: int = 0  # apart from `seed`, so that seeds share their splits
+    empty_texts: Literal["refuse", "drop", "keep"] = "refuse"
+    max_text_bytes: Count = 1_000_000  # a longer single text is refused
+
+
+class TextOptions(Section):
+    """How a text becomes tokens."""
+
+    tokens: TokenKind = "auto"  # from the writing system of the training texts
+    lowercase: bool = True
+    vocab_size: Annotated[int, Field(ge=8)] = 30_000  # at most, special tokens included
+    min_count: Count = 1
+    max_tokens: Annotated[Annotated[int, Field(ge=1)] | None, Optional] = 400  # the rest is cut off
+
+
+class NgramOptions(Section):
+    """Hashed character n-grams whose vectors are added to the token's (fastText, 1607.04606).
+
+    For tokens = "characters" the n-grams are runs of characters that end at the token.
+    """
+
+    buckets: Annotated[int, Field(ge=2)] = 2**18
+    min_length: Count = 3
+    max_length: Count = 5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "NgramOptions":
+        if self.min_length > self.max_length:
+            raise ValueError(
+                f"min_length <= max_length, got {self.min_length} and {self.max_length}"
+            )
+        return self
+
+
+class EmbeddingOptions(Section):
+    """How tokens become vectors."""
+
+    size: Count = 128
+    ngrams: Annotated[NgramOptions | None, Optional] = None
+    vectors: Annotated[str | None, Optional] = None  # file of pretrained vectors of the same size
+    trainable: bool = True
+    word_dropout: Probability = 0.0  # a token becomes the unknown token
+    embedding_dropout: Probability = 0.0  # a word type's vector is zero in the whole batch

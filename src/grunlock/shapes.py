@@ -1,0 +1,104 @@
+"""Dimension letters, shape checks, and the packed layout in which every batch lives.
+
+Letters, used in all docstrings and kernels:
+
+    B  sequences in the batch            N  real steps in the batch, sum of all lengths
+    T  steps of the longest sequence     U  distinct tokens in the batch
+    D  input_size                        V  vocab_size
+    H  hidden_size                       K  num_classes
+    L  num_layers
+
+Packed, time-major order is torch's PackedSequence: sequences sorted longest first, then all
+first steps, all second steps, and so on. batch_sizes[t] says how many sequences still run at t.
+
+    lengths 3, 1, 2 of sequences a, b, c   ->   order a, c, b
+    rows    a0 c0 b0 | a1 c1 | a2          ->   batch_sizes 3 2 1
+
+This module knows numpy only, so that training and the torch-free runtime share it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.errors import ShapeError
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PackedLayout:
+    """Where the steps of a batch lie. Made by `pack_layout` only.
+
+    lengths:     [B] real steps per sequence, longest first, each at least 1
+    batch_sizes: [T] sequences still running at each step, never growing
+    order:       [B] position in the caller's batch of each sequence here
+    rows:        [N] position in the caller's concatenated sequences of each packed row
+    """
+
+    lengths: IntArray
+    batch_sizes: IntArray
+    order: IntArray
+    rows: IntArray
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.rows)
+
+
+def pack_layout(lengths: IntArray) -> PackedLayout:
+    """Lay out sequences of the given lengths [B] (caller's order, concatenated one after another).
+
+    Sequences of equal length keep the caller's order, so the layout is a pure function of lengths.
+
+    Raises ShapeError if there is no sequence or one has no step.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    if lengths.ndim != 1 or len(lengths) == 0:
+        raise ShapeError("A batch needs at least one sequence.", got=f"lengths of shape {lengths.shape}")
+    if lengths.min() < 1:
+        raise ShapeError(
+            "Every sequence needs at least one step.",
+            where=f"sequence {int(lengths.argmin())}",
+            got=f"length {int(lengths.min())}",
+            expected="a length of 1 or more",
+        )
+    order = np.argsort(-lengths, kind="stable")
+    sorted_lengths = lengths[order]
+    longest = int(sorted_lengths[0])
+    running = np.bincount(sorted_lengths, minlength=longest + 1)  # sequences that end at each length
+    batch_sizes = len(lengths) - np.cumsum(running)[:longest]
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))[order]
+    # Sequence-major [B, T] positions, transposed, then only the real ones: time-major packed order.
+    step = np.repeat(np.arange(longest), batch_sizes)  # [N]
+    first_row = np.concatenate(([0], np.cumsum(batch_sizes)[:-1]))
+    member = np.arange(len(step)) - np.repeat(first_row, batch_sizes)  # [N] which sequence
+    return PackedLayout(sorted_lengths, batch_sizes, order, starts[member] + step)
+
+
+def sequence_major_rows(layout: PackedLayout) -> IntArray:
+    """Packed row [N] of each step when sequences are read one after another, longest first."""
+    first_row = np.concatenate(([0], np.cumsum(layout.batch_sizes)[:-1]))
+    sequence = np.repeat(np.arange(layout.num_sequences), layout.lengths)
+    starts = np.concatenate(([0], np.cumsum(layout.lengths)[:-1]))
+    step = np.arange(layout.num_rows) - starts[sequence]
+    return first_row[step] + sequence
+
+
+def check_shape(name: str, shape: tuple[int, ...], expected: tuple[int | None, ...], letters: str) -> None:
+    """Raise ShapeError unless `shape` matches `expected` (None matches any size).
+
+    `letters` is the shape in words, such as "[N, 3H]", for the message.
+    """
+    same_rank = len(shape) == len(expected)
+    if not same_rank or any(e is not None and e != s for s, e in zip(shape, expected, strict=True)):
+        sizes = ", ".join("any" if size is None else str(size) for size in expected)
+        raise ShapeError(
+            f"`{name}` has the wrong shape.", got=list(shape), expected=f"{letters} = [{sizes}]"
+        )

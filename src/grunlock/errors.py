@@ -67,8 +67,16 @@ class ShapeError(GrunlockError, ValueError):
     """Arrays whose sizes disagree."""
 
 
+class StorageError(GrunlockError):
+    """A file cannot be written or read: full disk, missing rights. What stood there before still does."""
+
+
 class RunError(GrunlockError):
     """A run folder cannot be created, resumed or continued."""
+
+
+class RunInterruptedError(RunError):
+    """The user stopped a run. Its checkpoint is written and it can be resumed."""
 
 
 class TrainingError(GrunlockError):

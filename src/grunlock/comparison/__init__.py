@@ -1,0 +1,1 @@
+"""Other classifiers to hold a recipe against. So far: the linear baseline."""

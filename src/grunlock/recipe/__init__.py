@@ -4,6 +4,7 @@ from grunlock.recipe.derived import DataFacts, Derived, derive
 from grunlock.recipe.ranges import Choices, Range, SearchSpace
 from grunlock.recipe.read import (
     builtin_names,
+    override,
     read_recipe,
     read_recipe_or_space,
     recipe_from_settings,
@@ -22,6 +23,7 @@ __all__ = [
     "all_keys",
     "builtin_names",
     "derive",
+    "override",
     "read_recipe",
     "read_recipe_or_space",
     "recipe_from_settings",

@@ -65,6 +65,11 @@ def read_recipe_or_space(
     return space
 
 
+def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """The recipe with `a.b=c` overrides applied."""
+    return validate(merge(tomllib.loads(to_toml(recipe)), overrides_to_settings(overrides)))
+
+
 def recipe_from_settings(settings: Settings, base: str | Path = "default") -> Recipe:
     """A recipe from nested settings laid over a base, for callers that hold no file."""
     return validate(merge(read_settings(base), settings))

@@ -1,0 +1,1 @@
+"""Training a recipe: loop, events, history, checkpoints, run folders. Imports torch."""

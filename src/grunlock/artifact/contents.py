@@ -1,0 +1,145 @@
+"""What the members of `model.grunlock` mean, and the way from a file to a classifier.
+
+The bytes, hashes and limits are format.py's.
+"""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from grunlock._version import __version__
+from grunlock.artifact.format import read_members, write_members
+from grunlock.errors import ArtifactError
+from grunlock.recipe import Derived, Recipe, to_toml
+from grunlock.recipe.validation import validate
+from grunlock.runtime.classifier import TextClassifier
+from grunlock.runtime.network import Network
+from grunlock.shapes import FloatArray
+from grunlock.text.front_end import TextFrontEnd
+
+ARTIFACT_NAME = "model.grunlock"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Everything a trained model is."""
+
+    recipe: Recipe
+    derived: Derived
+    front_end: TextFrontEnd
+    labels: tuple[str, ...]
+    weights: dict[str, FloatArray]
+    temperature: float
+    metrics: dict[str, Any]
+    data_fingerprint: str
+
+    def network(self) -> Network:
+        return Network(self.recipe, self.weights)
+
+    def classifier(self) -> TextClassifier:
+        return TextClassifier(self.front_end, self.network(), self.labels, self.temperature)
+
+
+def save(artifact: Artifact, path: Path) -> str:
+    """Write the artifact atomically. Returns the sha256 of the file."""
+    members = {
+        "recipe.toml": to_toml(artifact.recipe).encode(),
+        "tokenizer.json": artifact.front_end.to_json().encode(),
+        "labels.json": _json(list(artifact.labels)),
+        "weights.safetensors": safetensors.numpy.save(artifact.weights),
+        "calibration.json": _json({"temperature": artifact.temperature}),
+        "metrics.json": _json(artifact.metrics),
+        "card.md": card(artifact).encode(),
+    }
+    about = {
+        "library_version": __version__,
+        "data_fingerprint": artifact.data_fingerprint,
+        "derived": artifact.derived.model_dump(mode="json"),
+    }
+    return write_members(path, members, about)
+
+
+def read(path: str | Path) -> Artifact:
+    """Read and verify an artifact, given as file or run folder.
+
+    Raises ArtifactError for anything damaged, altered, unsafe or of an unknown version.
+    """
+    path = Path(path)
+    path = path / ARTIFACT_NAME if path.is_dir() else path
+    members, manifest = read_members(path)
+    try:
+        recipe = validate(tomllib.loads(members["recipe.toml"].decode()))
+        derived = Derived.model_validate(manifest["derived"])
+        front_end = TextFrontEnd.from_json(
+            members["tokenizer.json"].decode(),
+            derived.facts.tokens,  # type: ignore[arg-type]
+            recipe.text.max_tokens,
+            recipe.embedding.ngrams,
+        )
+        weights = safetensors.numpy.load(members["weights.safetensors"])
+        labels = tuple(json.loads(members["labels.json"]))
+        temperature = float(json.loads(members["calibration.json"])["temperature"])
+        metrics = json.loads(members["metrics.json"])
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ArtifactError("A member of the model file cannot be read.", where=path, got=error) from error
+    fingerprint = str(manifest.get("data_fingerprint"))
+    artifact = Artifact(recipe, derived, front_end, labels, weights, temperature, metrics, fingerprint)
+    _check_sizes(path, artifact)
+    return artifact
+
+
+def load(path: str | Path) -> TextClassifier:
+    """The classifier in an artifact file or run folder, ready to predict. Imports no torch."""
+    return read(path).classifier()
+
+
+def card(artifact: Artifact) -> str:
+    """A page for people: what the model is, what it was trained on, how good it was on validation."""
+    facts, recipe = artifact.derived.facts, artifact.recipe
+    parameters = sum(int(np.prod(value.shape)) for value in artifact.weights.values())
+    rows = [
+        f"| {name} | {value:.4f} |" for name, value in artifact.metrics.items() if isinstance(value, float)
+    ]
+    return "\n".join(
+        [
+            f"# {recipe.name}: a {recipe.encoder.kind} text classifier",
+            "",
+            f"- classes: {facts.num_classes}",
+            f"- trained on {facts.num_train_examples} texts, validated on {facts.num_valid_examples}",
+            f"- tokens: {facts.tokens}, vocabulary of {facts.vocab_size}, writing system {facts.script}",
+            f"- parameters: {parameters}",
+            f"- data fingerprint: {artifact.data_fingerprint}",
+            f"- made by grunlock {__version__}",
+            "",
+            "| on the validation split | |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _check_sizes(path: Path, artifact: Artifact) -> None:
+    expected = {
+        "embedding.tokens.weight": (artifact.front_end.vocab_size, artifact.recipe.embedding.size),
+        "head.bias": (len(artifact.labels),),
+    }
+    for name, shape in expected.items():
+        found = artifact.weights.get(name)
+        if found is None or found.shape != shape:
+            raise ArtifactError(
+                "The weights do not fit the rest of the model file.",
+                where=f"{path}, {name}",
+                got=None if found is None else list(found.shape),
+                expected=list(shape),
+            )

@@ -1,0 +1,151 @@
+"""The file format of `model.grunlock`: members in, one verified zip out, and back.
+
+    A zip whose members are stored, not compressed, in this order and none else:
+
+        manifest.json        format, format_version, library_version, data_fingerprint, derived,
+                             and for every other member its size and sha256
+        recipe.toml          the recipe, every option written out
+        tokenizer.json       the Hugging Face tokenizers format
+        labels.json          list of class names; position = class index
+        weights.safetensors  float32 tensors under the network's names
+        calibration.json     {"temperature": T}: probabilities are softmax(logits / T)
+        metrics.json         evaluation on the validation split
+        card.md              for people
+
+Equal contents make equal bytes: no time, no host, no path goes in. This module knows bytes and
+hashes, not what members mean; contents.py does.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from grunlock.errors import ArtifactError
+from grunlock.files import atomic_file
+
+FORMAT = "grunlock"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MEMBERS = (
+    "recipe.toml",
+    "tokenizer.json",
+    "labels.json",
+    "weights.safetensors",
+    "calibration.json",
+    "metrics.json",
+    "card.md",
+)
+MAX_WEIGHTS_BYTES = 8 * 2**30
+MAX_MEMBER_BYTES = 256 * 2**20  # of every other member
+FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can state
+
+
+def write_members(path: Path, members: Mapping[str, bytes], about: Mapping[str, Any]) -> str:
+    """Write atomically. `about` joins the manifest. Returns the file's sha256.
+
+    Raises StorageError if the disk refuses.
+    """
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **about,
+        "members": {
+            name: {"bytes": len(members[name]), "sha256": hashlib.sha256(members[name]).hexdigest()}
+            for name in MEMBERS
+        },
+    }
+    with atomic_file(path) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2, sort_keys=True))
+            for name in MEMBERS:
+                archive.writestr(_entry(name), members[name])
+    with path.open("rb") as written:
+        return hashlib.file_digest(written, "sha256").hexdigest()
+
+
+def read_members(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Verified members and the manifest.
+
+    Raises ArtifactError, before reading any content, for wrong names and absurd sizes; then for an
+    unknown version and for every hash that does not match.
+    """
+    if not path.is_file():
+        raise ArtifactError("There is no model here.", where=path, expected="a file model.grunlock")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_directory(path, archive)
+            manifest = _read_manifest(path, archive.read(MANIFEST))
+            members = {name: archive.read(name) for name in MEMBERS}
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        raise ArtifactError(
+            "The model file is damaged or not a model.",
+            where=path,
+            got=error,
+            expected="a complete zip written by grunlock",
+            cure="copy it again from where it was made, or train again",
+        ) from error
+    for name, content in members.items():
+        _check_member(path, name, content, manifest)
+    return members, manifest
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, FIXED_TIME)
+    entry.create_system = 3  # unix, whatever the machine
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
+    names = [entry.filename for entry in archive.infolist()]
+    if sorted(names) != sorted((MANIFEST, *MEMBERS)):
+        odd = sorted(set(names) ^ {MANIFEST, *MEMBERS}) or names
+        raise ArtifactError(
+            "The model file has wrong members.", where=path, got=odd, expected=[MANIFEST, *MEMBERS]
+        )
+    for entry in archive.infolist():
+        limit = MAX_WEIGHTS_BYTES if entry.filename == "weights.safetensors" else MAX_MEMBER_BYTES
+        if entry.file_size > limit or entry.compress_type != zipfile.ZIP_STORED:
+            raise ArtifactError(
+                "A member of the model file is too large or compressed.",
+                where=f"{path}, {entry.filename}",
+                got=f"{entry.file_size} bytes, compression {entry.compress_type}",
+                expected=f"at most {limit} bytes, stored",
+            )
+
+
+def _read_manifest(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise ArtifactError("The manifest is not JSON.", where=f"{path}, {MANIFEST}", got=error) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ArtifactError("This is not a grunlock model.", where=f"{path}, {MANIFEST}")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ArtifactError(
+            "The model file has a version this library does not know.",
+            where=path,
+            got=f"format_version {manifest.get('format_version')!r}, "
+            f"written by grunlock {manifest.get('library_version')!r}",
+            expected=f"format_version {FORMAT_VERSION}",
+            cure="install the version of grunlock that wrote it",
+        )
+    if not isinstance(manifest.get("members"), dict):
+        raise ArtifactError("The manifest lists no members.", where=f"{path}, {MANIFEST}")
+    return manifest
+
+
+def _check_member(path: Path, name: str, content: bytes, manifest: dict[str, Any]) -> None:
+    stated = manifest["members"].get(name)
+    found = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if stated != found:
+        raise ArtifactError(
+            "A member of the model file was altered after it was written.",
+            where=f"{path}, {name}",
+            got=found,
+            expected=stated,
+            cure="copy it again from where it was made, or train again",
+        )

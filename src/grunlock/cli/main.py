@@ -1,0 +1,33 @@
+"""The `grunlock` command: gathers the verbs, turns our errors into messages and exit codes.
+
+Exit codes: 0 done, 1 an error of ours (its message on stderr), 2 wrong usage, 130 stopped by the user.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from grunlock.cli import demo, evaluate, predict, recipe, train
+from grunlock.errors import GrunlockError, RunInterruptedError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Gated recurrent classifiers, unlocked: train, evaluate and use them.",
+)
+app.command(name="train")(train.train_command)
+app.command(name="evaluate")(evaluate.evaluate_command)
+app.command(name="predict")(predict.predict_command)
+app.command(name="recipe")(recipe.recipe_command)
+app.command(name="demo")(demo.demo_command)
+
+
+def main() -> None:
+    """Run the command line. Errors that are not ours keep their traceback: they are bugs."""
+    try:
+        app()
+    except GrunlockError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
+        sys.exit(130 if isinstance(error, RunInterruptedError) else 1)

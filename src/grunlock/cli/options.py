@@ -1,0 +1,17 @@
+"""Options that several verbs share, worded once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe; may be repeated."),
+]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", "-r", help="A built-in recipe, a TOML file or a run folder.")
+]
+Model = Annotated[Path, typer.Argument(help="A run folder or a model.grunlock file.")]
+TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the texts.")]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the labels.")]

@@ -1,0 +1,63 @@
+"""grunlock predict"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from grunlock.cli.options import Model, TextColumn
+from grunlock.errors import DataError
+from grunlock.evaluation.files import Prediction
+
+
+def predict_command(
+    model: Model,
+    data: Annotated[str | None, typer.Argument(help="File with texts.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", "-t", help="A text given here; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this .csv or .jsonl file.")
+    ] = None,
+    text_column: TextColumn = None,
+) -> None:
+    """Predict labels with probabilities, one line per text, in order."""
+    from grunlock.artifact import load
+    from grunlock.evaluation import predict_file, predict_texts
+    from grunlock.files import atomic_file
+
+    if (data is None) == (not text):
+        raise DataError("Give either a file or texts.", expected="grunlock predict RUN FILE, or --text TEXT")
+    predictions: Iterable[Prediction]
+    if data is not None:
+        predictions = predict_file(model, data, text_column=text_column)
+    else:
+        predictions = predict_texts(load(model), text or [])
+    if output is None:
+        for prediction in predictions:
+            typer.echo(f"{prediction.label}\t{prediction.probability:.4f}\t{prediction.text}")
+        return
+    write = {".csv": _write_csv, ".jsonl": _write_jsonl}.get(output.suffix)
+    if write is None:
+        raise DataError("Unknown kind of output.", got=output, expected="a file ending in .csv or .jsonl")
+    with atomic_file(output) as file:
+        lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        write(lines, predictions)
+        lines.flush()
+        lines.detach()
+
+
+def _write_csv(file: TextIO, predictions: Iterable[Prediction]) -> None:
+    writer = csv.writer(file)
+    writer.writerow(["text", "label", "probability"])
+    for prediction in predictions:
+        writer.writerow([prediction.text, prediction.label, f"{prediction.probability:.6f}"])
+
+
+def _write_jsonl(file: TextIO, predictions: Iterable[Prediction]) -> None:
+    for prediction in predictions:
+        file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")

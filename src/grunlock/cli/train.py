@@ -1,0 +1,95 @@
+"""grunlock train"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from grunlock.cli.options import Overrides, RecipeName
+from grunlock.errors import RunError
+from grunlock.recipe import Recipe
+
+console = Console()
+
+
+def train_command(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="CSV, TSV, JSONL or Parquet file, a folder of them, or a pattern."),
+    ] = None,
+    recipe: RecipeName = "default",
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the new run.")] = None,
+    valid: Annotated[str | None, typer.Option(help="Validation file, if apart.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test file, if apart.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a stopped run.")] = None,
+    base: Annotated[
+        Path | None, typer.Option("--from", help="Continue a trained model on new data; labels may grow.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for it.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
+) -> None:
+    """Train a classifier from labelled texts into a run folder."""
+    _check_usage(data, output, resume, base, overrides)
+    import torch
+
+    from grunlock.training.progress import ProgressBar
+    from grunlock.training.run import RunOptions, RunResult
+    from grunlock.training.run import resume as resume_run
+    from grunlock.training.run import train as train_run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = None if resume else _chosen_recipe(recipe, base, overrides or [])
+    with ProgressBar(console) as bar:
+        options = RunOptions(listeners=(bar,), tensorboard=tensorboard, overwrite=overwrite)
+        result: RunResult
+        if chosen is None:
+            assert resume is not None
+            result = resume_run(resume, options)
+        else:
+            assert data is not None
+            assert output is not None
+            result = train_run(
+                data, chosen, output, valid=valid, test=test, base=base, options=options
+            )
+    show_result(result.folder, result.metrics, result.artifact_sha256)
+
+
+def show_result(folder: Path, metrics: dict[str, object], sha256: str) -> None:
+    """Say how good the model is on validation and where everything lies."""
+    for name in ("accuracy", "macro_f1", "nll", "ece"):
+        console.print(f"valid {name:<9} {metrics[name]:.4f}", highlight=False)
+    console.print(f"run       {folder}", highlight=False, soft_wrap=True)
+    console.print(f"model     {folder / 'model.grunlock'}", highlight=False, soft_wrap=True)
+    console.print(f"sha256    {sha256}", highlight=False, soft_wrap=True)
+    console.print(f"next      grunlock evaluate {folder}", highlight=False, soft_wrap=True)
+
+
+def _check_usage(
+    data: str | None, output: Path | None, resume: Path | None, base: Path | None, overrides: object
+) -> None:
+    if resume is not None and (data or output or base or overrides):
+        raise RunError(
+            "--resume goes on exactly as the run was started.",
+            got="other arguments beside it",
+            expected="grunlock train --resume RUN",
+        )
+    if resume is None and (data is None or output is None):
+        raise RunError(
+            "Training needs data and a folder for the run.",
+            expected="grunlock train DATA -o runs/NAME",
+            cure="or grunlock train --resume RUN",
+        )
+
+
+def _chosen_recipe(recipe: str, base: Path | None, overrides: list[str]) -> Recipe:
+    """A continued model keeps its own recipe unless another is named."""
+    from grunlock import artifact
+    from grunlock.recipe import override, read_recipe
+
+    if base is None or recipe != "default":
+        return read_recipe(recipe, overrides)
+    return override(artifact.read(base).recipe, overrides)

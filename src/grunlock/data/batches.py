@@ -1,0 +1,86 @@
+"""Which examples form a batch, and the packed batch itself. No padding, no model.
+
+Letters as in shapes.py.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from grunlock.data.store import TokenStore
+from grunlock.recipe.schema import ExampleBatches, TokenBatches
+from grunlock.seeding import generator
+from grunlock.shapes import IntArray, PackedLayout, pack_layout
+from grunlock.text import DistinctTokens, TokenTypes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences in packed order.
+
+    tokens:   distinct types; tokens.inverse [N] is in packed order
+    targets:  [B] int64 class indices, longest sequence first
+    examples: [B] int64 positions in the store, longest sequence first
+    """
+
+    layout: PackedLayout
+    tokens: DistinctTokens
+    targets: IntArray
+    examples: IntArray
+
+
+def plan_batches(
+    lengths: IntArray, options: ExampleBatches | TokenBatches, seed: int, epoch: int
+) -> list[IntArray]:
+    """The examples of each batch of an epoch; every example is in exactly one.
+
+    Examples are shuffled, taken in windows of several batches, sorted by length inside a window so that a
+    batch holds like lengths, and the batches shuffled. A token budget is kept but by a single longer example,
+    so with one the number of batches differs a little from epoch to epoch.
+    """
+    rng = generator(seed, "batches", epoch)
+    order = rng.permutation(len(lengths))
+    window = options.size * options.window_batches
+    batches: list[IntArray] = []
+    for examples in _cut(order, lengths, window, by_tokens=options.kind == "tokens"):
+        if options.window_batches > 1:
+            examples = examples[np.argsort(lengths[examples], kind="stable")]
+        batches += _cut(examples, lengths, options.size, by_tokens=options.kind == "tokens")
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def evaluation_batches(lengths: IntArray, max_tokens: int) -> list[IntArray]:
+    """All examples, sorted by length, in batches of at most max_tokens (or one longer example)."""
+    return _cut(np.argsort(lengths, kind="stable"), lengths, max_tokens, by_tokens=True)
+
+
+def make_batch(store: TokenStore, examples: IntArray, types: TokenTypes) -> Batch:
+    """Fetch some examples and lay them out packed."""
+    starts = store.offsets[examples]
+    lengths = store.offsets[examples + 1] - starts
+    layout = pack_layout(lengths)
+    # rows count in the examples laid end to end; the shift of an example is where that differs from the store.
+    shifts = starts - (np.cumsum(lengths) - lengths)
+    tokens = store.tokens[layout.rows + shifts[_sequences(layout)]]
+    packed = examples[layout.order]
+    return Batch(layout, types.distinct(tokens), store.targets[packed].astype(np.int64), packed)
+
+
+def _sequences(layout: PackedLayout) -> IntArray:
+    """[N] position in the caller's batch of the sequence of each packed row."""
+    first_row = np.cumsum(layout.batch_sizes) - layout.batch_sizes
+    return layout.order[np.arange(layout.num_rows) - np.repeat(first_row, layout.batch_sizes)]
+
+
+def _cut(examples: IntArray, lengths: IntArray, size: int, by_tokens: bool) -> list[IntArray]:
+    """Cut into runs of `size` examples, or of as many as fit `size` tokens."""
+    if not by_tokens:
+        return [examples[start : start + size] for start in range(0, len(examples), size)]
+    ends = np.cumsum(lengths[examples])
+    runs = []
+    start = before = 0
+    while start < len(examples):
+        stop = max(start + 1, int(np.searchsorted(ends, before + size, side="right")))
+        runs.append(examples[start:stop])
+        start, before = stop, int(ends[stop - 1])
+    return runs

@@ -1,0 +1,70 @@
+"""Cutting one labelled collection into train, valid and test. Sees labels only, not texts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.errors import DataError
+from grunlock.seeding import generator
+from grunlock.shapes import IntArray
+
+SplitName = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Positions of each split's examples, in the collection's order; `valid` and `test` may be empty."""
+
+    train: IntArray
+    valid: IntArray
+    test: IntArray
+
+
+def stratified_splits(
+    targets: NDArray[np.integer], valid_fraction: float, test_fraction: float, seed: int
+) -> Splits:
+    """Cut so that each split has each class in proportion, as far as whole examples allow.
+
+    targets: [examples] class indices. The result is a pure function of these and the other arguments.
+
+    A split of fraction f gets round(f * examples), at least 1 if f > 0. Each class gives the whole part of
+    its share, and the classes with the largest remainders one more, but each keeps an example for training.
+    """
+    rng = generator(seed, "split")
+    num_classes = int(targets.max()) + 1 if len(targets) else 0
+    members = [rng.permutation(np.flatnonzero(targets == target)) for target in range(num_classes)]
+    sizes = np.array([len(member) for member in members], dtype=np.int64)
+    test = _shares(sizes, test_fraction, sizes - 1)
+    valid = _shares(sizes, valid_fraction, sizes - 1 - test)
+    parts: list[list[IntArray]] = [[], [], []]
+    for member, num_test, num_valid in zip(members, test, valid, strict=True):
+        cuts = np.split(member, [num_test, num_test + num_valid])
+        for part, cut in zip(parts, cuts, strict=True):
+            part.append(cut)
+    of_test, of_valid, of_train = (np.sort(np.concatenate([*part, np.empty(0, np.int64)])) for part in parts)
+    if (valid_fraction > 0 and not len(of_valid)) or (test_fraction > 0 and not len(of_test)):
+        raise DataError(
+            "There are too few examples to cut a validation or test split.",
+            got=f"{len(targets)} examples of {num_classes} classes",
+            expected="some class with at least two examples, three to cut both splits",
+            cure="give validation and test files, or --set data.test_fraction=0",
+        )
+    return Splits(of_train.astype(np.int64), of_valid.astype(np.int64), of_test.astype(np.int64))
+
+
+def _shares(sizes: IntArray, fraction: float, at_most: IntArray) -> IntArray:
+    """How many examples each class gives to a split of this fraction."""
+    at_most = np.maximum(at_most, 0)
+    if fraction == 0:
+        return np.zeros_like(sizes)
+    wanted = max(1, round(fraction * int(sizes.sum())))
+    exact = fraction * sizes
+    shares = np.minimum(np.floor(exact).astype(np.int64), at_most)
+    for target in np.argsort(shares - exact, kind="stable"):
+        if shares.sum() >= wanted:
+            break
+        if shares[target] < at_most[target]:
+            shares[target] += 1
+    return shares

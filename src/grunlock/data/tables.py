@@ -1,0 +1,264 @@
+"""One table file, row by row: CSV, TSV, JSONL and Parquet, the first three also as .gz.
+
+Rows come in the file's order with bounded memory. It neither chooses columns nor judges their contents.
+CSV and TSV are read by Python's own reader: it keeps every byte, gives exact line numbers and refuses what it
+cannot read, where faster ones drop surplus columns or refuse a line feed inside a quoted field.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from grunlock.data.columns import Cell, is_header
+from grunlock.data.encoding import open_bytes, open_text
+from grunlock.errors import DataError, MissingDependencyError
+
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+EXPECTED_SUFFIX = ".csv, .tsv, .jsonl (each also as .gz) or .parquet"
+
+SAMPLE_ROWS = 1000
+FETCHED_ROWS = 2000  # of a Parquet file at a time
+MAX_FIELD_CHARACTERS = 1 << 26  # beyond it, an unclosed quote is likelier than a text
+
+
+def table_format(path: Path) -> Format | None:
+    """The format that a file's name tells, None if it is no data file."""
+    suffixes = path.suffixes
+    if suffixes and suffixes[-1].lower() == ".gz":
+        found = FORMATS.get(suffixes[-2].lower()) if len(suffixes) > 1 else None
+        return None if found == "parquet" else found
+    return FORMATS.get(suffixes[-1].lower()) if suffixes else None
+
+
+def table_stem(path: Path) -> str:
+    """The name without its format: train for train.tsv.gz."""
+    name = path.name
+    for suffix in (".gz", *FORMATS):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+    return name
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file with its columns. Made by `open_table` only."""
+
+    path: Path
+    format: Format
+    encoding: str
+    names: tuple[str, ...]
+    has_header: bool
+    sample: tuple[tuple[Cell, ...], ...]
+
+    def rows(self, columns: tuple[str, ...]) -> Iterator[tuple[Cell, ...]]:
+        """The cells of some columns, row by row; None where a value is missing."""
+        if self.format == "jsonl":
+            for number, record in _json_records(self.path, self.encoding):
+                yield tuple(_json_cell(record.get(c), c, self.path, number) for c in columns)
+        elif self.format == "parquet":
+            yield from _parquet_rows(self.path, columns)
+        else:
+            places = [self.names.index(column) for column in columns]
+            rows = _delimited_rows(self.path, self.format, self.encoding)
+            for number, row in islice(rows, int(self.has_header), None):
+                if len(row) != len(self.names):
+                    raise _wrong_width(self, number, len(row))
+                yield tuple(row[place] for place in places)
+
+
+def open_table(path: Path, encoding: str, wanted: tuple[str | None, ...] = ()) -> Table:
+    """Learn a file's columns from its first rows.
+
+    wanted: columns the user named, by which a header is recognised.
+
+    Raises DataError for a missing, empty or unreadable file and for an unknown suffix.
+    """
+    kind = table_format(path)
+    if kind is None:
+        raise DataError(
+            "The file's kind is not supported.",
+            where=path,
+            got="".join(path.suffixes) or "no suffix",
+            expected=EXPECTED_SUFFIX,
+        )
+    if kind == "parquet":
+        names = _parquet_columns(path)
+        sample = tuple(islice(_parquet_rows(path, names), SAMPLE_ROWS))
+        return _with_rows(Table(path, kind, encoding, names, True, sample))
+    if kind == "jsonl":
+        records = list(islice(_json_records(path, encoding), SAMPLE_ROWS))
+        keys = tuple(dict.fromkeys(key for _, record in records for key in record))
+        cells = tuple(tuple(_shown(record.get(k)) for k in keys) for _, record in records)
+        return _with_rows(Table(path, kind, encoding, keys, True, cells))
+    numbered = list(islice(_delimited_rows(path, kind, encoding), SAMPLE_ROWS + 1))
+    if not numbered:
+        raise DataError("The file is empty.", where=path, got="no row")
+    (_, first), *rest = numbered
+    header = is_header(first, [row for _, row in rest], wanted)
+    names = tuple(cell.strip() for cell in first) if header else tuple(_column_names(len(first)))
+    _check_names(path, names)
+    data = [row for _, row in rest] if header else [row for _, row in numbered]
+    table = Table(path, kind, encoding, names, header, tuple(tuple(r) for r in data if len(r) == len(names)))
+    for number, row in numbered:
+        if len(row) != len(names):
+            raise _wrong_width(table, number, len(row))
+    return _with_rows(table)
+
+
+def _column_names(count: int) -> list[str]:
+    return [f"column{i + 1}" for i in range(count)]
+
+
+def _check_names(path: Path, names: tuple[str, ...]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError("Two columns have the same name.", where=f"{path}, line 1", got=", ".join(twice))
+
+
+def _with_rows(table: Table) -> Table:
+    if not table.sample:
+        raise DataError(
+            "The file is empty.",
+            where=table.path,
+            got=f"a header ({', '.join(table.names)}) and no row" if table.names else "no row",
+        )
+    return table
+
+
+def _wrong_width(table: Table, line: int, width: int) -> DataError:
+    few = width < len(table.names)
+    mark = {"csv": "comma", "tsv": "tab"}[table.format]
+    cure = (
+        f'put texts that hold a {mark} in "quotes"' if table.format == "csv" else f"replace {mark}s in texts"
+    )
+    return DataError(
+        f"A row has too {'few' if few else 'many'} columns.",
+        where=f"{table.path}, line {line}",
+        got=f"{width} column{'s' if width != 1 else ''}",
+        expected=f"{len(table.names)}: {', '.join(table.names)}",
+        cure=None if few else cure,
+    )
+
+
+def _delimited_rows(path: Path, kind: Format, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number where each row starts, and its cells. Blank lines are no rows in wide tables."""
+    width = None
+    with open_text(path, encoding, newline="" if kind == "csv" else "\n") as text:
+        for number, row in _csv_rows(path, text) if kind == "csv" else _tsv_rows(text):
+            width = width or max(1, len(row))
+            if width > 1 and (not row or row == [""]):
+                continue
+            yield number, row or [""]
+
+
+def _tsv_rows(text: TextIO) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(text, start=1):
+        yield number, line.rstrip("\r\n").split("\t")
+
+
+def _csv_rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
+    reader = csv.reader(text, strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                "A row is not valid CSV.",
+                where=f"{path}, the row that starts in line {start}",
+                got=error,
+                expected='fields in "quotes" that are closed, quotes inside them doubled: ""',
+                cure="a file without quoting can be read as .tsv",
+            ) from error
+        yield start, row
+
+
+def _json_records(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open_text(path, encoding, newline="\n") as text:
+        for number, line in enumerate(text, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise DataError(
+                    "A line is not valid JSON.", where=f"{path}, line {number}", got=error
+                ) from error
+            if not isinstance(record, dict):
+                raise DataError(
+                    "A line is no JSON object.",
+                    where=f"{path}, line {number}",
+                    got=line.strip()[:80],
+                    expected='for example {"text": "...", "label": "..."}',
+                )
+            yield number, record
+
+
+def _json_cell(value: Any, column: str, path: Path, line: int) -> Cell:
+    if isinstance(value, dict | list):
+        raise DataError(
+            "A value is neither a text nor a number.",
+            where=f"{path}, line {line}, {column}",
+            got=json.dumps(value, ensure_ascii=False)[:80],
+        )
+    return _shown(value)
+
+
+def _shown(value: Any) -> Cell:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """A duckdb connection that reads one Parquet file, its errors turned into ours."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Parquet files need duckdb.", where=path, got="duckdb is not installed", cure="pip install duckdb"
+        ) from error
+    with open_bytes(path):
+        pass  # missing and empty files get the usual message
+    connection = duckdb.connect(":memory:")
+    try:
+        yield connection
+    except duckdb.Error as error:
+        raise DataError("The Parquet file cannot be read.", where=path, got=error) from error
+    finally:
+        connection.close()
+
+
+def _parquet_columns(path: Path) -> tuple[str, ...]:
+    with _parquet(path) as connection:
+        rows = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [_literal(path)]).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Cell, ...]]:
+    casts = ", ".join(f'CAST("{c.replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for c in columns)
+    with _parquet(path) as connection:
+        result = connection.execute(f"SELECT {casts} FROM read_parquet(?)", [_literal(path)])
+        while rows := result.fetchmany(FETCHED_ROWS):
+            yield from rows
+
+
+def _literal(path: Path) -> str:
+    """The path with duckdb's glob characters made plain."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in str(path))

@@ -1,0 +1,122 @@
+"""GRUClassifier: a recipe as a scikit-learn estimator. Trains through training/, predicts through runtime/."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+
+from grunlock.data.prepare import InMemory
+from grunlock.errors import DataError, NotFittedError
+from grunlock.recipe import recipe_from_settings
+from grunlock.recipe.ranges import Settings, put
+from grunlock.runtime.classifier import TextClassifier
+from grunlock.shapes import FloatArray
+from grunlock.training.progress import ProgressBar
+from grunlock.training.run import RunOptions, train
+
+
+class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A text classifier trained from a recipe.
+
+    Args:
+        recipe: name of a built-in recipe or path of a TOML file.
+        settings: values laid over it by dotted key, such as {"encoder.hidden_size": 64}.
+        seed: recipe.seed; the same seed and data give the same model.
+        folder: where to keep the run; None trains in a temporary folder.
+        progress: show a progress bar.
+
+    A stratified share of the training texts (recipe.data.valid_fraction) is held out to choose the epoch
+    and to calibrate.
+
+    Attributes after fit:
+        classes_: [K] distinct labels, sorted, in the type they came in.
+        classifier_: the trained model, as grunlock.load gives it.
+        metrics_: evaluation on the held-out texts.
+
+    Raises RecipeError and DataError from fit, NotFittedError from predict before fit.
+    """
+
+    def __init__(
+        self,
+        recipe: str = "default",
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.settings = settings
+        self.seed = seed
+        self.folder = folder
+        self.progress = progress
+
+    def fit(self, X: Sequence[str], y: Sequence[Any]) -> "GRUClassifier":
+        """X: texts, y: one label each. Forgets any earlier fit."""
+        texts = [X[i] for i in range(len(X))] if isinstance(X, (list, tuple, np.ndarray)) else list(X)
+        labels = np.asarray(y)
+        if labels.ndim != 1 or len(texts) != len(labels):
+            raise DataError(
+                "Texts and labels do not match.",
+                got=f"{len(texts)} texts, labels of shape {labels.shape}",
+                expected="as many labels as texts",
+            )
+        classes = np.unique(labels)
+        names = [str(name) for name in classes]
+        if len(set(names)) < len(names):
+            raise DataError("Two classes have the same name as text.", got=list(classes))
+        settings: Settings = {}
+        for key, value in (self.settings or {}).items():
+            put(settings, key, value)
+        recipe = recipe_from_settings({**settings, "seed": self.seed}, base=self.recipe)
+        memory = InMemory(texts, [str(label) for label in labels])
+        if self.folder is not None:
+            self._train(memory, recipe, Path(self.folder))
+        else:
+            with tempfile.TemporaryDirectory(prefix="grunlock-") as folder:
+                self._train(memory, recipe, Path(folder) / "run")
+        self.classes_ = classes
+        self._columns = np.array([self.classifier_.labels.index(name) for name in names])
+        return self
+
+    def predict_proba(self, X: Sequence[str]) -> FloatArray:
+        """[len(X), K] calibrated probabilities, columns in the order of classes_."""
+        result: FloatArray = self._fitted().predict_proba(list(X))[:, self._columns]
+        return result
+
+    def predict(self, X: Sequence[str]) -> NDArray[Any]:
+        """The most probable class of each text."""
+        result: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)] if len(X) else self._none()
+        return result
+
+    def _none(self) -> NDArray[Any]:
+        self._fitted()
+        result: NDArray[Any] = self.classes_[:0]
+        return result
+
+    def _train(self, memory: InMemory, recipe: Any, folder: Path) -> None:
+        if self.progress:
+            with ProgressBar(Console(stderr=True)) as bar:
+                result = train(memory, recipe, folder, options=RunOptions(listeners=(bar,)))
+        else:
+            result = train(memory, recipe, folder)
+        self.classifier_ = result.artifact.classifier()
+        self.metrics_ = result.metrics
+
+    def _fitted(self) -> TextClassifier:
+        if not hasattr(self, "classifier_"):
+            raise NotFittedError("This GRUClassifier is not fitted yet.", cure="call fit(texts, labels) first")
+        classifier: TextClassifier = self.classifier_
+        return classifier
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.non_deterministic = False
+        return tags

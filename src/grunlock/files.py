@@ -1,0 +1,66 @@
+"""Writing files so that a crash, a full disk or a kill leaves the old file or the new one, whole."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from grunlock.errors import StorageError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` only when the block ends well, synced to the disk.
+
+    Raises StorageError if the system refuses; whatever stood at `path` is untouched then.
+    """
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace the file at `path` by `content` (text as UTF-8). Raises StorageError."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """Our words for a refused write."""
+    cures = {
+        errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",
+        errno.EACCES: "write to a folder you own, with -o",
+        errno.ENOENT: "make the folder first",
+    }
+    return StorageError(
+        "A file could not be written; an older version of it is untouched.",
+        where=path,
+        got=os.strerror(error.errno) if error.errno else error,
+        cure=cures.get(error.errno or 0),
+    )

@@ -1,0 +1,116 @@
+"""The GRU as a torch module: a drop-in for torch.nn.GRU with the regularisers a GRU needs."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from grunlock.kernels.dispatch import training_kernel
+from grunlock.layers.packing import pack
+from grunlock.layers.stack import Direction, Regularization, add_parameters, initial_states, run_stack
+
+NUM_GATES = 3
+
+
+class GRU(nn.Module):
+    """Gated recurrent unit over ragged sequences.
+
+    Takes the arguments, inputs and state dict of torch.nn.GRU and returns the same values. The
+    equations, with the meaning of both gates and both values of `reset_after`, stand in
+    grunlock.kernels.reference.gru_scan.
+
+    Args beyond torch.nn.GRU's, all keyword-only:
+        reset_after: True is torch's and cuDNN's form. False applies the reset gate to the state before
+            the matrix product (Cho 2014).
+        input_dropout, output_dropout: variational, one mask per sequence, on each layer's input / output.
+        state_dropout: variational, on h before the recurrent product (Keras: recurrent_dropout).
+        weight_dropout: DropConnect on weight_hh, one mask per batch.
+        zoneout: chance that a unit keeps its old state in a step; its expectation at inference.
+        layer_norm: layer norm of both products per gate, inside the cell; adds norm_weight_{ih,hh}_l{k}.
+    `dropout` is torch's: independent per element, between layers only.
+
+    Shapes: input [T, B, D], [B, T, D] with batch_first, [T, D] unbatched, or a PackedSequence; lengths
+    [B] in any order, for padded input; output in the same form with directions * H columns, zero past
+    each end; h_n [L * directions, B, H] holds the state after each sequence's last real step.
+
+    Raises ShapeError for sizes, lengths or rates that cannot be right.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        reset_after: bool = True,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        state_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.batch_first = batch_first
+        self.dropout = dropout
+        self.bidirectional = bidirectional
+        self.reset_after = reset_after
+        self.regularization = Regularization(
+            input_dropout, output_dropout, state_dropout, weight_dropout, zoneout
+        )
+        add_parameters(
+            self,
+            NUM_GATES,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            bidirectional=bidirectional,
+            layer_norm=layer_norm,
+            device=device,
+            dtype=dtype,
+        )
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        packed = pack(input, lengths, self.batch_first, self.input_size)
+        num_states = self.num_layers * (2 if self.bidirectional else 1)
+        given = None if hx is None else (hx,)
+        initial = initial_states(given, packed, (num_states, self.hidden_size), 1)
+        rows, (final,) = run_stack(
+            self,
+            self._scan,
+            packed,
+            initial,
+            self.num_layers,
+            self.bidirectional,
+            self.dropout,
+            self.regularization,
+        )
+        return packed.restore(rows, self.batch_first), packed.unsort(final)
+
+    def _scan(
+        self, input_gates: Tensor, batch_sizes: list[int], initial: tuple[Tensor, ...], direction: Direction
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        output, final = training_kernel().gru_scan(
+            input_gates,
+            batch_sizes,
+            direction.weight_hh,
+            direction.bias_hh,
+            initial[0],
+            reverse=direction.reverse,
+            reset_after=self.reset_after,
+            state_mask=direction.state_mask,
+            zoneout=direction.zoneout[0],
+            norm_weight=direction.norm_weight,
+        )
+        return output, (final,)

@@ -1,0 +1,39 @@
+"""Batch normalisation over real steps. A packed batch holds no others, so this is all it takes."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class PackedBatchNorm(nn.Module):
+    """BatchNorm over packed rows [N, D]: statistics over all real steps of all sequences.
+
+    In training y = (x - mean) / sqrt(var + eps) * weight + bias with the batch's own mean and biased
+    variance; running_mean and running_var (unbiased) follow with `momentum` and serve at inference.
+    A batch of one single step has no variance: it is normalised by the running statistics and does
+    not change them. State dict as torch.nn.BatchNorm1d.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, size: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.register_buffer("running_mean", torch.zeros(size))
+        self.register_buffer("running_var", torch.ones(size))
+
+    def forward(self, rows: Tensor) -> Tensor:  # [N, D] -> [N, D]
+        return functional.batch_norm(
+            rows,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=self.training and len(rows) > 1,
+            momentum=self.momentum,
+            eps=self.eps,
+        )

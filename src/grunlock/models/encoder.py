@@ -1,0 +1,70 @@
+"""The recurrent encoder: norm, GRU or LSTM, layer after layer, on packed rows."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from grunlock.layers import GRU, LSTM
+from grunlock.layers.gru import NUM_GATES as GRU_GATES
+from grunlock.layers.initialization import Initialization, initialize_recurrent
+from grunlock.layers.lstm import NUM_GATES as LSTM_GATES
+from grunlock.layers.norm import PackedBatchNorm
+from grunlock.recipe.model_options import GruOptions, LstmOptions
+
+
+@dataclass(frozen=True)
+class EncodedSequences:
+    """What pooling reads."""
+
+    rows: Tensor  # [N, E] state after every step, packed
+    final: Tensor  # [B, E] each direction's state after its last step
+
+
+class RecurrentEncoder(nn.Module):
+    """num_layers of (norm, recurrent layer). E = H, or 2H with two directions."""
+
+    def __init__(self, input_size: int, options: GruOptions | LstmOptions, chrono_steps: int) -> None:
+        super().__init__()
+        self.output_size = options.hidden_size * (2 if options.bidirectional else 1)
+        self.norms = nn.ModuleList()
+        self.layers = nn.ModuleList()
+        for index in range(options.num_layers):
+            width = input_size if index == 0 else self.output_size
+            if options.norm is not None:
+                self.norms.append(PackedBatchNorm(width) if options.norm == "batch" else nn.LayerNorm(width))
+            self.layers.append(build_layer(width, options, chrono_steps))
+
+    def forward(self, rows: Tensor, batch_sizes: Tensor) -> EncodedSequences:
+        final = rows[:0]
+        for index, layer in enumerate(self.layers):
+            if self.norms:
+                rows = self.norms[index](rows)
+            output, state = layer(PackedSequence(rows, batch_sizes))
+            rows = output.data
+            hidden = state[0] if isinstance(state, tuple) else state  # [directions, B, H]
+            final = torch.cat(tuple(hidden), dim=1)
+        return EncodedSequences(rows, final)
+
+
+def build_layer(width: int, options: GruOptions | LstmOptions, chrono_steps: int) -> GRU | LSTM:
+    """One recurrent layer with the recipe's regularisers and initial weights."""
+    regularizers = {
+        "input_dropout": options.input_dropout,
+        "output_dropout": options.output_dropout,
+        "state_dropout": options.state_dropout,
+        "weight_dropout": options.weight_dropout,
+        "zoneout": options.zoneout,
+    }
+    shape = {"bidirectional": options.bidirectional, "layer_norm": options.cell_norm}
+    layer: GRU | LSTM
+    if isinstance(options, GruOptions):
+        layer = GRU(width, options.hidden_size, reset_after=options.reset_after, **shape, **regularizers)
+        memory_bias, num_gates = options.update_bias, GRU_GATES
+    else:
+        layer = LSTM(width, options.hidden_size, **shape, **regularizers)
+        memory_bias, num_gates = options.forget_bias, LSTM_GATES
+    start = Initialization(options.recurrent_init, options.input_init, memory_bias, chrono_steps)
+    initialize_recurrent(layer, num_gates, start)
+    return layer

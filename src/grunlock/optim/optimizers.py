@@ -1,0 +1,136 @@
+"""The optimiser of a training: one object over one or more library optimisers.
+
+It decides neither the learning rate of a step (schedules.py) nor whether a step is taken
+(clipping.py); update rules are the libraries' (library.py).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+from torch import nn
+
+from grunlock.errors import RunError, TrainingError
+from grunlock.optim.library import LibraryParts, build_library_parts
+from grunlock.optim.parameters import NamedParameter, group_parameters
+from grunlock.optim.sam import SharpnessAware
+from grunlock.optim.weight_swap import restored_afterwards
+from grunlock.recipe.optimization_options import OptimizerOptions, SamOptions
+
+
+@final
+class Optimizer:
+    """What the training loop drives. Made by `build_optimizer`.
+
+    A step leaves the gradients in an undefined state: some libraries use them as scratch space.
+    """
+
+    def __init__(
+        self, parts: LibraryParts, trained: tuple[NamedParameter, ...], peak_lr: float, sam: SamOptions | None
+    ) -> None:
+        self._parts = parts
+        self._names = [named.name for named in trained]
+        self._parameters = [named.parameter for named in trained]
+        self._peak_lr = peak_lr
+        self._sam = None if sam is None else SharpnessAware(self._parameters, sam, self._apply)
+
+    @property
+    def needs_closure(self) -> bool:
+        """True with SAM: `step` computes gradients a second time."""
+        return self._sam is not None
+
+    def set_lr_factor(self, factor: float) -> None:
+        """From now on the learning rate is `factor` times optim.lr, in every part."""
+        for optimizer in self._parts.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._peak_lr * factor
+
+    def zero_grad(self) -> None:
+        """Free the gradients of the trained parameters."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def step(self, closure: Callable[[], None] | None = None) -> bool:
+        """Update the weights with the present gradients; with SAM, with those of the climbed point.
+
+        closure: zero, forward and backward again at the present weights. Called with SAM only. What clips
+            the gradients must clip inside it, for its gradients are the ones applied.
+
+        Returns True, or False if SAM's second gradients were not finite: the weights are unchanged then.
+        """
+        if self._sam is None:
+            self._apply()
+            return True
+        if closure is None:
+            raise TrainingError(
+                "SAM computes every gradient twice, and the step got nothing to compute it with.",
+                expected="step(closure)",
+            )
+        return self._sam.step(closure)
+
+    def train_mode(self) -> None:
+        """Get ready for steps. Call before the first one; more calls change nothing."""
+        if self._parts.two_weights is not None:
+            self._parts.two_weights.train()
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """The weights to validate and keep are in the model inside; the training ones, bit for bit, after.
+
+        Only schedule-free has two: it trains at y and evaluates at the average x. BatchNorm statistics
+        are those gathered at y; recompute them at x where that matters.
+        """
+        two_weights = self._parts.two_weights
+        if two_weights is None:
+            yield
+            return
+        modes = [group["train_mode"] for group in two_weights.param_groups]
+        with restored_afterwards(self._parameters):
+            two_weights.eval()
+            try:
+                yield
+            finally:
+                for group, mode in zip(two_weights.param_groups, modes, strict=True):
+                    group["train_mode"] = mode
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and live tensors: write or copy them before the next step."""
+        return {
+            "parameters": list(self._names),
+            "parts": [optimizer.state_dict() for optimizer in self._parts.optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on bit for bit from a state of the same model and recipe.
+
+        Raises RunError if it is another model's.
+        """
+        if state["parameters"] != self._names or len(state["parts"]) != len(self._parts.optimizers):
+            raise RunError(
+                "The optimiser state in the checkpoint is another model's.",
+                got=f"{len(state['parameters'])} parameters in {len(state['parts'])} parts",
+                expected=f"{len(self._names)} parameters in {len(self._parts.optimizers)} parts, same names",
+            )
+        for optimizer, part in zip(self._parts.optimizers, state["parts"], strict=True):
+            optimizer.load_state_dict(part)
+
+    def _apply(self) -> None:
+        for view in self._parts.views:
+            view.bind()
+        for optimizer in self._parts.optimizers:
+            optimizer.step()
+        for view in self._parts.views:
+            view.release()
+
+
+def build_optimizer(
+    model: nn.Module, options: OptimizerOptions, sam: SamOptions | None, warmup_steps: int
+) -> Optimizer:
+    """The optimiser of a recipe over a model's trainable parameters, at learning rate optim.lr.
+
+    warmup_steps: of the schedule, which applies them through set_lr_factor. Prodigy alone needs to know
+        whether there are any, to keep the small learning rates out of its distance estimate.
+    """
+    groups = group_parameters(model)
+    parts = build_library_parts(options, groups, warmup_steps)
+    return Optimizer(parts, groups.all, options.lr, sam)

@@ -1,0 +1,102 @@
+"""A trained text classifier: texts in, probabilities out. Needs numpy and tokenizers only."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.errors import DataError
+from grunlock.runtime.network import Network
+from grunlock.shapes import FloatArray, PackedLayout, pack_layout
+from grunlock.text.front_end import TextFrontEnd
+from grunlock.text.types import DistinctTokens
+
+MAX_BATCH_TOKENS = 16_384  # bounds memory; results do not depend on it beyond rounding
+MAX_SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class TextClassifier:
+    """What `grunlock.load` returns. Safe to call from many threads.
+
+    labels: class names; column k of every result belongs to labels[k].
+    temperature: logits are divided by it before the softmax (Guo 2017).
+    """
+
+    front_end: TextFrontEnd
+    network: Network
+    labels: tuple[str, ...]
+    temperature: float
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
+        """[len(texts), K] calibrated probabilities, each row summing to 1.
+
+        Raises DataError for anything but a sequence of strings and, unless the model was trained with
+        data.empty_texts = "keep", for texts without a single token.
+        """
+        return softmax(self.logits(texts) / np.float32(self.temperature))
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The most probable label of each text."""
+        return [self.labels[k] for k in self.logits(texts).argmax(axis=1)]
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        """[len(texts), K] before temperature and softmax."""
+        _check_texts(texts)
+        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        if len(texts) == 0:
+            return result
+        types = self.front_end.new_types()
+        encoded = self.front_end.encode(texts, types)
+        if self.network.recipe.data.empty_texts != "keep":
+            _refuse_empty(encoded.empty)
+        starts = np.cumsum(encoded.lengths) - encoded.lengths
+        for members in _chunks(encoded.lengths):
+            layout = pack_layout(encoded.lengths[members])
+            tokens = np.concatenate(
+                [encoded.tokens[starts[i] : starts[i] + encoded.lengths[i]] for i in members]
+            )
+            result[members[layout.order]] = self.logits_of(types.distinct(tokens[layout.rows]), layout)
+        return result
+
+    def logits_of(self, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
+        """[B, K] for tokens already laid out, longest sequence first."""
+        return self.network.logits(tokens, layout)
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Row-wise, [B, K]."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    result: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result
+
+
+def _chunks(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Members of each chunk: similar lengths together, at most MAX_BATCH_TOKENS, at least one text."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, MAX_BATCH_TOKENS // int(lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise DataError("One string is not a list of texts.", got=repr(texts[:40]), cure="pass [text]")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError("A text is not a string.", where=f"texts[{row}]", got=type(text).__name__)
+
+
+def _refuse_empty(empty: NDArray[np.bool_]) -> None:
+    if empty.any():
+        rows = np.flatnonzero(empty)
+        shown = ", ".join(str(row) for row in rows[:MAX_SHOWN_ROWS])
+        raise DataError(
+            f"{len(rows)} of {len(empty)} texts are empty: there is nothing to read in them.",
+            where=f"texts at {shown}{', ...' if len(rows) > MAX_SHOWN_ROWS else ''}",
+            expected="at least one token in each text",
+            cure="leave them out, or train with --set data.empty_texts=keep so that the model knows them",
+        )

@@ -1,0 +1,194 @@
+"""The text front end: a trained tokeniser with its options, from texts to token types.
+
+Training a tokeniser of each kind: token_kinds.py. It reads no files and holds no vectors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from grunlock.errors import DataError
+from grunlock.recipe.text_options import NgramOptions, TextOptions
+from grunlock.shapes import IntArray
+from grunlock.text.script import default_tokens, detect_script
+from grunlock.text.segmentation import chinese_words
+from grunlock.text.token_kinds import (
+    EMPTY_ID,
+    SPECIAL_TOKENS,
+    UNKNOWN_ID,
+    Texts,
+    TrainedTokens,
+    train_tokenizer,
+)
+from grunlock.text.types import (
+    Int32Array,
+    TokenTypes,
+    TypeTable,
+    context_ngrams,
+    vocab_table,
+    word_ngrams,
+)
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Texts as token types, one after another.
+
+    tokens:  [N] int32 types
+    lengths: [B] int64, each at least 1
+    empty:   [B] bool, texts without any token, which became the single token [empty]
+    cut:     [B] bool, texts that were longer than max_tokens
+    """
+
+    tokens: Int32Array
+    lengths: IntArray
+    empty: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class TextFrontEnd:
+    """How texts become tokens. Encoding is thread-safe as long as each thread has its own TokenTypes."""
+
+    tokenizer: Tokenizer
+    tokens: TrainedTokens
+    max_tokens: int | None
+    ngrams: NgramOptions | None
+
+    @classmethod
+    def train(cls, texts: Texts, options: TextOptions, ngrams: NgramOptions | None) -> "TextFrontEnd":
+        """Learn a vocabulary. `texts` is called once per pass; the texts are never all in memory."""
+        tokens = default_tokens(detect_script(texts())) if options.tokens == "auto" else options.tokens
+        return cls(train_tokenizer(texts, tokens, options), tokens, options.max_tokens, ngrams)
+
+    @classmethod
+    def from_json(
+        cls, tokenizer_json: str, tokens: str, max_tokens: int | None, ngrams: NgramOptions | None
+    ) -> "TextFrontEnd":
+        """The front end whose to_json gave `tokenizer_json`. Raises DataError if it is no such thing."""
+        try:
+            tokenizer = Tokenizer.from_str(tokenizer_json)
+        except Exception as error:  # the tokenizers library raises bare Exceptions
+            raise DataError("The tokeniser cannot be read.", where="tokenizer.json", got=error) from error
+        first = tuple(tokenizer.id_to_token(i) for i in range(len(SPECIAL_TOKENS)))
+        if first != SPECIAL_TOKENS:
+            raise DataError(
+                "The tokeniser lacks the special tokens.",
+                where="tokenizer.json",
+                got=f"first tokens {list(first)}",
+                expected=list(SPECIAL_TOKENS),
+            )
+        kinds: tuple[TrainedTokens, ...] = get_args(TrainedTokens)
+        for kind in kinds:
+            if kind == tokens:
+                return cls(tokenizer, kind, max_tokens, ngrams)
+        raise DataError("Unknown kind of token.", where="tokens", got=tokens, expected=", ".join(kinds))
+
+    def to_json(self) -> str:
+        """A plain tokenizer.json of the Hugging Face library; Chinese words come to it segmented."""
+        return self.tokenizer.to_str()
+
+    @property
+    def vocab_size(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def vocab(self) -> list[str]:
+        """All tokens, by id."""
+        return list(self._token_ids)
+
+    def new_types(self) -> TokenTypes:
+        """Types to encode with: the vocabulary alone."""
+        return TokenTypes(self.vocab_size, self._vocab_types)
+
+    def encode(self, texts: Sequence[str], types: TokenTypes) -> EncodedTexts:
+        """Tokens of each text, cut to max_tokens; a text without one becomes [empty].
+
+        `types` grows by the surfaces that are new. Raises DataError for what is no valid text.
+        """
+        if self.ngrams is not None and self.tokens == "characters":
+            found = [self._characters_in_context(text, types) for text in _checked(texts)]
+        else:
+            found = self._token_ids_of(texts, types)
+        limit = self.max_tokens
+        kept = [ids[:limit] or [EMPTY_ID] for ids in found]
+        lengths = np.fromiter(map(len, kept), np.int64, len(kept))
+        return EncodedTexts(
+            tokens=np.fromiter(chain.from_iterable(kept), np.int32, int(lengths.sum())),
+            lengths=lengths,
+            empty=np.fromiter((not ids for ids in found), np.bool_, len(found)),
+            cut=np.fromiter((limit is not None and len(ids) > limit for ids in found), np.bool_, len(found)),
+        )
+
+    @cached_property
+    def _token_ids(self) -> dict[str, int]:
+        by_token = self.tokenizer.get_vocab()
+        return dict(sorted(by_token.items(), key=lambda item: item[1]))
+
+    @cached_property
+    def _vocab_types(self) -> TypeTable | None:
+        if self.ngrams is None:
+            return None
+        # A character's n-grams depend on its context, so the vocabulary alone has none.
+        num_plain = self.vocab_size if self.tokens == "characters" else len(SPECIAL_TOKENS)
+        return vocab_table(self.vocab(), self.ngrams, num_plain)
+
+    def _token_ids_of(self, texts: Sequence[str], types: TokenTypes) -> list[list[int]]:
+        checked = _checked(texts)
+        if self.tokens == "chinese_words":
+            normalize = self.tokenizer.normalizer.normalize_str
+            checked = [" ".join(chinese_words(normalize(text))) for text in checked]
+        encodings = self.tokenizer.encode_batch_fast(checked, add_special_tokens=False)
+        found = [encoding.ids for encoding in encodings]
+        if self.ngrams is not None and self.tokens in ("words", "chinese_words"):
+            for text, ids in zip(checked, found, strict=True):
+                if UNKNOWN_ID in ids:
+                    self._tell_unknown_words_apart(text, ids, types)
+        return found
+
+    def _tell_unknown_words_apart(self, text: str, ids: list[int], types: TokenTypes) -> None:
+        """Replace each [unk] in `ids` by the type of the word that stands there."""
+        assert self.ngrams is not None
+        normalized = self.tokenizer.normalizer.normalize_str(text)
+        pieces = self.tokenizer.pre_tokenizer.pre_tokenize_str(normalized)
+        for i, (word, _) in enumerate(pieces[: self.max_tokens]):
+            if ids[i] == UNKNOWN_ID:
+                ids[i] = types.find(word, UNKNOWN_ID, partial(word_ngrams, word, self.ngrams))
+
+    def _characters_in_context(self, text: str, types: TokenTypes) -> list[int]:
+        """The type of each character with what precedes it; runs of whitespace count as one space."""
+        assert self.ngrams is not None
+        options, token_ids = self.ngrams, self._token_ids
+        normalized = " ".join(self.tokenizer.normalizer.normalize_str(text).split())
+        found = []
+        for end, character in enumerate(normalized, start=1):
+            if character == " ":
+                continue
+            vocab_id = token_ids.get(character, UNKNOWN_ID)
+            context = normalized[max(0, end - options.max_length) : end]
+            if len(context) < options.min_length:
+                found.append(vocab_id)
+            else:
+                found.append(types.find(context, vocab_id, partial(context_ngrams, context, options)))
+        return found
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError("A text is not a string.", where=f"text {i + 1}", got=repr(text)[:80])
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                "A text is not valid Unicode.",
+                where=f"text {i + 1}, character {error.start + 1}",
+                got=f"the half character {text[error.start]!r}",
+                cure="remove it, for example text.encode('utf-8', 'replace').decode()",
+            ) from error
+    return list(texts)

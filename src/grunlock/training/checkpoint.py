@@ -1,0 +1,64 @@
+"""checkpoint.pt: everything a run needs to go on as if it had never stopped.
+
+Tensors and plain values only, read back with torch's weights-only loader: opening a checkpoint runs no
+code from it.
+"""
+
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grunlock.errors import RunError
+from grunlock.files import atomic_file
+
+CHECKPOINT_VERSION = 1
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint atomically. Raises StorageError; the old checkpoint stays then."""
+    with atomic_file(path) as file:
+        torch.save({"version": CHECKPOINT_VERSION, "state": state}, file)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The state last written, or None if the run stopped before its first checkpoint.
+
+    Raises RunError if the file is damaged or of another version.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise RunError(
+            "The checkpoint is damaged.",
+            where=path,
+            got=str(error).partition("\n")[0],
+            cure="delete it to start this run again from its first step",
+        ) from error
+    version = content.get("version")
+    if version != CHECKPOINT_VERSION:
+        raise RunError(
+            "The checkpoint has another version.", where=path, got=version, expected=CHECKPOINT_VERSION
+        )
+    state: dict[str, Any] = content["state"]
+    return state
+
+
+class CheckpointClock:
+    """Says when the next checkpoint is due: every so many seconds, and every so many steps if given."""
+
+    def __init__(self, every_seconds: float, every_steps: int | None) -> None:
+        self._every_seconds = every_seconds
+        self._every_steps = every_steps
+        self._last = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        by_steps = self._every_steps is not None and step % self._every_steps == 0
+        return by_steps or time.monotonic() - self._last >= self._every_seconds
+
+    def written(self) -> None:
+        self._last = time.monotonic()

@@ -1,0 +1,50 @@
+"""From a finished training to the artifact: kept weights, calibration, metrics on validation."""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from grunlock.artifact import Artifact, save
+from grunlock.data.prepare import PreparedData
+from grunlock.evaluation.splits import split_logits
+from grunlock.files import write_atomically
+from grunlock.objectives.calibration import fit_temperature
+from grunlock.objectives.metrics import evaluate
+from grunlock.recipe import Derived, Recipe
+from grunlock.runtime.classifier import softmax
+from grunlock.runtime.network import Network
+from grunlock.training.run_folder import RunFolder
+
+
+def finish(
+    run: RunFolder,
+    recipe: Recipe,
+    derived: Derived,
+    data: PreparedData,
+    weights: dict[str, torch.Tensor],
+) -> tuple[Artifact, str]:
+    """Write metrics.json and the artifact. Returns it with the sha256 of its file.
+
+    Numbers come from the torch-free runtime, the one that will serve the model.
+    """
+    arrays = {
+        name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()
+    }
+    logits, targets = split_logits(Network(recipe, arrays), data.valid)
+    temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
+    scores = evaluate(softmax(logits / np.float32(temperature)), targets, data.labels)
+    metrics: dict[str, Any] = scores.to_dict()
+    write_atomically(run.metrics, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    artifact = Artifact(
+        recipe=recipe,
+        derived=derived,
+        front_end=data.front_end,
+        labels=data.labels,
+        weights=arrays,
+        temperature=temperature,
+        metrics=metrics,
+        data_fingerprint=data.fingerprint,
+    )
+    return artifact, save(artifact, run.artifact)

@@ -1,0 +1,52 @@
+"""history.jsonl: one event a line, appended as it happens, cut back to the checkpoint on resume."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from grunlock.files import storage_error, write_atomically
+from grunlock.training.events import EVENT_NAMES, Event
+
+
+class History:
+    """A listener that writes. Use as a context manager.
+
+    A run that resumes at `step`, with `epoch` epochs finished, loses the lines of what it repeats.
+    """
+
+    def __init__(self, path: Path, step: int, epoch: int) -> None:
+        self.path = path
+        past = [] if step == 0 else read_history(path)
+        kept = [
+            record
+            for record in past
+            if record["step"] <= step and (record["event"] != "epoch" or record["epoch"] <= epoch)
+        ]
+        write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def __call__(self, event: Event) -> None:
+        record = {"event": EVENT_NAMES[type(event)], **asdict(event)}
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; a last line cut by a crash is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline is cut
+    return [json.loads(line) for line in lines]

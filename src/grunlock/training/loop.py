@@ -1,0 +1,224 @@
+"""The training loop: fit, epoch, step, validation, as named steps.
+
+It draws every random number from (recipe.seed, purpose, step), so it holds no generator's state, and
+a checkpoint between any two steps continues bit for bit. It writes no file and shows nothing: it sends
+events and asks its caller after each step whether to go on.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grunlock.data.batches import evaluation_batches, make_batch, plan_batches
+from grunlock.data.prepare import PreparedData
+from grunlock.data.store import TokenStore
+from grunlock.models import SequenceClassifier, token_inputs
+from grunlock.objectives.losses import class_weights, cross_entropy
+from grunlock.objectives.metrics import evaluate
+from grunlock.optim.averaging import WeightAverage
+from grunlock.optim.clipping import ClipResult, NonFiniteGuard, build_clipper
+from grunlock.optim.optimizers import build_optimizer
+from grunlock.optim.schedules import build_schedule
+from grunlock.recipe import Derived, Recipe
+from grunlock.seeding import derive_seed
+from grunlock.shapes import IntArray
+from grunlock.training.events import EpochDone, Listener, StepDone
+
+EVALUATION_TOKENS = 16_384
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """How far the run is. With the tensors of model and optimiser this is the whole state."""
+
+    epoch: int = 0
+    steps_in_epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0  # of this epoch
+    num_examples: int = 0  # of this epoch
+    skipped_steps: int = 0
+    clipped_steps: int = 0
+    valid_losses: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    best_metric: float | None = None
+
+
+class Trainer:
+    """One training of one recipe on prepared data."""
+
+    def __init__(self, recipe: Recipe, derived: Derived, data: PreparedData, model: SequenceClassifier) -> None:
+        self.recipe = recipe
+        self.derived = derived
+        self.data = data
+        self.model = model
+        self.optimizer = build_optimizer(model, recipe.optim, recipe.sam, derived.warmup_steps)
+        self.schedule = build_schedule(recipe.schedule, derived)
+        self.clipper = build_clipper(recipe.clip)
+        self.guard = NonFiniteGuard(recipe.training.max_nonfinite_steps)
+        decay = recipe.training.ema_decay
+        self.average = None if decay is None else WeightAverage(model, decay)
+        self.class_weights = class_weights(recipe.loss.class_weights, data.label_counts, data.labels)
+        self.progress = Progress()
+        self.best_weights: Weights | None = None
+
+    # ---- the run -------------------------------------------------------------------------------
+
+    def fit(self, listen: Listener, after_step: Callable[[], None]) -> None:
+        """Train until the last epoch or until patience ends. `after_step` may raise to stop."""
+        with torch.random.fork_rng(devices=[]):
+            while not self.finished:
+                self.run_epoch(listen, after_step)
+
+    @property
+    def finished(self) -> bool:
+        return self.progress.epoch >= self.recipe.training.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        patience = self.recipe.training.patience_epochs
+        return patience is not None and self.progress.epoch - self.progress.best_epoch >= patience
+
+    def run_epoch(self, listen: Listener, after_step: Callable[[], None]) -> None:
+        started = time.monotonic()
+        groups = self.plan_epoch(self.progress.epoch)
+        for batches in groups[self.progress.steps_in_epoch :]:
+            listen(self.train_step(batches))
+            after_step()
+        listen(self.end_epoch(started))
+
+    def plan_epoch(self, epoch: int) -> list[list[IntArray]]:
+        """The batches of each optimiser step: one, or with gd all of them for a single step."""
+        batches = plan_batches(self.data.train.lengths, self.recipe.batches, self.recipe.seed, epoch)
+        return [batches] if self.recipe.optim.kind == "gd" else [[batch] for batch in batches]
+
+    # ---- one step ------------------------------------------------------------------------------
+
+    def train_step(self, batches: Sequence[IntArray]) -> StepDone:
+        """Gradients, clipping, update. A step whose gradients are not finite changes nothing."""
+        progress, factor = self.progress, self.schedule(self.progress.step, self.progress.valid_losses)
+        self.model.train()
+        self.optimizer.train_mode()
+        self.optimizer.set_lr_factor(factor)
+        loss = self.compute_gradients(batches)
+        clip = self.clipper.clip(list(self.model.parameters()))
+        lr = self.recipe.optim.lr * factor
+        self.guard.check(loss=loss, grad_norm=clip.grad_norm, lr=lr, clip=self.recipe.clip)
+        if clip.finite:
+            self.optimizer.step(lambda: self._recompute(batches))
+            if self.average is not None:
+                self.average.update()
+        return self._count(batches, loss, clip, lr)
+
+    def compute_gradients(self, batches: Sequence[IntArray]) -> float:
+        """Mean loss of the step's sequences, its gradients left in the parameters.
+
+        Dropout depends on (seed, step, batch) alone, so computing twice gives the same gradients.
+        """
+        self.optimizer.zero_grad()
+        total = sum(len(examples) for examples in batches)
+        loss_sum = 0.0
+        for index, examples in enumerate(batches):
+            torch.manual_seed(derive_seed(self.recipe.seed, "dropout", self.progress.step, index))
+            loss = self.batch_loss(examples) * (len(examples) / total)
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum += loss.item()
+        return loss_sum
+
+    def batch_loss(self, examples: IntArray) -> Tensor:
+        batch = make_batch(self.data.train, examples)
+        logits = self.model(token_inputs(batch.tokens, batch.layout))
+        targets = torch.from_numpy(batch.targets)
+        return cross_entropy(logits, targets, self.recipe.loss.label_smoothing, self.class_weights)
+
+    def _recompute(self, batches: Sequence[IntArray]) -> None:
+        self.compute_gradients(batches)
+
+    def _count(self, batches: Sequence[IntArray], loss: float, clip: ClipResult, lr: float) -> StepDone:
+        progress = self.progress
+        examples = sum(len(batch) for batch in batches)
+        progress.step += 1
+        progress.steps_in_epoch += 1
+        progress.skipped_steps += not clip.finite
+        progress.clipped_steps += clip.clipped
+        if clip.finite:
+            progress.loss_sum += loss * examples
+            progress.num_examples += examples
+        return StepDone(progress.epoch, progress.step, loss, lr, clip.grad_norm, clip.clipped, not clip.finite)
+
+    # ---- end of an epoch -----------------------------------------------------------------------
+
+    def end_epoch(self, started: float) -> EpochDone:
+        """Validate with the weights that would be kept, and keep them if they are the best so far."""
+        progress = self.progress
+        with self.optimizer.evaluation_weights(), self._averaged():
+            logits, targets = self.predict(self.data.valid)
+            probs = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+            scores = evaluate(probs, targets, self.data.labels, resamples=0)
+            metric = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": -scores.nll}
+            current = metric[self.recipe.training.metric]
+            best = progress.best_metric is None or current > progress.best_metric
+            if best or self.recipe.training.keep == "last":
+                self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+        progress.epoch += 1
+        progress.valid_losses.append(scores.nll)
+        if best:
+            progress.best_metric, progress.best_epoch = current, progress.epoch
+        train_loss = progress.loss_sum / max(1, progress.num_examples)
+        progress.steps_in_epoch, progress.loss_sum, progress.num_examples = 0, 0.0, 0
+        return EpochDone(
+            epoch=progress.epoch,
+            step=progress.step,
+            train_loss=train_loss,
+            valid_loss=scores.nll,
+            valid_accuracy=scores.accuracy,
+            valid_macro_f1=scores.macro_f1,
+            best=best,
+            skipped_steps=progress.skipped_steps,
+            clipped_steps=progress.clipped_steps,
+            seconds=time.monotonic() - started,
+        )
+
+    @torch.no_grad()
+    def predict(self, store: TokenStore) -> tuple[np.ndarray[Any, np.dtype[np.float32]], IntArray]:
+        """Logits [examples, K] and targets [examples] of a store, in its order, nothing dropped."""
+        self.model.eval()
+        logits = np.empty((len(store), len(self.data.labels)), dtype=np.float32)
+        targets = np.empty(len(store), dtype=np.int64)
+        for examples in evaluation_batches(store.lengths, EVALUATION_TOKENS):
+            batch = make_batch(store, examples)
+            logits[batch.examples] = self.model(token_inputs(batch.tokens, batch.layout)).numpy()
+            targets[batch.examples] = batch.targets
+        return logits, targets
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average.averaged_weights()
+
+    # ---- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "progress": asdict(self.progress),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "clipper": self.clipper.state_dict(),
+            "guard": self.guard.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "best_weights": self.best_weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.clipper.load_state_dict(state["clipper"])
+        self.guard.load_state_dict(state["guard"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.best_weights = state["best_weights"]

@@ -1,0 +1,53 @@
+"""A listener that shows a progress bar on the terminal, and one line per epoch."""
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from grunlock.training.events import EpochDone, Event, RunStarted, StepDone
+
+
+class ProgressBar:
+    """Use as a context manager around the run."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("training", total=1, state="")
+        self._epochs = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._epochs = event.epochs
+            self._progress.update(self._task, total=event.total_steps, completed=event.step)
+        elif isinstance(event, StepDone):
+            state = f"loss {event.train_loss:.3f}" + (" skipped" if event.skipped else "")
+            description = f"epoch {event.epoch + 1}/{self._epochs}"
+            self._progress.update(self._task, completed=event.step, state=state, description=description)
+        elif isinstance(event, EpochDone):
+            self._console.print(
+                f"epoch {event.epoch:>3}/{self._epochs}  train loss {event.train_loss:.4f}  "
+                f"valid loss {event.valid_loss:.4f}  accuracy {event.valid_accuracy:.4f}  "
+                f"{event.seconds:5.1f} s{'  best' if event.best else ''}"
+                f"{f'  {event.skipped_steps} steps skipped' if event.skipped_steps else ''}",
+                highlight=False,
+            )
+
+    def __enter__(self) -> "ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

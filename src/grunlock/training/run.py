@@ -1,0 +1,179 @@
+"""A whole run: data, network, loop, artifact, in a folder that can be resumed at any moment."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grunlock import artifact as artifacts
+from grunlock.artifact import Artifact
+from grunlock.data.batches import plan_batches
+from grunlock.data.prepare import InMemory, PreparedData, is_prepared, open_prepared, prepare
+from grunlock.errors import RunError, RunInterruptedError
+from grunlock.recipe import Derived, Recipe, derive
+from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint
+from grunlock.training.events import CheckpointWritten, Event, Listener, RunDone, RunStarted
+from grunlock.training.finish import finish
+from grunlock.training.history import History
+from grunlock.training.interruption import StopRequest, stop_request
+from grunlock.training.loop import Trainer
+from grunlock.training.run_folder import RunFolder, RunRequest, create_run, open_run, write_derived
+from grunlock.training.start import build_start, check_continuable, data_facts
+from grunlock.training.tensorboard import TensorBoard
+
+Source = str | Path | InMemory
+MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run gives back."""
+
+    folder: Path
+    artifact: Artifact
+    artifact_sha256: str
+    metrics: dict[str, Any]  # on the validation split
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run; nothing here changes the result."""
+
+    listeners: Sequence[Listener] = ()
+    tensorboard: bool = False
+    overwrite: bool = False
+
+
+def train(
+    source: Source,
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    valid: Source | None = None,
+    test: Source | None = None,
+    base: str | Path | None = None,
+    options: RunOptions | None = None,
+) -> RunResult:
+    """Train `recipe` on `source` into a new run folder.
+
+    `base` is an artifact or run folder to continue from: its network, vocabulary and labels are kept,
+    labels may be added. Raises DataError, RecipeError, RunError, TrainingError, StorageError, and
+    RunInterruptedError after Ctrl-C, when a checkpoint has been written.
+    """
+    options = options or RunOptions()
+    base_artifact = None if base is None else artifacts.read(base)
+    if base_artifact is not None:
+        check_continuable(recipe, base_artifact)
+    request = RunRequest(_path(source) or MEMORY, _path(valid), _path(test))
+    run = create_run(Path(folder), recipe, request, overwrite=options.overwrite)
+    if base_artifact is not None:
+        artifacts.save(base_artifact, run.base_artifact)
+    data = _prepare(run, recipe, source, valid, test, base_artifact)
+    return _run(run, recipe, data, base_artifact, options)
+
+
+def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
+    """Go on with a run that was stopped or killed, to the same weights as if it had not been."""
+    run, recipe, request = open_run(Path(folder))
+    base = artifacts.read(run.base_artifact) if run.base_artifact.is_file() else None
+    if is_prepared(run.data):
+        data = open_prepared(run.data)
+    elif request.source == MEMORY:
+        raise RunError(
+            "This run's data was in memory and was not written before it stopped.",
+            where=run.path,
+            cure="start it again",
+        )
+    else:
+        data = _prepare(run, recipe, request.source, request.valid, request.test, base)
+    return _run(run, recipe, data, base, options or RunOptions())
+
+
+def _path(source: Source | None) -> str | None:
+    return None if source is None or isinstance(source, InMemory) else str(Path(source).absolute())
+
+
+def _prepare(
+    run: RunFolder,
+    recipe: Recipe,
+    source: Source,
+    valid: Source | None,
+    test: Source | None,
+    base: Artifact | None,
+) -> PreparedData:
+    shutil.rmtree(run.data, ignore_errors=True)  # a preparation that was cut short
+    return prepare(
+        source,
+        recipe,
+        run.data,
+        valid=valid,
+        test=test,
+        front_end=None if base is None else base.front_end,
+        labels=None if base is None else base.labels,
+    )
+
+
+def _run(
+    run: RunFolder, recipe: Recipe, data: PreparedData, base: Artifact | None, options: RunOptions
+) -> RunResult:
+    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
+    derived = derive(recipe, data_facts(data, len(batches)))
+    write_derived(run, derived)
+    start = build_start(recipe, derived, data, base)
+    trainer = Trainer(recipe, derived, data, start.model)
+    state = read_checkpoint(run.checkpoint)
+    if state is not None:
+        trainer.load_state_dict(state)
+    notes = (*data.notes, *start.notes)
+    _fit(run, trainer, notes, options)
+    assert trainer.best_weights is not None  # set at the end of the first epoch
+    artifact, sha256 = finish(run, recipe, derived, data, trainer.best_weights)
+    return RunResult(run.path, artifact, sha256, json.loads(run.metrics.read_text(encoding="utf-8")))
+
+
+def _fit(run: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunOptions) -> None:
+    first_step, first_epoch = trainer.progress.step, trainer.progress.epoch
+    training = trainer.recipe.training
+    clock = CheckpointClock(training.checkpoint_every_seconds, training.checkpoint_every_steps)
+    with ExitStack() as stack:
+        history = stack.enter_context(History(run.history, first_step, first_epoch))
+        listeners: list[Listener] = [history, *options.listeners]
+        if options.tensorboard:
+            listeners.append(TensorBoard(run.tensorboard, first_step))
+        stop = stack.enter_context(stop_request())
+
+        def tell(event: Event) -> None:
+            for listen in listeners:
+                listen(event)
+
+        def after_step() -> None:
+            if stop.requested or clock.due(trainer.progress.step):
+                _save(run, trainer, tell)
+                clock.written()
+            _stop_if_asked(stop, run, trainer)
+
+        tell(_started(trainer.derived, first_step, notes, training.epochs))
+        trainer.fit(tell, after_step)
+        _save(run, trainer, tell)
+        tell(RunDone(trainer.progress.step, trainer.progress.best_epoch, trainer.stopped_early))
+
+
+def _started(derived: Derived, step: int, notes: tuple[str, ...], epochs: int) -> RunStarted:
+    return RunStarted(epochs, derived.total_steps, step, notes)
+
+
+def _save(run: RunFolder, trainer: Trainer, tell: Listener) -> None:
+    write_checkpoint(run.checkpoint, trainer.state_dict())
+    tell(CheckpointWritten(trainer.progress.step))
+
+
+def _stop_if_asked(stop: StopRequest, run: RunFolder, trainer: Trainer) -> None:
+    if stop.requested:
+        raise RunInterruptedError(
+            f"Stopped after step {trainer.progress.step} of {trainer.derived.total_steps}.",
+            where=run.path,
+            cure=f"go on with: grunlock train --resume {run.path}",
+        )

@@ -1,0 +1,113 @@
+"""A run on disk: which file is where, and the rules for creating and reopening one."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from grunlock._version import __version__
+from grunlock.artifact import ARTIFACT_NAME
+from grunlock.errors import RunError
+from grunlock.files import write_atomically
+from grunlock.recipe import Derived, Recipe, read_recipe, to_toml
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def derived(self) -> Path:
+        return self.path / "derived.json"
+
+    @property
+    def about(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def base_artifact(self) -> Path:
+        return self.path / "base.grunlock"
+
+    @property
+    def artifact(self) -> Path:
+        return self.path / ARTIFACT_NAME
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What `train` was asked for, written to run.json so that --resume can repeat it."""
+
+    source: str  # absolute path or pattern; "memory" for data that is not on disk
+    valid: str | None
+    test: str | None
+
+
+def create_run(path: Path, recipe: Recipe, request: RunRequest, *, overwrite: bool) -> RunFolder:
+    """Make the folder and write what was asked. Raises RunError if something is there already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not overwrite:
+            raise RunError(
+                "The run folder is not empty.",
+                where=path,
+                expected="a new or empty folder",
+                cure=f"choose another with -o, continue with --resume {path}, or pass --overwrite",
+            )
+        if not RunFolder(path).about.is_file():
+            raise RunError(
+                "--overwrite only replaces runs, and this is none.",
+                where=path,
+                expected="a folder with run.json",
+                cure="choose another folder with -o",
+            )
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(path)
+    write_atomically(run.recipe, to_toml(recipe))
+    about = {"library_version": __version__, "request": asdict(request)}
+    write_atomically(run.about, json.dumps(about, indent=2) + "\n")
+    return run
+
+
+def open_run(path: Path) -> tuple[RunFolder, Recipe, RunRequest]:
+    """Reopen a run for --resume. Raises RunError if there is none."""
+    run = RunFolder(path)
+    if not run.about.is_file() or not run.recipe.is_file():
+        raise RunError(
+            "There is no run to resume here.",
+            where=path,
+            expected="a folder with run.json and recipe.toml",
+            cure="give the folder that -o named when the run was started",
+        )
+    about: dict[str, Any] = json.loads(run.about.read_text(encoding="utf-8"))
+    return run, read_recipe(run.recipe), RunRequest(**about["request"])
+
+
+def write_derived(run: RunFolder, derived: Derived) -> None:
+    write_atomically(run.derived, derived.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,87 @@
+"""The network a run starts from: fresh, with pretrained vectors, or continuing another model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from grunlock.artifact import Artifact
+from grunlock.data.prepare import PreparedData
+from grunlock.data.vectors import read_vectors
+from grunlock.errors import RunError
+from grunlock.models import SequenceClassifier
+from grunlock.recipe import DataFacts, Derived, Recipe
+from grunlock.seeding import derive_seed
+
+SHARED_SECTIONS = ("text", "embedding", "encoder", "pooling")  # fix the shapes of a model's weights
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network ready for its first step, and what to tell the user about it."""
+
+    model: SequenceClassifier
+    notes: tuple[str, ...]
+
+
+def data_facts(data: PreparedData, batches_per_epoch: int) -> DataFacts:
+    return DataFacts(
+        num_train_examples=len(data.train),
+        num_valid_examples=len(data.valid),
+        num_classes=len(data.labels),
+        vocab_size=data.front_end.vocab_size,
+        longest_tokens=int(data.train.lengths.max()),
+        batches_per_epoch=batches_per_epoch,
+        tokens=data.front_end.tokens,
+        script=data.script,
+    )
+
+
+def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Artifact | None) -> Start:
+    """Fresh weights depend on (seed, "init") alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(recipe.seed, "init"))
+        model = SequenceClassifier(recipe, derived)
+    notes: tuple[str, ...] = ()
+    if base is not None:
+        continue_from(model, base, data.labels)
+    elif recipe.embedding.vectors is not None:
+        vectors = read_vectors(Path(recipe.embedding.vectors), data.front_end.vocab(), recipe.embedding.size)
+        found = torch.from_numpy(vectors.found)
+        with torch.no_grad():
+            model.embedding.tokens.weight[found] = torch.from_numpy(vectors.matrix)[found]
+        notes = (vectors.coverage,)
+    return Start(model, notes)
+
+
+def check_continuable(recipe: Recipe, base: Artifact) -> None:
+    """Raises RunError if the recipe would need other weights than the base model has."""
+    changed = [
+        name for name in SHARED_SECTIONS if _shape_settings(recipe, name) != _shape_settings(base.recipe, name)
+    ]
+    if changed:
+        raise RunError(
+            "A model can only be continued with the same network.",
+            where=", ".join(changed),
+            got="settings that differ from the model's own",
+            expected="the sections text, embedding, encoder and pooling of its recipe",
+            cure="leave these settings as they are, or train anew without --from",
+        )
+
+
+def continue_from(model: SequenceClassifier, base: Artifact, labels: tuple[str, ...]) -> None:
+    """Copy the base model's weights. Labels the base did not know keep their fresh head rows."""
+    state = model.state_dict()
+    known = len(base.labels)  # prepare() keeps old labels in front, in their order
+    assert labels[:known] == base.labels
+    for name, value in base.weights.items():
+        tensor = torch.from_numpy(value)
+        state[name][: len(tensor)] = tensor
+    model.load_state_dict(state)
+
+
+def _shape_settings(recipe: Recipe, section: str) -> dict[str, object]:
+    """The section without regularisers, initialisation and what only acts at the start."""
+    free = {"vectors", "trainable", "recurrent_init", "input_init", "update_bias", "forget_bias", "zoneout"}
+    settings: dict[str, object] = getattr(recipe, section).model_dump()
+    return {k: v for k, v in settings.items() if k not in free and not k.endswith("dropout")}

@@ -1,0 +1,64 @@
+"""The torch-free runtime gives the torch network's numbers, for every part a recipe can choose."""
+
+import numpy as np
+import pytest
+import torch
+
+from grunlock.models import SequenceClassifier, token_inputs
+from grunlock.recipe import DataFacts, Recipe, derive, read_recipe
+from grunlock.runtime.network import Network
+from grunlock.shapes import pack_layout
+from grunlock.text.front_end import TextFrontEnd
+
+TEXTS = ["the cat sat on the mat", "a dog", "unlock what gated nets can do , please", "mat", "the the the"]
+UNSEEN = ["the zebra sat", "please unlock the gate", "cat", "a mat , a dog and unseenwords"]
+
+OPTIONS = [
+    [],
+    ["encoder.reset_after=false"],
+    ["encoder.kind=lstm"],
+    ["encoder.kind=lstm", "encoder.cell_norm=true", "encoder.zoneout=0.2", "encoder.bidirectional=false"],
+    ["encoder.cell_norm=true", "encoder.reset_after=false", "encoder.zoneout=0.3"],
+    ["encoder.norm=batch", "encoder.num_layers=2"],
+    ["encoder.norm=layer", "encoder.num_layers=3", "encoder.bidirectional=false"],
+    ['pooling.parts=["last"]'],
+    ['pooling.parts=["attention", "last", "mean", "max"]'],
+    ["embedding.ngrams.buckets=64"],
+    ["embedding.ngrams.buckets=64", "embedding.ngrams.min_length=2", "text.tokens=characters"],
+]
+
+
+def built(overrides: list[str]) -> tuple[Recipe, TextFrontEnd, SequenceClassifier]:
+    recipe = read_recipe("default", ["embedding.size=6", "encoder.hidden_size=5", *overrides])
+    front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.embedding.ngrams)
+    facts = DataFacts(
+        num_train_examples=5,
+        num_valid_examples=5,
+        num_classes=3,
+        vocab_size=front_end.vocab_size,
+        longest_tokens=9,
+        batches_per_epoch=1,
+        tokens=front_end.tokens,
+        script="spaced",
+    )
+    torch.manual_seed(0)
+    model = SequenceClassifier(recipe, derive(recipe, facts))
+    with torch.no_grad():  # norms and biases away from their trivial start
+        for name, value in model.state_dict().items():
+            if value.dim() == 1:
+                value.add_(torch.rand_like(value) if "var" in name else torch.randn_like(value) * 0.3)
+    return recipe, front_end, model
+
+
+@pytest.mark.parametrize("overrides", OPTIONS, ids=lambda o: " ".join(o) or "default")
+def test_runtime_agrees_with_torch(overrides: list[str]) -> None:
+    recipe, front_end, model = built(overrides)
+    types = front_end.new_types()
+    encoded = front_end.encode(UNSEEN, types)
+    layout = pack_layout(encoded.lengths)
+    tokens = types.distinct(encoded.tokens[layout.rows])
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    found = Network(recipe, weights).logits(tokens, layout)
+    expected = model.eval()(token_inputs(tokens, layout)).detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-6, rtol=1e-5)
+    assert np.abs(expected).max() > 0.1  # not trivially equal

@@ -11,7 +11,7 @@ from rich.console import Console
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 
-from grunlock.data.prepare import InMemory
+from grunlock.data.sources import InMemory
 from grunlock.errors import DataError, NotFittedError
 from grunlock.recipe import recipe_from_settings
 from grunlock.recipe.ranges import Settings, put

@@ -1,7 +1,7 @@
 """grunlock evaluate"""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 from grunlock.cli.options import LabelColumn, Model, TextColumn
 
 MAX_CONFUSIONS = 10
+MAX_MATRIX_CLASSES = 12
 
 
 def evaluate_command(
@@ -31,3 +32,46 @@ def evaluate_command(
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
         show_evaluation(result.to_dict(), Console())
+
+
+def show_evaluation(result: dict[str, Any], console: Console) -> None:
+    """Scores with intervals, the classes, and the most frequent confusions."""
+    scores = Table(title=f"{result['num_examples']} examples")
+    for heading in ("metric", "value", f"{result['confidence']:.0%} interval"):
+        scores.add_column(heading, justify="left" if heading == "metric" else "right")
+    for name, interval in result["intervals"].items():
+        scores.add_row(name, f"{result[name]:.4f}", f"{interval['low']:.4f} to {interval['high']:.4f}")
+    console.print(scores)
+    classes = Table(title="classes")
+    for heading in ("label", "precision", "recall", "F1", "examples"):
+        classes.add_column(heading, justify="left" if heading == "label" else "right")
+    for row in result["classes"]:
+        shares = [f"{row[name]:.4f}" for name in ("precision", "recall", "f1")]
+        classes.add_row(row["label"], *shares, str(row["support"]))
+    console.print(classes)
+    _show_confusions(result, console)
+
+
+def _show_confusions(result: dict[str, Any], console: Console) -> None:
+    labels = [row["label"] for row in result["classes"]]
+    counts = result["confusion"]
+    if len(labels) <= MAX_MATRIX_CLASSES:
+        matrix = Table(title="confusion (rows: true, columns: predicted)")
+        for heading in ("", *labels):
+            matrix.add_column(heading, justify="right")
+        for label, row in zip(labels, counts, strict=True):
+            matrix.add_row(label, *(str(count) for count in row))
+        console.print(matrix)
+        return
+    pairs = [
+        (counts[true][predicted], labels[true], labels[predicted])
+        for true in range(len(labels))
+        for predicted in range(len(labels))
+        if true != predicted and counts[true][predicted]
+    ]
+    table = Table(title="most frequent confusions")
+    for heading in ("true", "predicted", "times"):
+        table.add_column(heading, justify="right" if heading == "times" else "left")
+    for count, true, predicted in sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:MAX_CONFUSIONS]:
+        table.add_row(true, predicted, str(count))
+    console.print(table)

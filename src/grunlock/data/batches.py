@@ -59,7 +59,7 @@ def make_batch(store: TokenStore, examples: IntArray, types: TokenTypes) -> Batc
     starts = store.offsets[examples]
     lengths = store.offsets[examples + 1] - starts
     layout = pack_layout(lengths)
-    # rows count in the examples laid end to end; the shift of an example is where that differs from the store.
+    # layout.rows count in the examples laid end to end; an example's shift leads from there to the store.
     shifts = starts - (np.cumsum(lengths) - lengths)
     tokens = store.tokens[layout.rows + shifts[_sequences(layout)]]
     packed = examples[layout.order]

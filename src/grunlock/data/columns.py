@@ -10,8 +10,8 @@ from typing import Literal
 
 from grunlock.errors import DataError
 
-ENGLISH_TEXT_NAMES = """text texts sentence sentences content contents review reviews question comment comments
-message body title document utterance query tweet description headline post abstract input"""
+ENGLISH_TEXT_NAMES = """text texts sentence sentences content contents review reviews question comment
+comments message body title document utterance query tweet description headline post abstract input"""
 ENGLISH_LABEL_NAMES = "label labels class classes category target sentiment intent topic polarity y"
 TEXT_NAMES = {*ENGLISH_TEXT_NAMES.split(), "内容", "文本", "评论", "句子", "正文", "标题", "文章", "问题"}
 LABEL_NAMES = {*ENGLISH_LABEL_NAMES.split(), "标签", "类别", "分类", "情感", "类目", "意图"}

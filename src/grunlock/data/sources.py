@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol, get_args
 
 from grunlock.data.columns import Cell, Columns, LabelNeed, choose_columns
+from grunlock.data.splits import SplitName
 from grunlock.data.tables import EXPECTED_SUFFIX, Table, open_table, table_format, table_stem
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import DataOptions
-from grunlock.data.splits import SplitName
 
 CHUNK_ROWS = 1000
 
@@ -78,7 +78,7 @@ class InMemory:
     def chunks(self) -> Iterator[Chunk]:
         for start in range(0, len(self.texts), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            labels = None if self.labels is None else list(self.labels[rows])
+            labels: list[Cell] | None = None if self.labels is None else list(self.labels[rows])
             yield Chunk(self.name, start + 1, list(self.texts[rows]), labels)
 
 

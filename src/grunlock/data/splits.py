@@ -61,7 +61,7 @@ def _shares(sizes: IntArray, fraction: float, at_most: IntArray) -> IntArray:
         return np.zeros_like(sizes)
     wanted = max(1, round(fraction * int(sizes.sum())))
     exact = fraction * sizes
-    shares = np.minimum(np.floor(exact).astype(np.int64), at_most)
+    shares: IntArray = np.minimum(np.floor(exact).astype(np.int64), at_most)
     for target in np.argsort(shares - exact, kind="stable"):
         if shares.sum() >= wanted:
             break

@@ -1,23 +1,22 @@
 """A trained model against a file, in bounded memory. Shows nothing; the CLI prints."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from grunlock.artifact import Artifact
 from grunlock.artifact import read as read_artifact
-from grunlock.data.prepare import is_prepared, open_prepared
-from grunlock.data.texts import LabelledText, read_texts
+from grunlock.data.prepared import is_prepared, open_prepared
+from grunlock.data.sources import Chunk, FileSource, read_texts
 from grunlock.errors import DataError, RunError
-from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.evaluation.splits import split_logits
+from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.runtime.classifier import TextClassifier, softmax
 
-CHUNK_TEXTS = 2048
+MAX_SHOWN_LABELS = 10
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,16 @@ class Prediction:
     probs: dict[str, float]  # by label
 
 
-def predict_file(model: str | Path, source: str | Path, **columns: str | None) -> Iterator[Prediction]:
+def predict_file(model: str | Path, source: str | Path, text_column: str | None = None) -> Iterator[Prediction]:
     """Predict every text of a file, in order, a chunk at a time.
 
-    Raises DataError for rows that cannot be read; predictions before such a row have been given.
+    Raises DataError for rows that cannot be read; predictions of the rows before have been given.
     """
     artifact = read_artifact(model)
     classifier = artifact.classifier()
-    for chunk in _chunks(read_texts(source, artifact.recipe.data, labels=False, **columns)):
-        yield from predict_texts(classifier, [row.text for row in chunk])
+    options = artifact.recipe.data.model_copy(update={"text_column": text_column, "label_column": None})
+    for chunk in read_texts(source, options, labels="ignored").chunks():
+        yield from predict_texts(classifier, _texts(chunk))
 
 
 def predict_texts(classifier: TextClassifier, texts: Sequence[str]) -> list[Prediction]:
@@ -51,18 +51,18 @@ def predict_texts(classifier: TextClassifier, texts: Sequence[str]) -> list[Pred
     return predictions
 
 
-def evaluate_file(model: str | Path, source: str | Path, **columns: str | None) -> EvaluationResult:
+def evaluate_file(
+    model: str | Path,
+    source: str | Path,
+    text_column: str | None = None,
+    label_column: str | None = None,
+) -> EvaluationResult:
     """Evaluate on a labelled file. Raises DataError for a label the model does not know."""
     artifact = read_artifact(model)
-    classifier = artifact.classifier()
-    index = {name: k for k, name in enumerate(artifact.labels)}
-    all_probs, all_targets = [], []
-    for chunk in _chunks(read_texts(source, artifact.recipe.data, labels=True, **columns)):
-        all_targets.append([_target(row, index, source) for row in chunk])
-        all_probs.append(classifier.predict_proba([row.text for row in chunk]))
-    if not all_probs:
-        raise DataError("There is nothing to evaluate on.", where=source, expected="at least one row")
-    return evaluate(np.concatenate(all_probs), np.concatenate(all_targets), artifact.labels)
+    columns = {"text_column": text_column, "label_column": label_column}
+    opened = read_texts(source, artifact.recipe.data.model_copy(update=columns), labels="required")
+    probs, targets = _answers(artifact, opened)
+    return evaluate(probs, targets, artifact.labels)
 
 
 def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
@@ -70,7 +70,11 @@ def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
     folder = Path(folder)
     artifact = read_artifact(folder)
     if not is_prepared(folder / "data"):
-        raise RunError("The run's data is gone.", where=folder / "data", cure="name a data file")
+        raise RunError(
+            "This is no run with its data, so what to evaluate on must be named.",
+            where=folder,
+            cure=f"grunlock evaluate {folder} DATA",
+        )
     data = open_prepared(folder / "data")
     store = data.valid if split == "valid" else data.test
     if store is None:
@@ -79,25 +83,36 @@ def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
             where=folder,
             cure="name a data file, or evaluate with --split valid",
         )
-    logits, targets = split_logits(artifact.network(), store)
+    logits, targets = split_logits(artifact.network(), store, data.types)
     return evaluate(softmax(logits / np.float32(artifact.temperature)), targets, artifact.labels)
 
 
-def _target(row: LabelledText, index: dict[str, int], source: object) -> int:
-    assert row.label is not None  # read_texts(labels=True) gives no row without one
-    if row.label not in index:
-        near = difflib.get_close_matches(row.label, index, n=1)
-        raise DataError(
-            "A label is unknown to the model.",
-            where=f"{source}, row {row.row}",
-            got=repr(row.label),
-            expected=f"one of {', '.join(sorted(index)[:10])}{', ...' if len(index) > 10 else ''}",
-            cure=f"did you mean {near[0]!r}?" if near else "train a model that has this label",
-        )
-    return index[row.label]
+def _answers(artifact: Artifact, source: FileSource) -> tuple[np.ndarray, np.ndarray]:
+    classifier = artifact.classifier()
+    index = {name: k for k, name in enumerate(artifact.labels)}
+    probs, targets = [], []
+    for chunk in source.chunks():
+        targets += [_target(chunk, i, index) for i in range(len(chunk.texts))]
+        probs.append(classifier.predict_proba(_texts(chunk)))
+    return np.concatenate(probs), np.array(targets)
 
 
-def _chunks(rows: Iterable[LabelledText]) -> Iterator[list[LabelledText]]:
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, CHUNK_TEXTS)):
-        yield chunk
+def _texts(chunk: Chunk) -> list[str]:
+    """A missing text is an empty one; whether empty texts are allowed is the classifier's to say."""
+    return ["" if text is None else str(text) for text in chunk.texts]
+
+
+def _target(chunk: Chunk, i: int, index: dict[str, int]) -> int:
+    label = None if chunk.labels is None else chunk.labels[i]
+    name = "" if label is None else str(label).strip()
+    if name in index:
+        return index[name]
+    near = difflib.get_close_matches(name, index, n=1)
+    known = sorted(index)
+    raise DataError(
+        "A label is unknown to the model.",
+        where=chunk.where(i),
+        got=repr(name),
+        expected=", ".join(known[:MAX_SHOWN_LABELS]) + (", ..." if len(known) > MAX_SHOWN_LABELS else ""),
+        cure=f"did you mean {near[0]!r}?" if near else "train a model that has this label",
+    )

@@ -69,4 +69,5 @@ class WeightAverage:
     def _average(self, averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
         updates = int(num_averaged)
         decay = min(self._decay, (1 + updates) / (10 + updates))
-        get_ema_multi_avg_fn(decay)(averaged, current, num_averaged)
+        ema = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        ema(averaged, current, num_averaged)

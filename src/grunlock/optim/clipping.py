@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
@@ -130,10 +129,11 @@ class NonFiniteGuard:
         if self._in_a_row < self._max_steps:
             return False
         causes = likely_causes(NonFiniteFacts(loss, grad_norm, lr, clip, tuple(self._recent)))
+        steps = "1 step" if self._in_a_row == 1 else f"{self._in_a_row} steps"
         raise TrainingError(
-            f"Training stopped: {self._in_a_row} steps in a row gave no finite gradient. Likely causes:\n"
+            f"Training stopped: {steps} in a row gave no finite gradient. Likely causes:\n"
             + "\n".join(f"- {cause}" for cause in causes),
-            where=f"loss {loss:g}, gradient norm {grad_norm:g}",
+            got=f"loss {loss:g}, gradient norm {grad_norm:g}",
             cure="change one thing above and train again; "
             "training.max_nonfinite_steps says how many such steps are allowed",
         )

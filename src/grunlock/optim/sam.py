@@ -29,7 +29,10 @@ class SharpnessAware:
 
         self._base = _Base(list(parameters), apply)
         self._sam = pytorch_optimizer.SAM(
-            self._base.parameters, self._base.take_groups, rho=options.rho, adaptive=options.adaptive
+            self._base.parameters,
+            self._base.take_groups,  # type: ignore[arg-type]  # a class by its annotation, any callable will do
+            rho=options.rho,
+            adaptive=options.adaptive,
         )
 
     def step(self, closure: Callable[[], None]) -> bool:
@@ -39,7 +42,7 @@ class SharpnessAware:
         raises, the weights are put back before the error goes on.
         """
         try:
-            self._sam.step(closure)
+            self._sam.step(closure)  # type: ignore[arg-type]  # the loss it may return is not used
         finally:
             self._base.put_back()
         return self._base.applied

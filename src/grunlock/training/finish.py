@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from grunlock.artifact import Artifact, save
-from grunlock.data.prepare import PreparedData
+from grunlock.data.prepared import PreparedData
 from grunlock.evaluation.splits import split_logits
 from grunlock.files import write_atomically
 from grunlock.objectives.calibration import fit_temperature
@@ -32,7 +32,7 @@ def finish(
     arrays = {
         name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()
     }
-    logits, targets = split_logits(Network(recipe, arrays), data.valid)
+    logits, targets = split_logits(Network(recipe, arrays), data.valid, data.types)
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
     scores = evaluate(softmax(logits / np.float32(temperature)), targets, data.labels)
     metrics: dict[str, Any] = scores.to_dict()

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from grunlock.data.batches import evaluation_batches, make_batch, plan_batches
-from grunlock.data.prepare import PreparedData
+from grunlock.data.prepared import PreparedData
 from grunlock.data.store import TokenStore
 from grunlock.models import SequenceClassifier, token_inputs
 from grunlock.objectives.losses import class_weights, cross_entropy
 from grunlock.objectives.metrics import evaluate
 from grunlock.optim.averaging import WeightAverage
-from grunlock.optim.clipping import ClipResult, NonFiniteGuard, build_clipper
+from grunlock.optim.clipping import NonFiniteGuard, build_clipper
 from grunlock.optim.optimizers import build_optimizer
 from grunlock.optim.schedules import build_schedule
 from grunlock.recipe import Derived, Recipe
@@ -107,14 +107,13 @@ class Trainer:
         self.optimizer.train_mode()
         self.optimizer.set_lr_factor(factor)
         loss = self.compute_gradients(batches)
-        clip = self.clipper.clip(list(self.model.parameters()))
+        clip = self.clipper.clip(self.model.parameters())
         lr = self.recipe.optim.lr * factor
         self.guard.check(loss=loss, grad_norm=clip.grad_norm, lr=lr, clip=self.recipe.clip)
-        if clip.finite:
-            self.optimizer.step(lambda: self._recompute(batches))
-            if self.average is not None:
-                self.average.update()
-        return self._count(batches, loss, clip, lr)
+        applied = clip.finite and self.optimizer.step(lambda: self._recompute(batches))
+        if applied and self.average is not None:
+            self.average.update()
+        return self._count(batches, StepDone(progress.epoch, progress.step + 1, loss, lr, clip.grad_norm, clip.clipped, not applied))
 
     def compute_gradients(self, batches: Sequence[IntArray]) -> float:
         """Mean loss of the step's sequences, its gradients left in the parameters.
@@ -132,25 +131,27 @@ class Trainer:
         return loss_sum
 
     def batch_loss(self, examples: IntArray) -> Tensor:
-        batch = make_batch(self.data.train, examples)
+        batch = make_batch(self.data.train, examples, self.data.types)
         logits = self.model(token_inputs(batch.tokens, batch.layout))
         targets = torch.from_numpy(batch.targets)
         return cross_entropy(logits, targets, self.recipe.loss.label_smoothing, self.class_weights)
 
     def _recompute(self, batches: Sequence[IntArray]) -> None:
+        """SAM's second gradients, at the climbed weights, clipped like the first."""
         self.compute_gradients(batches)
+        self.clipper.clip(self.model.parameters())
 
-    def _count(self, batches: Sequence[IntArray], loss: float, clip: ClipResult, lr: float) -> StepDone:
+    def _count(self, batches: Sequence[IntArray], done: StepDone) -> StepDone:
         progress = self.progress
-        examples = sum(len(batch) for batch in batches)
         progress.step += 1
         progress.steps_in_epoch += 1
-        progress.skipped_steps += not clip.finite
-        progress.clipped_steps += clip.clipped
-        if clip.finite:
-            progress.loss_sum += loss * examples
+        progress.skipped_steps += done.skipped
+        progress.clipped_steps += done.clipped
+        if not done.skipped:
+            examples = sum(len(batch) for batch in batches)
+            progress.loss_sum += done.train_loss * examples
             progress.num_examples += examples
-        return StepDone(progress.epoch, progress.step, loss, lr, clip.grad_norm, clip.clipped, not clip.finite)
+        return done
 
     # ---- end of an epoch -----------------------------------------------------------------------
 
@@ -189,10 +190,10 @@ class Trainer:
     def predict(self, store: TokenStore) -> tuple[np.ndarray[Any, np.dtype[np.float32]], IntArray]:
         """Logits [examples, K] and targets [examples] of a store, in its order, nothing dropped."""
         self.model.eval()
-        logits = np.empty((len(store), len(self.data.labels)), dtype=np.float32)
-        targets = np.empty(len(store), dtype=np.int64)
+        logits = np.empty((store.num_examples, len(self.data.labels)), dtype=np.float32)
+        targets = np.empty(store.num_examples, dtype=np.int64)
         for examples in evaluation_batches(store.lengths, EVALUATION_TOKENS):
-            batch = make_batch(store, examples)
+            batch = make_batch(store, examples, self.data.types)
             logits[batch.examples] = self.model(token_inputs(batch.tokens, batch.layout)).numpy()
             targets[batch.examples] = batch.targets
         return logits, targets

@@ -3,6 +3,7 @@
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from grunlock.training.events import EpochDone, Event, RunStarted, StepDone
@@ -29,6 +30,10 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._epochs = event.epochs
+            for note in event.notes:
+                self._console.print(f"[dim]{escape(note)}", highlight=False, soft_wrap=True)
+            if event.step:
+                self._console.print(f"resumed after step {event.step}")
             self._progress.update(self._task, total=event.total_steps, completed=event.step)
         elif isinstance(event, StepDone):
             state = f"loss {event.train_loss:.3f}" + (" skipped" if event.skipped else "")
@@ -41,6 +46,7 @@ class ProgressBar:
                 f"{event.seconds:5.1f} s{'  best' if event.best else ''}"
                 f"{f'  {event.skipped_steps} steps skipped' if event.skipped_steps else ''}",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def __enter__(self) -> "ProgressBar":

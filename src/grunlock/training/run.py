@@ -11,7 +11,9 @@ from typing import Any
 from grunlock import artifact as artifacts
 from grunlock.artifact import Artifact
 from grunlock.data.batches import plan_batches
-from grunlock.data.prepare import InMemory, PreparedData, is_prepared, open_prepared, prepare
+from grunlock.data.prepare import prepare
+from grunlock.data.prepared import PreparedData, is_prepared, open_prepared
+from grunlock.data.sources import InMemory
 from grunlock.errors import RunError, RunInterruptedError
 from grunlock.recipe import Derived, Recipe, derive
 from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint

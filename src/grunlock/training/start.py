@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from grunlock.artifact import Artifact
-from grunlock.data.prepare import PreparedData
+from grunlock.data.prepared import PreparedData
 from grunlock.data.vectors import read_vectors
 from grunlock.errors import RunError
 from grunlock.models import SequenceClassifier
@@ -26,8 +26,8 @@ class Start:
 
 def data_facts(data: PreparedData, batches_per_epoch: int) -> DataFacts:
     return DataFacts(
-        num_train_examples=len(data.train),
-        num_valid_examples=len(data.valid),
+        num_train_examples=data.train.num_examples,
+        num_valid_examples=data.valid.num_examples,
         num_classes=len(data.labels),
         vocab_size=data.front_end.vocab_size,
         longest_tokens=int(data.train.lengths.max()),
@@ -50,7 +50,7 @@ def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Arti
         found = torch.from_numpy(vectors.found)
         with torch.no_grad():
             model.embedding.tokens.weight[found] = torch.from_numpy(vectors.matrix)[found]
-        notes = (vectors.coverage,)
+        notes = (vectors.describe(),)
     return Start(model, notes)
 
 

@@ -1,0 +1,4 @@
+"""grunlock demo"""
+from typing import Annotated
+def demo_command() -> None:
+    """Train."""

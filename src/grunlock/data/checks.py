@@ -1,0 +1,175 @@
+"""The first pass over a source: is every row fit to learn from, which rows stay, what labels occur.
+
+Refuses or marks rows; it changes no text and writes nothing.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.data.columns import Cell
+from grunlock.data.sources import Chunk, Source
+from grunlock.data.splits import SplitName
+from grunlock.errors import DataError
+from grunlock.recipe.text_options import DataOptions
+
+Progress = Callable[[str, int], None]  # what is being done, rows done so far
+
+SHOWN_ROWS = 5
+SHOWN_LABELS = 10
+HASH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass found.
+
+    kept:    [rows] bool, False for empty texts that are dropped
+    targets: [kept rows] int32, index into `labels`
+    hashes:  [kept rows] uint64 of the texts without outer whitespace, to find repeated ones
+    labels:  without outer whitespace, in order of appearance
+    """
+
+    kept: NDArray[np.bool_]
+    targets: NDArray[np.int32]
+    hashes: NDArray[np.uint64]
+    labels: tuple[str, ...]
+    num_empty: int
+
+
+class _Scanner:
+    def __init__(self, options: DataOptions) -> None:
+        self.options = options
+        self.kept = bytearray()
+        self.targets = array("i")
+        self.hashes = bytearray()
+        self.labels: dict[str, int] = {}
+        self.empty: list[str] = []  # places, the first few
+        self.num_empty = 0
+        self.unlabelled: list[str] = []
+        self.num_unlabelled = 0
+
+    def add(self, chunk: Chunk) -> None:
+        labels = chunk.labels if chunk.labels is not None else [None] * len(chunk.texts)
+        for i, (text, label) in enumerate(zip(chunk.texts, labels, strict=True)):
+            data = self._checked_bytes(text, chunk, i)
+            if not data:
+                self.num_empty += 1
+                if len(self.empty) < SHOWN_ROWS:
+                    self.empty.append(chunk.where(i))
+            keep = bool(data) or self.options.empty_texts == "keep"
+            self.kept.append(keep)
+            name = self._label(label, chunk, i)
+            if keep and name is not None:
+                self.targets.append(self.labels.setdefault(name, len(self.labels)))
+                self.hashes += hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
+
+    def _checked_bytes(self, text: Cell, chunk: Chunk, i: int) -> bytes:
+        if text is None:
+            return b""
+        if not isinstance(text, str):
+            raise DataError("A text is not a string.", where=chunk.where(i), got=repr(text)[:80])
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            got = f"the half character {text[error.start]!r}"
+            raise DataError("A text is not valid Unicode.", where=chunk.where(i), got=got) from error
+        limit = self.options.max_text_bytes
+        if len(data) > limit:
+            raise DataError(
+                "A text is too long.",
+                where=chunk.where(i),
+                got=f"{len(data):,} bytes",
+                expected=f"at most {limit:,} (data.max_text_bytes)",
+                cure=f"--set data.max_text_bytes={len(data)}, or check for an unclosed quote",
+            )
+        return data.strip() if data.isascii() else text.strip().encode()
+
+    def _label(self, label: Cell, chunk: Chunk, i: int) -> str | None:
+        if label is not None and not isinstance(label, str):
+            raise DataError("A label is not a string.", where=chunk.where(i), got=repr(label)[:80])
+        if label is None or not label.strip():
+            self.num_unlabelled += 1
+            if len(self.unlabelled) < SHOWN_ROWS:
+                self.unlabelled.append(chunk.where(i))
+            return None
+        return label.strip()
+
+    def result(self, source: Source) -> Scan:
+        if self.num_unlabelled:
+            raise DataError(
+                _counted(self.num_unlabelled, "row has no label.", "rows have no label."),
+                where=_first(self.unlabelled, self.num_unlabelled),
+                cure="remove these rows, or give them a label",
+            )
+        if self.num_empty and self.options.empty_texts == "refuse":
+            raise DataError(
+                _counted(self.num_empty, "text is empty.", "texts are empty."),
+                where=_first(self.empty, self.num_empty),
+                cure="--set data.empty_texts=drop, or keep to learn from them as empty",
+            )
+        if not self.targets:
+            raise DataError("No example is left.", where=source.name, got="only empty texts")
+        return Scan(
+            np.frombuffer(bytes(self.kept), np.bool_),
+            np.array(self.targets, np.int32),
+            np.frombuffer(bytes(self.hashes), "<u8").astype(np.uint64),
+            tuple(self.labels),
+            self.num_empty,
+        )
+
+
+def scan(source: Source, options: DataOptions, progress: Progress | None = None) -> Scan:
+    """Check every row. Raises DataError for too long texts, missing labels and refused empty texts."""
+    scanner = _Scanner(options)
+    for chunk in source.chunks():
+        if chunk.labels is None:
+            raise DataError("The examples have no labels.", where=source.name)
+        scanner.add(chunk)
+        if progress is not None:
+            progress("checking", len(scanner.kept))
+    return scanner.result(source)
+
+
+def settle_labels(
+    scans: Mapping[SplitName, Scan], names: Mapping[SplitName, str], known: Sequence[str] | None
+) -> tuple[str, ...]:
+    """All labels: those known beforehand in their order, then the new ones of train, sorted.
+
+    Raises DataError if there is only one, or a given valid or test file has one that train lacks.
+    """
+    before = tuple(known or ())
+    labels = (*before, *sorted(set(scans["train"].labels) - set(before)))
+    for split, found in scans.items():
+        unknown = sorted(set(found.labels) - set(labels))
+        if unknown:
+            counts = np.bincount(found.targets, minlength=len(found.labels))
+            rows = sum(int(counts[found.labels.index(label)]) for label in unknown)
+            raise DataError(
+                f"The {split} split has labels that the training split lacks.",
+                where=names[split],
+                got=f"{', '.join(unknown[:SHOWN_LABELS])} ({_counted(rows, 'row', 'rows')})",
+                expected=f"one of: {', '.join(labels[:SHOWN_LABELS])}{' ...' * (len(labels) > SHOWN_LABELS)}",
+                cure="add training examples of them, or remove these rows",
+            )
+    if len(labels) < 2:
+        raise DataError(
+            "All examples have the same label.",
+            where=names["train"],
+            got=f"only {labels[0]!r}",
+            expected="at least two labels",
+            cure="check that data.label_column names the right column",
+        )
+    return labels
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _first(places: list[str], count: int) -> str:
+    return "; ".join(places) + (" and more" if count > len(places) else "")

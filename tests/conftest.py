@@ -1,0 +1,64 @@
+"""What several tests need: small trained networks and texts that can be learned in seconds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from grunlock.artifact import Artifact
+from grunlock.models import SequenceClassifier
+from grunlock.recipe import DataFacts, derive, read_recipe
+from grunlock.text.front_end import TextFrontEnd
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+COLOURS = ["red", "green", "blue"]
+FILLERS = ["the", "a", "very", "house", "car", "is", "looks", "today", "quite", "and"]
+
+
+def colour_rows(count: int, offset: int = 0) -> list[tuple[str, str]]:
+    """(label, text): the label is the colour word hidden among fillers. Balanced, all different."""
+    rows = []
+    for i in range(offset, offset + count):
+        words = [FILLERS[(i * 7 + j * 3 + i // 10) % len(FILLERS)] for j in range(2 + i % 5)]
+        colour = COLOURS[i % len(COLOURS)]
+        words.insert(i % (len(words) + 1), colour)
+        rows.append((colour, f"{' '.join(words)} n{i}"))
+    return rows
+
+
+@pytest.fixture
+def colours_csv(tmp_path: Path) -> Path:
+    """A labelled file of 90 texts in three classes."""
+    path = tmp_path / "colours.csv"
+    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in colour_rows(90)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the shared data sets are not beside this checkout")
+    return SHARED / "data"
+
+
+@pytest.fixture
+def artifact() -> Artifact:
+    """An untrained but complete model."""
+    recipe = read_recipe("tiny", ["embedding.size=4", "encoder.hidden_size=3"])
+    texts = [text for _, text in colour_rows(12)]
+    front_end = TextFrontEnd.train(lambda: texts, recipe.text, recipe.embedding.ngrams)
+    facts = DataFacts(
+        num_train_examples=12,
+        num_valid_examples=3,
+        num_classes=3,
+        vocab_size=front_end.vocab_size,
+        longest_tokens=8,
+        batches_per_epoch=1,
+        tokens=front_end.tokens,
+        script="spaced",
+    )
+    derived = derive(recipe, facts)
+    torch.manual_seed(0)
+    weights = {k: v.numpy() for k, v in SequenceClassifier(recipe, derived).state_dict().items()}
+    metrics = {"accuracy": 1 / 3, "nll": 1.1}
+    return Artifact(recipe, derived, front_end, tuple(sorted(COLOURS)), weights, 1.5, metrics, "f" * 64)

@@ -1,0 +1,241 @@
+"""Every option of the recipe acts: changing it changes the trained model, or a reason is named here.
+
+Options are enumerated from the schema, kind by kind, so a new one fails this test until it is shown to
+act. The model is compared bit for bit: tokeniser, weights, temperature.
+"""
+
+import hashlib
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grunlock.errors import DataError
+from grunlock.recipe import Recipe, read_recipe
+from grunlock.recipe.fields import Section
+from grunlock.recipe.validation import section_kinds
+from grunlock.training.run import train
+from tests.conftest import colour_rows
+
+# Small and quick; "tiny" so that few options are on that another option could hide behind.
+BASE = (
+    "embedding.size=6",
+    "embedding.word_dropout=0",
+    "encoder.hidden_size=5",
+    "encoder.input_dropout=0",
+    "head.dropout=0",
+    "training.epochs=3",
+    "training.ema_decay=off",
+    "training.keep=last",
+    "batches.size=16",
+    "data.empty_texts=drop",
+    "data.text_column=text",
+    "data.label_column=label",
+    "schedule.kind=constant",
+    "clip=off",
+)
+
+# Why an option may leave the model as it is.
+MAY_NOT_ACT = {
+    "name": "a name for people; it is in the artifact's recipe, not in the computation",
+    "training.checkpoint_every_seconds": "decides when the state is saved, not what it is",
+    "training.checkpoint_every_steps": "decides when the state is saved, not what it is",
+    "training.max_nonfinite_steps": "decides when a failing run stops; see test_nonfinite.py",
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to show that an option acts: the value to change to, and what must be on for it to act."""
+
+    value: str
+    context: tuple[str, ...] = ()
+
+
+NOT_IMPROVING = ("optim.lr=1e-6", "training.epochs=4")  # accuracy stays; the loss still falls
+
+PROBES = {
+    "data.text_column": Probe("other"),
+    "data.label_column": Probe("label2"),
+    "data.encoding": Probe("latin-1"),
+    "data.valid_fraction": Probe("0.3"),
+    "data.test_fraction": Probe("0.3"),
+    "data.empty_texts": Probe("keep"),
+    "data.max_text_bytes": Probe("5"),  # acts by refusing
+    "text.tokens": Probe("characters"),
+    "text.vocab_size": Probe("12"),
+    "text.max_tokens": Probe("2"),
+    "embedding.vectors": Probe("{vectors}"),
+    "embedding.ngrams": Probe("{buckets=64}"),
+    "embedding.ngrams.buckets": Probe("16", ("embedding.ngrams.buckets=64",)),
+    "embedding.ngrams.min_length": Probe("2", ("embedding.ngrams.buckets=64",)),
+    "embedding.ngrams.max_length": Probe("4", ("embedding.ngrams.buckets=64",)),
+    "encoder.gru.norm": Probe("batch"),
+    "encoder.lstm.norm": Probe("layer"),
+    "encoder.gru.hidden_size": Probe("4"),
+    "encoder.lstm.hidden_size": Probe("4"),
+    "encoder.gru.update_bias": Probe("chrono"),
+    "encoder.lstm.forget_bias": Probe("chrono"),
+    "pooling.parts": Probe('["last"]'),
+    "loss.class_weights": Probe("balanced"),
+    "optim.soap.precondition_every_steps": Probe("2"),
+    "sam": Probe("{rho=0.5}"),
+    "sam.rho": Probe("0.5", ("sam.rho=0.05",)),
+    "sam.adaptive": Probe("true", ("sam.rho=0.5",)),
+    "schedule.step.every_epochs": Probe("1", ("schedule.every_epochs=2",)),
+    "schedule.step.factor": Probe("0.1", ("schedule.every_epochs=1",)),
+    "schedule.milestones.examples_without_halving": Probe("5"),
+    "schedule.one_cycle.start_lr_fraction": Probe("0.5"),
+    "schedule.plateau.factor": Probe("0.1", ("optim.lr=3.0", "training.epochs=6")),
+    "schedule.plateau.patience_epochs": Probe("3", ("optim.lr=3.0", "training.epochs=6")),
+    "clip": Probe("{kind='norm', max_norm=0.01}"),
+    "clip.norm.max_norm": Probe("0.01"),
+    "clip.value.max_value": Probe("0.001"),
+    "clip.percentile.percentile": Probe("10", ("clip.window_steps=10",)),
+    "clip.percentile.window_steps": Probe("2", ("clip.percentile=10",)),
+    "batches.examples.window_batches": Probe("1", ("batches.size=8",)),
+    "batches.tokens.size": Probe("40", ("batches.size=80",)),
+    "batches.tokens.window_batches": Probe("1", ("batches.size=40",)),
+    "batches.examples.size": Probe("8"),
+    "training.metric": Probe("nll", ("training.keep=best", *NOT_IMPROVING)),
+    "training.keep": Probe("best", NOT_IMPROVING),
+    "training.patience_epochs": Probe("1", NOT_IMPROVING),
+    "training.ema_decay": Probe("0.5"),
+    "training.epochs": Probe("2"),
+    "calibration": Probe("off"),
+}
+
+
+def options(model: type[Section] = Recipe, prefix: str = "", name: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(name with kinds, key, field) of every option: ("optim.adam.lr", "optim.lr", ...)."""
+    for field_name, field in model.model_fields.items():
+        key, full = prefix + field_name, name + field_name
+        sections = section_kinds(field)
+        if field_name == "kind":
+            continue
+        if not sections or _may_be_off(field):
+            yield full, key, field
+        if None not in sections and sections:
+            yield f"{full}.kind", f"{key}.kind", field
+        for kind, section in sections.items():
+            yield from options(section, f"{key}.", f"{full}.{kind}." if kind else f"{full}.")
+
+
+def _may_be_off(field: Any) -> bool:
+    return type(None) in typing.get_args(field.annotation)
+
+
+OPTIONS = {name: (key, field) for name, key, field in options()}
+KIND_OPTIONS = [name for name in OPTIONS if name.endswith(".kind")]
+
+
+def probe_for(name: str) -> Probe:
+    """The probe listed above, or one guessed from the option's default."""
+    key, field = OPTIONS[name]
+    context = kind_context(name)
+    if name in PROBES:
+        return Probe(PROBES[name].value, (*context, *PROBES[name].context))
+    default = field.default
+    if isinstance(default, bool):
+        return Probe(str(not default).lower(), context)
+    if isinstance(default, int):
+        return Probe(str(default + 1), context)
+    if isinstance(default, float):
+        return Probe(str(default * 0.5 if default else 0.3), context)
+    choices = [c for c in _literals(field.annotation) if c != default]
+    assert choices, f"{name} needs an entry in PROBES"
+    return Probe(choices[0], context)
+
+
+def _literals(annotation: Any) -> list[str]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return list(typing.get_args(annotation))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return [c for part in typing.get_args(annotation) for c in _literals(part)]
+    return []
+
+
+def kind_context(name: str) -> tuple[str, ...]:
+    """Choose the kind that a name like optim.adam.lr belongs to."""
+    section, _, rest = name.partition(".")
+    kinds = section_kinds(Recipe.model_fields[section])
+    kind = rest.partition(".")[0]
+    return (f"{section}.kind={kind}",) if kind in kinds and kind else ()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unbalanced labels, two text and two label columns, an empty text, capitals and an accent."""
+    folder = tmp_path_factory.mktemp("audit")
+    lines = ["label,label2,text,other"]
+    for i, (label, text) in enumerate(colour_rows(70)):
+        if label == "blue" and i % 2:
+            continue
+        mixed = text.title() if i % 3 else text
+        lines.append(f"{label},{'even' if i % 2 else 'odd'},{mixed} café,{label} {i % 7} {label}")
+    lines.append("red,even,,red")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    vectors = [f"{word} " + " ".join(f"{(i + j) % 5 - 2}.5" for j in range(6)) for i, word in
+               enumerate(["red", "green", "blue", "house"])]  # fmt: skip
+    (folder / "vectors.txt").write_text("\n".join(vectors) + "\n")
+    return folder / "table.csv"
+
+
+@pytest.fixture(scope="module")
+def trained(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """overrides -> fingerprint of the trained model; "refused" if the data is."""
+
+    @cache
+    def fingerprint(overrides: tuple[str, ...]) -> str:
+        filled = [o.replace("{vectors}", str(table.parent / "vectors.txt")) for o in (*BASE, *overrides)]
+        recipe = read_recipe("tiny", filled)
+        try:
+            model = train(table, recipe, tmp_path_factory.mktemp("run") / "run").artifact
+        except DataError as error:
+            return f"refused: {error.what}"
+        digest = hashlib.sha256(model.front_end.to_json().encode())
+        for name, value in sorted(model.weights.items()):
+            digest.update(name.encode() + value.tobytes())
+        digest.update(repr(model.temperature).encode())
+        return digest.hexdigest()
+
+    return fingerprint
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if not name.endswith(".kind")])
+def test_option_acts(name: str, trained: Any) -> None:
+    if name in MAY_NOT_ACT:
+        pytest.skip(MAY_NOT_ACT[name])
+    probe = probe_for(name)
+    before = trained(probe.context)
+    after = trained((*probe.context, f"{OPTIONS[name][0]}={probe.value}"))
+    assert not before.startswith("refused"), before
+    assert before != after, f"{name} is inert: {probe}"
+    if name != "data.max_text_bytes":
+        assert not after.startswith("refused"), after
+
+
+@pytest.mark.parametrize("name", KIND_OPTIONS)
+def test_kinds_differ_from_each_other(name: str, trained: Any) -> None:
+    key, field = OPTIONS[name]
+    context = {
+        "schedule.kind": ("optim.kind=sgd", "optim.lr=3.0", "training.epochs=7"),
+        "clip.kind": ("optim.kind=sgd", "optim.lr=3.0"),
+    }.get(key, ())
+    small = {"clip.norm": "clip.max_norm=0.05", "clip.value": "clip.max_value=0.01"}
+    found: dict[str, str] = {}
+    for kind in section_kinds(field):
+        extra = small.get(f"{name.removesuffix('.kind')}.{kind}")
+        overrides = (*context, f"{key}={kind}", *([extra] if extra else []))
+        found[trained(overrides)] = f"{found.get(trained(overrides), '')} {kind}"
+    assert len(found) == len(section_kinds(field)), f"the same model from {sorted(found.values())}"
+
+
+def test_every_reason_and_probe_belongs_to_an_option() -> None:
+    assert set(MAY_NOT_ACT) <= set(OPTIONS)
+    assert set(PROBES) <= set(OPTIONS)

@@ -25,8 +25,16 @@ ROWS = [
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 MAX_LINES = 400
-WITHOUT_TORCH = ["grunlock", "grunlock.kernels", "grunlock.text.front_end", "grunlock.runtime.classifier",
-                 "grunlock.artifact", "grunlock.evaluation", "grunlock.recipe", "grunlock.cli.main"]  # fmt: skip
+WITHOUT_TORCH = [
+    "grunlock",
+    "grunlock.artifact",
+    "grunlock.cli.main",
+    "grunlock.evaluation",
+    "grunlock.kernels",
+    "grunlock.recipe",
+    "grunlock.runtime.classifier",
+    "grunlock.text.front_end",
+]
 
 
 def imported_parts(path: Path) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""GRUClassifier: a recipe as a scikit-learn estimator. Trains through training/, predicts through runtime/."""
+"""GRUClassifier: a recipe as a scikit-learn estimator, on top of training/ and runtime/."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -91,12 +91,8 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Sequence[str]) -> NDArray[Any]:
         """The most probable class of each text."""
-        result: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)] if len(X) else self._none()
-        return result
-
-    def _none(self) -> NDArray[Any]:
-        self._fitted()
-        result: NDArray[Any] = self.classes_[:0]
+        probs = self.predict_proba(X)
+        result: NDArray[Any] = self.classes_[probs.argmax(axis=1)]
         return result
 
     def _train(self, memory: InMemory, recipe: Any, folder: Path) -> None:
@@ -110,7 +106,9 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fitted(self) -> TextClassifier:
         if not hasattr(self, "classifier_"):
-            raise NotFittedError("This GRUClassifier is not fitted yet.", cure="call fit(texts, labels) first")
+            raise NotFittedError(
+                "This GRUClassifier is not fitted yet.", cure="call fit(texts, labels) first"
+            )
         classifier: TextClassifier = self.classifier_
         return classifier
 

@@ -99,6 +99,4 @@ def check_shape(name: str, shape: tuple[int, ...], expected: tuple[int | None, .
     same_rank = len(shape) == len(expected)
     if not same_rank or any(e is not None and e != s for s, e in zip(shape, expected, strict=True)):
         sizes = ", ".join("any" if size is None else str(size) for size in expected)
-        raise ShapeError(
-            f"`{name}` has the wrong shape.", got=list(shape), expected=f"{letters} = [{sizes}]"
-        )
+        raise ShapeError(f"`{name}` has the wrong shape.", got=list(shape), expected=f"{letters} = [{sizes}]")

@@ -63,7 +63,7 @@ def test_an_altered_member_is_refused(path: Path, name: str) -> None:
     def flip_last_byte(members: dict[str, bytes]) -> None:
         members[name] = members[name][:-1] + bytes([members[name][-1] ^ 1])
 
-    with pytest.raises(ArtifactError, match=f"altered after it was written(.|\n)*{name}(.|\n)*train again"):
+    with pytest.raises(ArtifactError, match=rf"altered after it was written(.|\n)*{name}(.|\n)*train again"):
         artifacts.load(rewritten(path, flip_last_byte))
 
 
@@ -71,24 +71,24 @@ def test_an_altered_member_is_refused(path: Path, name: str) -> None:
 def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ArtifactError, match="damaged or not a model(.|\n)*copy it again"):
+    with pytest.raises(ArtifactError, match=r"damaged or not a model(.|\n)*copy it again"):
         artifacts.load(path)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "extra.txt"])
 def test_foreign_and_traversing_members_are_refused(path: Path, name: str) -> None:
-    with pytest.raises(ArtifactError, match="wrong members") as error:
+    with pytest.raises(ArtifactError, match=r"wrong members") as error:
         artifacts.load(rewritten(path, lambda members: members.update({name: b"x"})))
     assert name in str(error.value)
 
 
 def test_a_missing_member_is_refused(path: Path) -> None:
-    with pytest.raises(ArtifactError, match="wrong members(.|\n)*labels.json"):
+    with pytest.raises(ArtifactError, match=r"wrong members(.|\n)*labels.json"):
         artifacts.load(rewritten(path, lambda members: members.pop("labels.json")))
 
 
 def test_a_compression_bomb_is_refused_unread(path: Path) -> None:
-    with pytest.raises(ArtifactError, match="too large or compressed"):
+    with pytest.raises(ArtifactError, match=r"too large or compressed"):
         artifacts.load(rewritten(path, lambda members: None, zipfile.ZIP_DEFLATED))
 
 
@@ -97,13 +97,15 @@ def test_an_unknown_version_is_refused(path: Path) -> None:
         manifest = json.loads(members[MANIFEST])
         members[MANIFEST] = json.dumps({**manifest, "format_version": 99}).encode()
 
-    with pytest.raises(ArtifactError, match="format_version 99(.|\n)*expected: *format_version 1(.|\n)*install"):
+    with pytest.raises(
+        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 1(.|\n)*install"
+    ):
         artifacts.load(rewritten(path, age))
 
 
 @pytest.mark.parametrize("content", [b"[]", b"not json", b"{}"])
 def test_a_foreign_manifest_is_refused(path: Path, content: bytes) -> None:
-    with pytest.raises(ArtifactError, match="manifest"):
+    with pytest.raises(ArtifactError, match=r"manifest"):
         artifacts.load(rewritten(path, lambda members: members.update({MANIFEST: content})))
 
 
@@ -116,7 +118,7 @@ def test_weights_that_do_not_fit_are_refused(artifact: Artifact, path: Path) -> 
 
 
 def test_no_file_is_said_in_words(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no model here"):
+    with pytest.raises(ArtifactError, match=r"no model here"):
         artifacts.load(tmp_path / "nothing")
 
 
@@ -129,7 +131,7 @@ def test_a_full_disk_leaves_the_old_model(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="No space left(.|\n)*free some space"):
+    with pytest.raises(StorageError, match=r"No space left(.|\n)*free some space"):
         artifacts.save(artifact, path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

@@ -26,7 +26,8 @@ def _seed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reset_after", "reverse", "layer_norm"), list(itertools.product([True, False], [True, False], [True, False]))
+    ("reset_after", "reverse", "layer_norm"),
+    list(itertools.product([True, False], [True, False], [True, False])),
 )
 def test_gru_gradcheck_with_all_regularizers(reset_after: bool, reverse: bool, layer_norm: bool) -> None:
     state_mask, zoneout, weight_mask = mask(B, H) * 2, mask(N, H), mask(3 * H, H) * 2

@@ -101,14 +101,17 @@ def test_state_goes_through_json() -> None:
 
 def test_guard_gives_up_after_so_many_in_a_row_only() -> None:
     guard = NonFiniteGuard(3)
-    bad = {"loss": math.nan, "grad_norm": math.nan, "lr": 0.1, "clip": None}
-    assert not guard.check(**bad)
-    assert not guard.check(**bad)
+
+    def bad() -> bool:
+        return guard.check(loss=math.nan, grad_norm=math.nan, lr=0.1, clip=None)
+
+    assert not bad()
+    assert not bad()
     assert guard.check(loss=1.0, grad_norm=2.0, lr=0.1, clip=None)
-    assert not guard.check(**bad)
-    assert not guard.check(**bad)
+    assert not bad()
+    assert not bad()
     with pytest.raises(TrainingError, match="3 steps in a row"):
-        guard.check(**bad)
+        bad()
 
 
 def test_guard_state_goes_through_json() -> None:

@@ -37,7 +37,7 @@ def test_sequence_major_rows_read_one_sequence_after_another(lengths: list[int])
 def test_empty_sequences_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"at least one step.*\n.*sequence 1"):
         pack_layout(np.array([3, 0]))
-    with pytest.raises(ShapeError, match="at least one sequence"):
+    with pytest.raises(ShapeError, match=r"at least one sequence"):
         pack_layout(np.array([], dtype=np.int64))
 
 

@@ -78,7 +78,7 @@ def read(path: str | Path) -> Artifact:
         derived = Derived.model_validate(manifest["derived"])
         front_end = TextFrontEnd.from_json(
             members["tokenizer.json"].decode(),
-            derived.facts.tokens,  # type: ignore[arg-type]
+            derived.facts.tokens,
             recipe.text.max_tokens,
             recipe.embedding.ngrams,
         )

@@ -57,11 +57,10 @@ def write_members(path: Path, members: Mapping[str, bytes], about: Mapping[str, 
             for name in MEMBERS
         },
     }
-    with atomic_file(path) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2, sort_keys=True))
-            for name in MEMBERS:
-                archive.writestr(_entry(name), members[name])
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2, sort_keys=True))
+        for name in MEMBERS:
+            archive.writestr(_entry(name), members[name])
     with path.open("rb") as written:
         return hashlib.file_digest(written, "sha256").hexdigest()
 

@@ -52,9 +52,7 @@ def train_command(
         else:
             assert data is not None
             assert output is not None
-            result = train_run(
-                data, chosen, output, valid=valid, test=test, base=base, options=options
-            )
+            result = train_run(data, chosen, output, valid=valid, test=test, base=base, options=options)
     show_result(result.folder, result.metrics, result.artifact_sha256)
 
 

@@ -43,7 +43,7 @@ def is_header(first: Sequence[Cell], rows: Sequence[Sequence[Cell]], wanted: Seq
     cells = [(cell or "").strip() for cell in first]
     if any(name is not None and name in cells for name in wanted):
         return True
-    plain = all(0 < len(cell) <= LONGEST_HEADER for cell in cells) and len(set(cells)) == len(cells)
+    plain = all(0 < len(cell) <= LONGEST_HEADER for cell in cells)
     if not plain or not any(_usual(cell, TEXT_NAMES | LABEL_NAMES) for cell in cells):
         return False
     return not any(row[i] == first[i] for row in rows for i in range(min(len(row), len(first))))
@@ -64,8 +64,8 @@ def choose_columns(
     text = guess.find_text(text_column, label)
     note = None
     if guess.reasons:
-        parts = [f"{text} → text", *([f"{label} → label"] if label is not None else [])]
-        note = f"column {', column '.join(parts)}, guessed because {' and '.join(guess.reasons)}"
+        found = f"{text} → text" + (f", {label} → label" if label is not None else "")
+        note = f"{found}, guessed because {' and '.join(guess.reasons)}"
     return Columns(text, label, note)
 
 
@@ -95,7 +95,8 @@ class _Guess:
             usual = self._look_like_labels([n for n in others if not _usual(n, TEXT_NAMES)])
             if len(usual) == 1 and len(self.names) > 1:
                 count = self.num_distinct[usual[0]]
-                self.reasons.append(f"{usual[0]} has {count} distinct values in {self.num_rows} rows")
+                values = "value" if count == 1 else "values"
+                self.reasons.append(f"{usual[0]} has {count} distinct {values} in {self.num_rows:,} rows")
                 return usual[0]
         if not required:
             return None
@@ -114,9 +115,7 @@ class _Guess:
             return self._named(named, "text")
         others = [name for name in self.names if name != label]
         if len(others) == 1:
-            self.reasons.append(
-                f"{others[0]} is the only {'other' if label else ''} column".replace("  ", " ")
-            )
+            self.reasons.append(f"{others[0]} is the only {'column' if label is None else 'other column'}")
             return others[0]
         usual = [name for name in others if _usual(name, TEXT_NAMES)]
         if len(usual) == 1:

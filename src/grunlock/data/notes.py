@@ -27,14 +27,10 @@ def source_notes(opened: SplitSources, scans: Mapping[SplitName, Scan]) -> Itera
 
 def split_notes(parts: Sequence[Part], given: Sequence[SplitName], labels: Sequence[str]) -> Iterator[str]:
     """Sizes of the splits, and classes that one of them lacks."""
-    counts = {
-        name: np.bincount(targets_of(parts, name), minlength=len(labels)) for name in split_names(parts)
-    }
-    sizes = (
-        f"{name} {count.sum():,}{'' if name in given else ' (cut from train)'}"
-        for name, count in counts.items()
-    )
-    yield f"examples: {', '.join(sizes)}"
+    num_labels = len(labels)
+    counts = {name: np.bincount(targets_of(parts, name), minlength=num_labels) for name in split_names(parts)}
+    cut = {name: "" if name in given else " (cut from train)" for name in counts}
+    yield "examples: " + ", ".join(f"{name} {count.sum():,}{cut[name]}" for name, count in counts.items())
     for name in ("valid", "test"):
         if name in counts and name not in given:
             rare = [label for label, count in zip(labels, counts[name], strict=True) if not count]

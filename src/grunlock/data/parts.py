@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from grunlock.data.checks import Scan
 from grunlock.data.sources import Source
-from grunlock.data.splits import SplitName, stratified_splits
+from grunlock.data.splits import SPLITS, SplitName, stratified_splits
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import DataOptions
-
-SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 
 Int8Array = NDArray[np.int8]
 

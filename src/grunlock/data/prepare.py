@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from grunlock.data.checks import Progress, scan, settle_labels
 from grunlock.data.notes import repeat_notes, source_notes, split_notes
-from grunlock.data.parts import SPLITS, Part, assign_splits, chunks_of, split_names, targets_of, texts_of
+from grunlock.data.parts import Part, assign_splits, chunks_of, split_names, targets_of, texts_of
 from grunlock.data.prepared import PreparedData, open_prepared, remove_prepared, save_facts
 from grunlock.data.sources import InMemory, PathLike, Source, SplitSources, open_source
-from grunlock.data.splits import SplitName
+from grunlock.data.splits import SPLITS, SplitName
 from grunlock.data.store import StoreWriter, writing_store
 from grunlock.recipe.schema import Recipe
 from grunlock.recipe.text_options import DataOptions
@@ -41,8 +41,7 @@ def prepare(
 ) -> PreparedData:
     """Check, split and tokenise examples into `folder`.
 
-    Given files are splits as they are. Else valid and test are cut from a single source, and valid from train
-    where only a test file is given.
+    Given files are splits as they are. Else valid and test are cut from train, only valid if test is given.
 
     progress: called with what is being done and the rows done so far.
     front_end: used instead of learning one from the training texts.
@@ -52,20 +51,20 @@ def prepare(
     """
     folder = Path(folder)
     opened = _gather(source, valid, test, recipe.data)
-    sources: dict[SplitName, Source] = {
-        name: found for name in SPLITS if (found := getattr(opened, name)) is not None
-    }
+    sources = opened.by_split()
     scans = {name: scan(found, recipe.data, progress) for name, found in sources.items()}
     all_labels = settle_labels(scans, {name: found.name for name, found in sources.items()}, labels)
     parts = assign_splits(sources, scans, all_labels, recipe.data)
     notes = [*source_notes(opened, scans), *split_notes(parts, list(sources), all_labels)]
-    notes += repeat_notes(parts)
     script = detect_script(texts_of(parts, "train"))
-    if front_end is None:
-        front_end = _train_front_end(parts, script, recipe)
-    facts = {"labels": all_labels, "script": script, "notes": notes}
+    front_end = front_end or _train_front_end(parts, script, recipe)
     columns = opened.train.columns
-    facts["columns"] = None if columns is None else asdict(columns)
+    facts = {
+        "labels": all_labels,
+        "script": script,
+        "notes": [*notes, *repeat_notes(parts)],
+        "columns": None if columns is None else asdict(columns),
+    }
     _write(folder, parts, front_end, facts, progress)
     return open_prepared(folder)
 
@@ -156,9 +155,9 @@ class _Outcome:
         return hashlib.sha256(rows.encode()).hexdigest()
 
     def notes(self, front_end: TextFrontEnd, script: Script) -> list[str]:
-        found = [
-            f"writing system {script}; tokens {front_end.tokens}, vocabulary of {front_end.vocab_size:,}"
-        ]
+        size = f"{front_end.vocab_size:,}"
+        size = f"{front_end.vocab_size:,}"
+        found = [f"writing system {script}; tokens {front_end.tokens}, vocabulary of {size}"]
         if self.num_cut:
             share = self.num_cut / self.num_texts
             found.append(f"{share:.1%} of training texts are cut to {front_end.max_tokens} tokens")

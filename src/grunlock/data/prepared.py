@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from grunlock.data.columns import Columns
+from grunlock.data.splits import SPLITS
 from grunlock.data.store import TokenStore, disk_guard, open_store
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import NgramOptions
@@ -21,7 +22,6 @@ from grunlock.text import Script, TextFrontEnd, TokenTypes, TypeTable
 
 VERSION = 1
 FACTS, TOKENIZER, TYPES = "prepared.json", "tokenizer.json", "types.npz"
-SPLIT_FOLDERS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def remove_prepared(folder: Path) -> None:
     for name in (FACTS, TOKENIZER, TYPES):
         (folder / name).unlink(missing_ok=True)
         (folder / f"{name}.partial").unlink(missing_ok=True)
-    for name in SPLIT_FOLDERS:
+    for name in SPLITS:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol
 
 from grunlock.data.columns import Cell, Columns, LabelNeed, choose_columns
-from grunlock.data.splits import SplitName
+from grunlock.data.splits import SPLITS, SplitName
 from grunlock.data.tables import EXPECTED_SUFFIX, Table, open_table, table_format, table_stem
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import DataOptions
@@ -114,6 +114,11 @@ class SplitSources:
     valid: Source | None = None
     test: Source | None = None
     notes: tuple[str, ...] = ()
+
+    def by_split(self) -> dict[SplitName, Source]:
+        """The sources there are, in order train, valid, test."""
+        found = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {split: source for split in SPLITS if (source := found[split]) is not None}
 
 
 def open_source(source: PathLike | Sequence[PathLike], options: DataOptions) -> SplitSources:
@@ -219,5 +224,4 @@ def _by_split(paths: Sequence[Path], source: PathLike, needs_train: bool = True)
             expected="a file named train",
             cure="name it so, or give the training file itself",
         )
-    order: tuple[SplitName, ...] = get_args(SplitName)
-    return {split: found[split] for split in order if split in found}
+    return {split: found[split] for split in SPLITS if split in found}

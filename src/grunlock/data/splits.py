@@ -1,7 +1,7 @@
 """Cutting one labelled collection into train, valid and test. Sees labels only, not texts."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from grunlock.seeding import generator
 from grunlock.shapes import IntArray
 
 SplitName = Literal["train", "valid", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 @dataclass(frozen=True)

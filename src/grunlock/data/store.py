@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,16 @@ class StoreWriter:
         self.num_examples += len(targets)
 
     def _append(self, name: str, values: NDArray[Any]) -> None:
-        self._files[name].write(np.ascontiguousarray(values, FILES[name]).tobytes())
+        file = self._files[name]
+        with disk_guard(Path(file.name)):
+            file.write(np.ascontiguousarray(values, FILES[name]).tobytes())
+
+    def finish(self) -> None:
+        """See to it that everything is on the disk."""
+        for file in self._files.values():
+            with disk_guard(Path(file.name)):
+                file.flush()
+                os.fsync(file.fileno())
 
 
 @contextmanager
@@ -90,13 +99,15 @@ def writing_store(folder: Path) -> Iterator[tuple[StoreWriter, dict[str, str]]]:
     try:
         with disk_guard(folder):
             partial.mkdir(parents=True)
-            with ExitStack() as stack:
-                files = {name: stack.enter_context((partial / name).open("wb")) for name in FILES}
+            files = {name: (partial / name).open("wb") for name in FILES}
+            try:
                 writer = StoreWriter(files)
                 yield writer, facts
+                writer.finish()
+            finally:
                 for file in files.values():
-                    file.flush()
-                    os.fsync(file.fileno())
+                    with suppress(OSError):  # closing tries once more to write what did not fit
+                        file.close()
             counts = {"examples": writer.num_examples, "tokens": writer.num_tokens}
             (partial / FACTS).write_text(json.dumps(counts | facts), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
@@ -113,13 +124,13 @@ def disk_guard(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        written = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+        written = path.stat().st_size if path.is_file() else 0
         free = shutil.disk_usage(path.parent).free
         raise DataError(
             "The disk is full.",
             where=path,
-            got=f"{free:,} bytes free after {written:,} bytes of prepared data",
-            expected=f"more than {written + free:,} bytes in all",
+            got=f"{free:,} bytes free, {written:,} bytes of this file written",
+            expected=f"room for more than {written + free:,} bytes",
             cure="free some room, or write to another disk; the unfinished files are removed",
         ) from error
 

@@ -29,7 +29,9 @@ class Prediction:
     probs: dict[str, float]  # by label
 
 
-def predict_file(model: str | Path, source: str | Path, text_column: str | None = None) -> Iterator[Prediction]:
+def predict_file(
+    model: str | Path, source: str | Path, text_column: str | None = None
+) -> Iterator[Prediction]:
     """Predict every text of a file, in order, a chunk at a time.
 
     Raises DataError for rows that cannot be read; predictions of the rows before have been given.

@@ -11,9 +11,7 @@ from grunlock.text import TokenTypes
 BATCH_TOKENS = 16_384  # bounds memory; results do not depend on it beyond rounding
 
 
-def split_logits(
-    network: Network, store: TokenStore, types: TokenTypes
-) -> tuple[FloatArray, IntArray]:
+def split_logits(network: Network, store: TokenStore, types: TokenTypes) -> tuple[FloatArray, IntArray]:
     """Logits [examples, K] and targets [examples], in the split's order."""
     num_classes = len(network.weights["head.bias"])
     logits = np.empty((store.num_examples, num_classes), dtype=np.float32)

@@ -110,7 +110,9 @@ def lstm_scan(
     return output, h, c
 
 
-def recurrent_product(state: Tensor, weight: Tensor, bias: Tensor | None, norm_weight: Tensor | None) -> Tensor:
+def recurrent_product(
+    state: Tensor, weight: Tensor, bias: Tensor | None, norm_weight: Tensor | None
+) -> Tensor:
     """[b, H] -> [b, gH]: weight @ state, layer-normalised per gate if norm_weight is given, plus bias."""
     if norm_weight is None:
         return functional.linear(state, weight, bias)
@@ -120,7 +122,7 @@ def recurrent_product(state: Tensor, weight: Tensor, bias: Tensor | None, norm_w
 
 def normalize_gates(gates: Tensor, norm_weight: Tensor, hidden_size: int) -> Tensor:
     """Layer norm over each gate's H values, gates [n, gH], gain norm_weight [gH], no shift."""
-    blocks = gates.unflatten(1, (-1, hidden_size))  # [n, g, H]
+    blocks = gates.reshape(len(gates), -1, hidden_size)  # [n, g, H]
     blocks = functional.layer_norm(blocks, (hidden_size,), eps=LAYER_NORM_EPS)
     return blocks.flatten(1) * norm_weight
 

@@ -32,7 +32,9 @@ def drop_weight(weight: Tensor, rate: float, training: bool) -> Tensor:
     return torch.nn.functional.dropout(weight, rate, training) if rate else weight
 
 
-def zoneout_mask(num_rows: int, size: int, rate: float, like: Tensor, training: bool) -> Tensor | float | None:
+def zoneout_mask(
+    num_rows: int, size: int, rate: float, like: Tensor, training: bool
+) -> Tensor | float | None:
     """Zoneout (Krueger 2016): [N, size] of 0 / 1, drawn per step; at inference its expectation."""
     if rate == 0.0:
         return None

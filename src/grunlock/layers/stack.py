@@ -158,7 +158,9 @@ def _input_gates(module: nn.Module, rows: Tensor, suffix: str, hidden_size: int)
     norm_weight = getattr(module, "norm_weight_ih" + suffix, None)
     if norm_weight is None:
         return functional.linear(rows, weight, bias)
-    gates: Tensor = training_kernel().normalize_gates(functional.linear(rows, weight), norm_weight, hidden_size)
+    gates: Tensor = training_kernel().normalize_gates(
+        functional.linear(rows, weight), norm_weight, hidden_size
+    )
     return gates if bias is None else gates + bias
 
 

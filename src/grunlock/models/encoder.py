@@ -1,6 +1,7 @@
 """The recurrent encoder: norm, GRU or LSTM, layer after layer, on packed rows."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -48,22 +49,35 @@ class RecurrentEncoder(nn.Module):
         return EncodedSequences(rows, final)
 
 
+class LayerArguments(TypedDict):
+    """What GRU and LSTM layers take alike."""
+
+    bidirectional: bool
+    layer_norm: bool
+    input_dropout: float
+    output_dropout: float
+    state_dropout: float
+    weight_dropout: float
+    zoneout: float
+
+
 def build_layer(width: int, options: GruOptions | LstmOptions, chrono_steps: int) -> GRU | LSTM:
     """One recurrent layer with the recipe's regularisers and initial weights."""
-    regularizers = {
-        "input_dropout": options.input_dropout,
-        "output_dropout": options.output_dropout,
-        "state_dropout": options.state_dropout,
-        "weight_dropout": options.weight_dropout,
-        "zoneout": options.zoneout,
-    }
-    shape = {"bidirectional": options.bidirectional, "layer_norm": options.cell_norm}
+    arguments = LayerArguments(
+        bidirectional=options.bidirectional,
+        layer_norm=options.cell_norm,
+        input_dropout=options.input_dropout,
+        output_dropout=options.output_dropout,
+        state_dropout=options.state_dropout,
+        weight_dropout=options.weight_dropout,
+        zoneout=options.zoneout,
+    )
     layer: GRU | LSTM
     if isinstance(options, GruOptions):
-        layer = GRU(width, options.hidden_size, reset_after=options.reset_after, **shape, **regularizers)
+        layer = GRU(width, options.hidden_size, reset_after=options.reset_after, **arguments)
         memory_bias, num_gates = options.update_bias, GRU_GATES
     else:
-        layer = LSTM(width, options.hidden_size, **shape, **regularizers)
+        layer = LSTM(width, options.hidden_size, **arguments)
         memory_bias, num_gates = options.forget_bias, LSTM_GATES
     start = Initialization(options.recurrent_init, options.input_init, memory_bias, chrono_steps)
     initialize_recurrent(layer, num_gates, start)

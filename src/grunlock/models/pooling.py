@@ -13,7 +13,7 @@ from grunlock.recipe.model_options import PoolingPart
 class Attention(nn.Module):
     """Additive attention with a learned query (Yang 2016, hierarchical attention networks).
 
-        u_t = tanh(W h_t + b),   alpha = softmax over the sequence of q . u_t,   result = sum alpha_t h_t
+    u_t = tanh(W h_t + b),   alpha = softmax over the sequence of q . u_t,   result = sum alpha_t h_t
     """
 
     def __init__(self, size: int) -> None:

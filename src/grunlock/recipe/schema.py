@@ -52,9 +52,9 @@ class LossOptions(Section):
     """Cross-entropy, in nats per sequence."""
 
     label_smoothing: Probability = 0.0
-    class_weights: Annotated[
-        Literal["balanced"] | dict[str, PositiveFloat] | None, Optional
-    ] = None  # balanced: inverse class frequency; a table: weight by label, others 1
+    class_weights: Annotated[Literal["balanced"] | dict[str, PositiveFloat] | None, Optional] = (
+        None  # balanced: inverse class frequency; a table: weight by label, others 1
+    )
 
 
 class TrainingOptions(Section):
@@ -64,9 +64,9 @@ class TrainingOptions(Section):
     metric: ValidMetric = "accuracy"  # on the validation split: picks the epoch that is kept
     keep: Literal["best", "last"] = "best"
     patience_epochs: Annotated[Count | None, Optional] = None  # stop when metric has not improved
-    ema_decay: Annotated[
-        Annotated[float, Field(gt=0.0, lt=1.0)] | None, Optional
-    ] = None  # average of the weights, used for validation and kept
+    ema_decay: Annotated[Annotated[float, Field(gt=0.0, lt=1.0)] | None, Optional] = (
+        None  # average of the weights, used for validation and kept
+    )
     max_nonfinite_steps: Count = 20  # in a row, then training stops with the likely causes
     checkpoint_every_seconds: PositiveFloat = 30.0
     checkpoint_every_steps: Annotated[Count | None, Optional] = None

@@ -45,9 +45,7 @@ class NgramOptions(Section):
     @model_validator(mode="after")
     def _ordered(self) -> "NgramOptions":
         if self.min_length > self.max_length:
-            raise ValueError(
-                f"min_length <= max_length, got {self.min_length} and {self.max_length}"
-            )
+            raise ValueError(f"min_length <= max_length, got {self.min_length} and {self.max_length}")
         return self
 
 

@@ -17,15 +17,25 @@ MAX_SHOWN_KEYS = 3
 
 
 def validate(settings: dict[str, Any]) -> Recipe:
-    """Check settings against the schema. Raises RecipeError that lists all faults."""
+    """Check settings against the schema. Raises RecipeError that lists all faults.
+
+    A table without a kind is of its section's default kind.
+    """
+    settings = {name: _with_kind(name, value) for name, value in settings.items()}
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
         problems = tuple(_problems(error, settings))
     count = len(problems)
-    raise RecipeError(
-        f"The recipe has {count} fault{'s' if count > 1 else ''}.", problems=problems
-    )
+    raise RecipeError(f"The recipe has {count} fault{'s' if count > 1 else ''}.", problems=problems)
+
+
+def _with_kind(name: str, value: Any) -> Any:
+    field = Recipe.model_fields.get(name)
+    default = getattr(field.default, "kind", None) if field is not None else None
+    if default is None or not isinstance(value, dict) or "kind" in value:
+        return value
+    return {"kind": default, **value}
 
 
 def section_kinds(field: FieldInfo) -> dict[str | None, type[Section]]:
@@ -76,7 +86,7 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
     kinds: dict[str | None, type[Section]] = {}
     for part in loc:
         if model is None and part in kinds:  # the tag of a discriminated union
-            model = kinds[part]  # type: ignore[index]
+            model = kinds[part]
             continue
         if model is None and parts and not kinds:  # below a leaf: an index or a union's branch
             if isinstance(part, int):

@@ -101,11 +101,12 @@ def _attend(
 
 
 def _normalize(weights: Weights, prefix: str, norm: str, rows: FloatArray) -> FloatArray:
+    mean: FloatArray
+    variance: FloatArray
     if norm == "batch":
         mean, variance = weights[prefix + "running_mean"], weights[prefix + "running_var"]
     else:
-        mean = rows.mean(axis=1, keepdims=True)
-        variance = rows.var(axis=1, keepdims=True)
+        mean, variance = rows.mean(axis=1, keepdims=True), rows.var(axis=1, keepdims=True)
     normalized: FloatArray = (rows - mean) / np.sqrt(variance + np.float32(NORM_EPS))
     return normalized * weights[prefix + "weight"] + weights[prefix + "bias"]
 

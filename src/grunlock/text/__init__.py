@@ -4,7 +4,7 @@ Reads no files and knows no model; nothing here imports torch.
 """
 
 from grunlock.text.front_end import EncodedTexts, TextFrontEnd
-from grunlock.text.script import Script, TextSample, default_tokens, detect_script
+from grunlock.text.script import Script, default_tokens, detect_script
 from grunlock.text.token_kinds import EMPTY_ID, UNKNOWN_ID
 from grunlock.text.types import DistinctTokens, TokenTypes, TypeTable
 
@@ -15,7 +15,6 @@ __all__ = [
     "EncodedTexts",
     "Script",
     "TextFrontEnd",
-    "TextSample",
     "TokenTypes",
     "TypeTable",
     "default_tokens",

@@ -97,14 +97,18 @@ def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
 def _most_frequent(counts: Counter[str], vocab_size: int, min_count: int) -> list[str]:
     """The tokens worth an id, most frequent first, ties in code point order."""
     if not counts:
-        raise DataError(
-            "The training texts hold no token.",
-            got="only empty texts or whitespace",
-            cure="check that data.text_column names the right column",
-        )
+        raise _nothing_to_learn()
     kept = [t for t, count in counts.items() if count >= min_count and t not in SPECIAL_TOKENS]
     kept.sort(key=lambda token: (-counts[token], token))
     return kept[: vocab_size - len(SPECIAL_TOKENS)]
+
+
+def _nothing_to_learn() -> DataError:
+    return DataError(
+        "The training texts hold no token.",
+        got="only empty texts or whitespace",
+        cure="check that data.text_column names the right column",
+    )
 
 
 def _train_bpe(texts: Texts, options: TextOptions) -> Tokenizer:
@@ -112,7 +116,8 @@ def _train_bpe(texts: Texts, options: TextOptions) -> Tokenizer:
     tokenizer.normalizer = _normalizer("bpe", options.lowercase)
     tokenizer.pre_tokenizer = _pre_tokenizer("bpe")
     # The trainer always keeps the given alphabet, and a limit of just that size keeps all others out.
-    alphabet = _alphabet(texts, tokenizer, options)
+    counts = _count_characters(texts, tokenizer)
+    alphabet = _most_frequent(counts, options.vocab_size, options.min_count)
     trainer = trainers.BpeTrainer(
         vocab_size=options.vocab_size,
         min_frequency=options.min_count,
@@ -126,7 +131,8 @@ def _train_bpe(texts: Texts, options: TextOptions) -> Tokenizer:
     return _without_added_tokens(tokenizer)
 
 
-def _alphabet(texts: Texts, tokenizer: Tokenizer, options: TextOptions) -> list[str]:
+def _count_characters(texts: Texts, tokenizer: Tokenizer) -> Counter[str]:
+    """Characters as Metaspace leaves them. Raises DataError if there are none."""
     normalize = tokenizer.normalizer.normalize_str
     counts: Counter[str] = Counter()
     for text in texts():
@@ -134,7 +140,10 @@ def _alphabet(texts: Texts, tokenizer: Tokenizer, options: TextOptions) -> list[
         counts.update(normalized)
         counts["▁"] += bool(normalized)  # Metaspace also puts one in front
     counts["▁"] += counts.pop(" ", 0)
-    return _most_frequent(+counts, options.vocab_size, options.min_count)
+    counts = +counts
+    if not counts:
+        raise _nothing_to_learn()
+    return counts
 
 
 def _train_unigram(texts: Texts, options: TextOptions) -> Tokenizer:
@@ -149,16 +158,17 @@ def _train_unigram(texts: Texts, options: TextOptions) -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = _normalizer("unigram", options.lowercase)
     tokenizer.pre_tokenizer = _pre_tokenizer("unigram")
-    _alphabet(texts, tokenizer, options)  # refuses texts without a token, on which the trainer would fail
+    characters = _count_characters(texts, tokenizer)
     trainer = trainers.UnigramTrainer(
-        vocab_size=options.vocab_size,
+        # The trainer wants room for every character; what is too much is cut off afterwards.
+        vocab_size=max(options.vocab_size, len(SPECIAL_TOKENS) + len(characters) + 1),
         special_tokens=list(SPECIAL_TOKENS),
         unk_token=UNKNOWN,
         max_piece_length=MAX_PIECE_LENGTH,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(), trainer)
-    pieces = _repeatable(_unigram_pieces(tokenizer))[: options.vocab_size - len(SPECIAL_TOKENS)]
+    pieces = _repeatable(_unigram_pieces(tokenizer), characters)[: options.vocab_size - len(SPECIAL_TOKENS)]
     specials = [(token, 0.0) for token in SPECIAL_TOKENS]
     tokenizer.model = models.Unigram([*specials, *pieces], UNKNOWN_ID, False)
     return _without_added_tokens(tokenizer)
@@ -170,11 +180,11 @@ def _unigram_pieces(tokenizer: Tokenizer) -> Iterator[tuple[str, float]]:
             yield piece, score
 
 
-def _repeatable(scored: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+def _repeatable(scored: Iterable[tuple[str, float]], counts: Counter[str]) -> list[tuple[str, float]]:
     """Pieces in an order and with scores that do not depend on the trainer's summation order.
 
     Characters that training left over are scored one small step after another below the worst piece, in no
-    fixed order; here they all get the score of the first.
+    fixed order; here they all get the score of the first, and come in order of their counts.
     """
     pieces = sorted(scored, key=lambda pair: (-pair[1], pair[0]))
     tail = len(pieces) - 1
@@ -187,7 +197,7 @@ def _repeatable(scored: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
     leftover = pieces[tail][1]
     flat = [(piece, leftover if i > tail else score) for i, (piece, score) in enumerate(pieces)]
     rounded = [(piece, round(score, UNIGRAM_SCORE_DIGITS)) for piece, score in flat]
-    return sorted(rounded, key=lambda pair: (-pair[1], pair[0]))
+    return sorted(rounded, key=lambda pair: (-pair[1], -counts[pair[0]], pair[0]))
 
 
 def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:

@@ -29,9 +29,7 @@ def finish(
 
     Numbers come from the torch-free runtime, the one that will serve the model.
     """
-    arrays = {
-        name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()
-    }
+    arrays = {name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()}
     logits, targets = split_logits(Network(recipe, arrays), data.valid, data.types)
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
     scores = evaluate(softmax(logits / np.float32(temperature)), targets, data.labels)

@@ -53,7 +53,9 @@ class Progress:
 class Trainer:
     """One training of one recipe on prepared data."""
 
-    def __init__(self, recipe: Recipe, derived: Derived, data: PreparedData, model: SequenceClassifier) -> None:
+    def __init__(
+        self, recipe: Recipe, derived: Derived, data: PreparedData, model: SequenceClassifier
+    ) -> None:
         self.recipe = recipe
         self.derived = derived
         self.data = data
@@ -113,7 +115,10 @@ class Trainer:
         applied = clip.finite and self.optimizer.step(lambda: self._recompute(batches))
         if applied and self.average is not None:
             self.average.update()
-        return self._count(batches, StepDone(progress.epoch, progress.step + 1, loss, lr, clip.grad_norm, clip.clipped, not applied))
+        return self._count(
+            batches,
+            StepDone(progress.epoch, progress.step + 1, loss, lr, clip.grad_norm, clip.clipped, not applied),
+        )
 
     def compute_gradients(self, batches: Sequence[IntArray]) -> float:
         """Mean loss of the step's sequences, its gradients left in the parameters.

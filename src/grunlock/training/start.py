@@ -57,7 +57,9 @@ def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Arti
 def check_continuable(recipe: Recipe, base: Artifact) -> None:
     """Raises RunError if the recipe would need other weights than the base model has."""
     changed = [
-        name for name in SHARED_SECTIONS if _shape_settings(recipe, name) != _shape_settings(base.recipe, name)
+        name
+        for name in SHARED_SECTIONS
+        if _shape_settings(recipe, name) != _shape_settings(base.recipe, name)
     ]
     if changed:
         raise RunError(

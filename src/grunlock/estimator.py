@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from grunlock.data.sources import InMemory
 from grunlock.errors import DataError, NotFittedError
 from grunlock.recipe import recipe_from_settings
-from grunlock.recipe.ranges import Settings, put
+from grunlock.recipe.merging import Settings, put
 from grunlock.runtime.classifier import TextClassifier
 from grunlock.shapes import FloatArray
 from grunlock.training.progress import ProgressBar

@@ -45,6 +45,7 @@ MAY_NOT_ACT = {
     "name": "a name for people; it is in the artifact's recipe, not in the computation",
     "training.checkpoint_every_seconds": "decides when the state is saved, not what it is",
     "training.checkpoint_every_steps": "decides when the state is saved, not what it is",
+    "data.unseen_labels": "acts where a test file has labels that train lacks; see test_bad_input.py",
     "training.max_nonfinite_steps": "decides when a failing run stops; see test_nonfinite.py",
 }
 

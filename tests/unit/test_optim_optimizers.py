@@ -146,6 +146,21 @@ def test_decay_spares_vectors_and_embeddings(kind: Any) -> None:
         assert torch.equal(value, decayed.weights()[name]) != is_decayed, name
 
 
+DECOUPLED = {"adamw", "nadam", "radam", "muon", "schedule_free_adamw", "lion", "adan", "ademamix"}
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k().kind in DECOUPLED], ids=lambda kind: kind().kind)
+def test_decoupled_decay_is_the_learning_rate_times_the_weight(kind: Any) -> None:
+    after = []
+    for weight_decay in (0.0, 0.1):
+        training = Training(kind(lr=0.01, weight_decay=weight_decay))
+        before = training.weights()["head.weight"]
+        training.run(range(1))
+        after.append(training.weights()["head.weight"])
+    # Some decay before their update and some after it: a difference of lr * weight_decay times one update.
+    assert torch.allclose(after[0] - after[1], 0.01 * 0.1 * before, rtol=1e-3, atol=0.01 * 0.1 * 0.011)
+
+
 def varying(step: int) -> float:
     return 1.0 / (1 + step % 4)
 

@@ -18,9 +18,9 @@ SMALL = {
     "encoder.hidden_size": 12,
     "training.epochs": 8,
     "batches.size": 8,
-    "optim.lr": 0.05,
+    "optim.lr": 0.03,
 }
-LABELS, TEXTS = (list(column) for column in zip(*colour_rows(90), strict=True))
+LABELS, TEXTS = (list(column) for column in zip(*colour_rows(180), strict=True))
 
 
 def lower(texts: list[str]) -> list[str]:
@@ -39,7 +39,7 @@ def test_learns_and_speaks_scikit_learn(fitted: GRUClassifier) -> None:
     np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-6)
     assert list(fitted.predict(["the red house", "a green car"])) == ["red", "green"]
     assert fitted.score(TEXTS, LABELS) > 0.9
-    assert fitted.metrics_["num_examples"] == 9
+    assert fitted.metrics_["num_examples"] == 18
 
 
 def test_classes_keep_their_type_and_order() -> None:
@@ -82,10 +82,10 @@ def test_pickles(fitted: GRUClassifier) -> None:
 def test_wrong_use_is_said_in_words(fitted: GRUClassifier) -> None:
     with pytest.raises(NotFittedError, match=r"call fit"):
         GRUClassifier().predict(["x"])
-    with pytest.raises(DataError, match=r"90 texts, labels of shape \(89,\)"):
+    with pytest.raises(DataError, match=r"180 texts, labels of shape \(179,\)"):
         GRUClassifier("tiny", SMALL).fit(TEXTS, LABELS[:-1])
     with pytest.raises(RecipeError, match=r"encoder.hidden_size"):
         GRUClassifier("tiny", {"encoder.hiden_size": 3}).fit(TEXTS, LABELS)
     with pytest.raises(DataError, match=r"same label(.|\n)*at least two labels"):
-        GRUClassifier("tiny", SMALL).fit(TEXTS, ["same"] * 90)
+        GRUClassifier("tiny", SMALL).fit(TEXTS, ["same"] * 180)
     assert len(fitted.predict([])) == 0

@@ -136,14 +136,19 @@ def scan(source: Source, options: DataOptions, progress: Progress | None = None)
 
 
 def settle_labels(
-    scans: Mapping[SplitName, Scan], names: Mapping[SplitName, str], known: Sequence[str] | None
+    scans: Mapping[SplitName, Scan],
+    names: Mapping[SplitName, str],
+    known: Sequence[str] | None,
+    options: DataOptions,
 ) -> tuple[str, ...]:
-    """All labels: those known beforehand in their order, then the new ones of train, sorted.
+    """All labels: those known beforehand in their order, then the new ones, sorted.
 
-    Raises DataError if there is only one, or a given valid or test file has one that train lacks.
+    Raises DataError if there is only one, or if a given valid or test file has one that train lacks
+    and these are refused.
     """
     before = tuple(known or ())
-    labels = (*before, *sorted(set(scans["train"].labels) - set(before)))
+    kept = scans.values() if options.unseen_labels == "keep" else (scans["train"],)
+    labels = (*before, *sorted({label for found in kept for label in found.labels} - set(before)))
     for split, found in scans.items():
         unknown = sorted(set(found.labels) - set(labels))
         if unknown:
@@ -154,7 +159,8 @@ def settle_labels(
                 where=names[split],
                 got=f"{', '.join(unknown[:SHOWN_LABELS])} ({_counted(rows, 'row', 'rows')})",
                 expected=f"one of: {', '.join(labels[:SHOWN_LABELS])}{' ...' * (len(labels) > SHOWN_LABELS)}",
-                cure="add training examples of them, or remove these rows",
+                cure="add training examples of them, remove these rows, or count them as errors with "
+                "--set data.unseen_labels=keep",
             )
     if len(labels) < 2:
         raise DataError(

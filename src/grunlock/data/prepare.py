@@ -53,7 +53,8 @@ def prepare(
     opened = _gather(source, valid, test, recipe.data)
     sources = opened.by_split()
     scans = {name: scan(found, recipe.data, progress) for name, found in sources.items()}
-    all_labels = settle_labels(scans, {name: found.name for name, found in sources.items()}, labels)
+    names = {name: found.name for name, found in sources.items()}
+    all_labels = settle_labels(scans, names, labels, recipe.data)
     parts = assign_splits(sources, scans, all_labels, recipe.data)
     notes = [*source_notes(opened, scans), *split_notes(parts, list(sources), all_labels)]
     script = detect_script(texts_of(parts, "train"))

@@ -101,7 +101,7 @@ def _recurrent_product(
 
 
 def _zone_out(new: FloatArray, old: FloatArray, rate: float | None) -> FloatArray:
-    return new if rate is None else new + np.float32(rate) * (old - new)
+    return new if rate is None else new + new.dtype.type(rate) * (old - new)
 
 
 def _scan(

@@ -1,5 +1,8 @@
 """Batch normalisation over real steps. A packed batch holds no others, so this is all it takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,3 +40,17 @@ class PackedBatchNorm(nn.Module):
             momentum=self.momentum,
             eps=self.eps,
         )
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Inside, forward passes in training leave every PackedBatchNorm's running statistics as they are."""
+    norms = [module for module in model.modules() if isinstance(module, PackedBatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

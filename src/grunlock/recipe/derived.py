@@ -20,7 +20,7 @@ class DataFacts(BaseModel):
     longest_tokens: int  # after cutting to max_tokens
     batches_per_epoch: int
     tokens: str  # the kind of token in use; never "auto"
-    script: str  # the writing system found, see text/language.py
+    script: str  # the writing system found, see text/script.py
 
 
 class Derived(BaseModel):

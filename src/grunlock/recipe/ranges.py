@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from grunlock.errors import RecipeError
+from grunlock.recipe.merging import Settings, copy_tables, known_to_kind, merge, put
 from grunlock.recipe.validation import validate
-
-Settings = dict[str, Any]  # nested tables as TOML gives them
 
 NEVER_A_RANGE = {"loss.class_weights"}  # a table by label, and a label may be called "low"
 
@@ -45,32 +44,34 @@ class SearchSpace:
     ranges: Mapping[str, Range | Choices]
 
     def at(self, values: Mapping[str, Any]) -> Settings:
-        """Settings with every range replaced by its value in `values` (keys as in `ranges`)."""
+        """Settings with every range replaced by its value in `values` (keys as in `ranges`).
+
+        Kinds are chosen first. A range over an option that the chosen kind does not have is left out.
+        """
         if missing := set(self.ranges) - set(values):
             raise RecipeError("A value is missing for a range.", where=", ".join(sorted(missing)))
         settings = copy_tables(self.settings)
-        for key, value in values.items():
-            put(settings, key, value)
+        for key in sorted(values, key=lambda key: not key.endswith(".kind")):
+            if key.endswith(".kind"):
+                section = key.removesuffix(".kind")
+                settings = merge(settings, {section: {"kind": values[key]}})
+            elif known_to_kind(settings, key):
+                put(settings, key, values[key])
         return settings
 
 
-def split_ranges(settings: Settings) -> tuple[Settings, dict[str, Range | Choices]]:
-    """Separate ranges from fixed settings. Each range's place is taken by its first example.
-
-    Raises RecipeError listing every malformed range.
-    """
-    fixed = copy_tables(settings)
+def find_ranges(settings: Settings) -> dict[str, Range | Choices]:
+    """Every range in the settings, by dotted key. Raises RecipeError listing every malformed one."""
     ranges: dict[str, Range | Choices] = {}
     problems = []
-    for key, table in list(_range_tables(settings)):
+    for key, table in _range_tables(settings):
         try:
             ranges[key] = _parse(key, table)
-            put(fixed, key, ranges[key].examples[0])
         except RecipeError as problem:
             problems.append(problem)
     if problems:
         raise RecipeError("The search space has malformed ranges.", problems=tuple(problems))
-    return fixed, ranges
+    return ranges
 
 
 def check_examples(space: SearchSpace) -> None:
@@ -79,20 +80,6 @@ def check_examples(space: SearchSpace) -> None:
     for key, found in space.ranges.items():
         for example in found.examples:
             validate(space.at({**first, key: example}))
-
-
-def copy_tables(settings: Settings) -> Settings:
-    return {k: copy_tables(v) if isinstance(v, dict) else v for k, v in settings.items()}
-
-
-def put(settings: Settings, key: str, value: Any) -> None:
-    """Set a dotted key, making tables on the way."""
-    *tables, last = key.split(".")
-    for name in tables:
-        if not isinstance(settings.get(name), dict):
-            settings[name] = {}
-        settings = settings[name]
-    settings[last] = value
 
 
 def _range_tables(settings: Settings, prefix: str = "") -> Iterator[tuple[str, Settings]]:

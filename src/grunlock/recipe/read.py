@@ -11,21 +11,10 @@ import tomli_w
 
 from grunlock.errors import RecipeError
 from grunlock.recipe.fields import OFF
-from grunlock.recipe.ranges import (
-    SearchSpace,
-    Settings,
-    check_examples,
-    copy_tables,
-    put,
-    split_ranges,
-)
+from grunlock.recipe.merging import Settings, merge, put
+from grunlock.recipe.ranges import SearchSpace, check_examples, find_ranges
 from grunlock.recipe.schema import Recipe
-from grunlock.recipe.validation import section_kinds, validate
-
-# Sections whose kinds share meanings (every encoder has a hidden_size): changing the kind keeps the
-# settings that the new kind also knows. Elsewhere a new kind starts from its own defaults, because a
-# learning rate or a decay means something for its own optimiser only.
-CARRIED_BETWEEN_KINDS = {"encoder"}
+from grunlock.recipe.validation import validate
 
 
 def builtin_names() -> tuple[str, ...]:
@@ -56,10 +45,9 @@ def read_recipe_or_space(
 ) -> Recipe | SearchSpace:
     """Like read_recipe, but a recipe with ranges is returned as a SearchSpace."""
     settings = merge(read_settings(source), overrides_to_settings(overrides))
-    fixed, ranges = split_ranges(settings)
-    recipe = validate(fixed)
+    ranges = find_ranges(settings)
     if not ranges:
-        return recipe
+        return validate(settings)
     space = SearchSpace(settings, ranges)
     check_examples(space)
     return space
@@ -116,47 +104,9 @@ def overrides_to_settings(overrides: Iterable[str]) -> Settings:
     return settings
 
 
-def merge(base: Settings, override: Settings, path: str = "") -> Settings:
-    """`override` laid over `base`, table by table."""
-    merged = copy_tables(base)
-    for name, value in override.items():
-        old = merged.get(name)
-        if isinstance(value, dict) and isinstance(old, dict) and _is_section(path + name):
-            value = merge(_carried(path + name, old, value), value, f"{path}{name}.")
-        merged[name] = value
-    return merged
-
-
 def to_toml(recipe: Recipe) -> str:
     """The whole recipe as TOML: every option written out, None as "off"."""
     return tomli_w.dumps(_without_none(recipe.model_dump(mode="json")))
-
-
-def _is_section(key: str) -> bool:
-    """False for tables that are values (a range, weights by label): these replace, not merge."""
-    fields = Recipe.model_fields
-    kinds: dict[str | None, Any] = {}
-    for name in key.split("."):
-        if name not in fields:
-            return False
-        kinds = section_kinds(fields[name])
-        fields = {k: f for model in kinds.values() for k, f in model.model_fields.items()}
-    return bool(kinds)
-
-
-def _carried(key: str, old: Settings, new: Settings) -> Settings:
-    """What of a section's old settings stays when `new` is laid over it."""
-    field = Recipe.model_fields.get(key)
-    kind = new.get("kind")
-    if field is None or kind is None or isinstance(kind, dict):
-        return old
-    kinds = section_kinds(field)
-    old_kind = old.get("kind", getattr(field.default, "kind", None))
-    if kind == old_kind or kind not in kinds:
-        return old
-    if key not in CARRIED_BETWEEN_KINDS:
-        return {}
-    return {k: v for k, v in old.items() if k in kinds[kind].model_fields}
 
 
 def _toml_value(text: str) -> Any:

@@ -19,6 +19,9 @@ class DataOptions(Section):
     test_fraction: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1  # where one file holds everything
     split_seed: int = 0  # apart from `seed`, so that seeds share their splits
     empty_texts: Literal["refuse", "drop", "keep"] = "refuse"
+    # keep: labels that only valid or test files have become classes without training examples, so that
+    # their rows count as errors
+    unseen_labels: Literal["refuse", "keep"] = "refuse"
     max_text_bytes: Count = 1_000_000  # a longer single text is refused
 
 

@@ -82,7 +82,8 @@ def pool(
         elif part == "max":
             pooled[part] = np.maximum.reduceat(states, starts, axis=0)
         elif part == "mean":
-            pooled[part] = np.add.reduceat(states, starts, axis=0) / counts
+            sums: FloatArray = np.add.reduceat(states, starts, axis=0)
+            pooled[part] = sums / counts
         else:
             pooled[part] = _attend(weights, states, starts, layout.lengths)
     return np.concatenate([pooled[part] for part in parts], axis=1)

@@ -18,6 +18,7 @@ from torch import Tensor
 from grunlock.data.batches import evaluation_batches, make_batch, plan_batches
 from grunlock.data.prepared import PreparedData
 from grunlock.data.store import TokenStore
+from grunlock.layers.norm import frozen_statistics
 from grunlock.models import SequenceClassifier, token_inputs
 from grunlock.objectives.losses import class_weights, cross_entropy
 from grunlock.objectives.metrics import evaluate
@@ -109,16 +110,30 @@ class Trainer:
         self.optimizer.train_mode()
         self.optimizer.set_lr_factor(factor)
         loss = self.compute_gradients(batches)
-        clip = self.clipper.clip(self.model.parameters())
+        clip = last = self.clipper.clip(self.model.parameters())
+
+        def climb() -> None:
+            """SAM's second gradients, at the climbed weights, clipped like the first."""
+            nonlocal last
+            with frozen_statistics(self.model):
+                self.compute_gradients(batches)
+            last = self.clipper.clip(self.model.parameters())
+
+        applied = clip.finite and self.optimizer.step(climb)
         lr = self.recipe.optim.lr * factor
-        self.guard.check(loss=loss, grad_norm=clip.grad_norm, lr=lr, clip=self.recipe.clip)
-        applied = clip.finite and self.optimizer.step(lambda: self._recompute(batches))
+        self.guard.check(loss=loss, grad_norm=last.grad_norm, lr=lr, clip=self.recipe.clip)
         if applied and self.average is not None:
             self.average.update()
-        return self._count(
-            batches,
-            StepDone(progress.epoch, progress.step + 1, loss, lr, clip.grad_norm, clip.clipped, not applied),
+        done = StepDone(
+            epoch=progress.epoch,
+            step=progress.step + 1,
+            train_loss=loss,
+            lr=lr,
+            grad_norm=clip.grad_norm,
+            clipped=clip.clipped or last.clipped,
+            skipped=not applied,
         )
+        return self._count(batches, done)
 
     def compute_gradients(self, batches: Sequence[IntArray]) -> float:
         """Mean loss of the step's sequences, its gradients left in the parameters.
@@ -140,11 +155,6 @@ class Trainer:
         logits = self.model(token_inputs(batch.tokens, batch.layout))
         targets = torch.from_numpy(batch.targets)
         return cross_entropy(logits, targets, self.recipe.loss.label_smoothing, self.class_weights)
-
-    def _recompute(self, batches: Sequence[IntArray]) -> None:
-        """SAM's second gradients, at the climbed weights, clipped like the first."""
-        self.compute_gradients(batches)
-        self.clipper.clip(self.model.parameters())
 
     def _count(self, batches: Sequence[IntArray], done: StepDone) -> StepDone:
         progress = self.progress

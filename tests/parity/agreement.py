@@ -11,7 +11,7 @@ Results = Mapping[str, Tensor]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
-class Disagreement(AssertionError):
+class DisagreementError(AssertionError):
     """Two implementations gave different numbers."""
 
 
@@ -21,7 +21,7 @@ def assert_agrees(found: Results, expected: Results) -> None:
     An expected tensor of nothing but zeros would compare nothing, so it is refused as a mistake in the test.
     """
     if found.keys() != expected.keys():
-        raise Disagreement(f"names differ: {sorted(found)}, expected {sorted(expected)}")
+        raise DisagreementError(f"names differ: {sorted(found)}, expected {sorted(expected)}")
     problems = []
     for name, want in expected.items():
         got = found[name]
@@ -38,7 +38,7 @@ def assert_agrees(found: Results, expected: Results) -> None:
         if not difference <= allowed:  # a NaN must not pass
             problems.append(f"{name}: differs by {difference:.2e}, allowed {allowed:.2e}")
     if problems:
-        raise Disagreement("; ".join(problems))
+        raise DisagreementError("; ".join(problems))
 
 
 def with_gradients(
@@ -52,6 +52,8 @@ def with_gradients(
     if cotangents is None:
         random = torch.Generator().manual_seed(0)
         cotangents = [torch.randn(v.shape, dtype=v.dtype, generator=random) for v in values.values()]
-    gradients = torch.autograd.grad(list(values.values()), list(leaves.values()), cotangents)
+    gradients = torch.autograd.grad(
+        list(values.values()), list(leaves.values()), cotangents, materialize_grads=True
+    )
     results = {name: value.detach() for name, value in values.items()}
     return results | {f"grad_{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}

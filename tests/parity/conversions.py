@@ -20,19 +20,17 @@ def swap_reset_update(rows: np.ndarray) -> np.ndarray:
     return np.concatenate([second, first, candidate])
 
 
-def from_keras(
-    arrays: Mapping[str, np.ndarray], suffix: str, *, gradients: bool = False
-) -> dict[str, Tensor]:
+def from_keras(layer: Mapping[str, np.ndarray], suffix: str, *, gradients: bool = False) -> dict[str, Tensor]:
     """kernel, recurrent_kernel and bias of one layer and direction, named and laid out as in torch.
 
     Keras has a single bias [3H] in the reset-before form. As a weight it becomes bias_ih, with bias_hh zero;
     as a gradient it is that of both, because the two are only ever added.
     """
-    bias = arrays[f"bias{suffix}"]
+    bias = layer[f"bias{suffix}"]
     bias_ih, bias_hh = bias if bias.ndim == 2 else (bias, bias if gradients else np.zeros_like(bias))
     ours = {
-        "weight_ih": arrays[f"kernel{suffix}"].T,
-        "weight_hh": arrays[f"recurrent_kernel{suffix}"].T,
+        "weight_ih": layer[f"kernel{suffix}"].T,
+        "weight_hh": layer[f"recurrent_kernel{suffix}"].T,
         "bias_ih": bias_ih,
         "bias_hh": bias_hh,
     }

@@ -126,3 +126,31 @@ def test_layer_norm_adds_gains_and_bounds_gate_scale() -> None:
 def test_wrong_sizes_are_refused_in_words(make: object, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_a_dropout_that_cannot_act_warns() -> None:
+    with pytest.warns(UserWarning, match="there is one layer: it does nothing"):
+        GRU(5, 6, dropout=0.5)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(GRU, nn.GRU), (LSTM, nn.LSTM)])
+def test_stands_in_for_torch(ours: type[GRU] | type[LSTM], theirs: type[nn.GRU] | type[nn.LSTM]) -> None:
+    torch.manual_seed(0)
+    expected = theirs(5, 6, 2, bidirectional=True, batch_first=True)
+    torch.manual_seed(0)
+    found = ours(5, 6, 2, bidirectional=True, batch_first=True)
+    assert list(found.state_dict()) == list(expected.state_dict())
+    for name, value in expected.state_dict().items():  # even the first draw is the same
+        assert torch.equal(found.state_dict()[name], value)
+    for name in (
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+    ):
+        assert getattr(found, name) == getattr(expected, name)
+    found.flatten_parameters()
+    assert "bidirectional=True" in repr(found)

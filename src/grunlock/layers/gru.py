@@ -6,7 +6,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from grunlock.kernels.dispatch import training_kernel
 from grunlock.layers.packing import pack
-from grunlock.layers.stack import Direction, Regularization, add_parameters, initial_states, run_stack
+from grunlock.layers.stack import (
+    Direction,
+    Regularization,
+    describe,
+    initial_states,
+    reset_uniform,
+    run_stack,
+    set_up,
+)
 
 NUM_GATES = 3
 
@@ -35,6 +43,16 @@ class GRU(nn.Module):
     Raises ShapeError for sizes, lengths or rates that cannot be right.
     """
 
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    layer_norm: bool
+    regularization: Regularization
+
     def __init__(
         self,
         input_size: int,
@@ -56,47 +74,44 @@ class GRU(nn.Module):
         layer_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.batch_first = batch_first
-        self.dropout = dropout
-        self.bidirectional = bidirectional
         self.reset_after = reset_after
-        self.regularization = Regularization(
-            input_dropout, output_dropout, state_dropout, weight_dropout, zoneout
-        )
-        add_parameters(
+        set_up(
             self,
             NUM_GATES,
             input_size,
             hidden_size,
             num_layers,
             bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
             bidirectional=bidirectional,
             layer_norm=layer_norm,
+            regularization=Regularization(
+                input_dropout, output_dropout, state_dropout, weight_dropout, zoneout
+            ),
             device=device,
             dtype=dtype,
         )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights as torch does. Better ones: layers.initialization."""
+        reset_uniform(self, self.hidden_size)
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         packed = pack(input, lengths, self.batch_first, self.input_size)
-        num_states = self.num_layers * (2 if self.bidirectional else 1)
-        given = None if hx is None else (hx,)
-        initial = initial_states(given, packed, (num_states, self.hidden_size), 1)
-        rows, (final,) = run_stack(
-            self,
-            self._scan,
-            packed,
-            initial,
-            self.num_layers,
-            self.bidirectional,
-            self.dropout,
-            self.regularization,
-        )
+        initial = initial_states(self, None if hx is None else (hx,), packed, num_states=1)
+        rows, (final,) = run_stack(self, self._scan, packed, initial)
         return packed.restore(rows, self.batch_first), packed.unsort(final)
+
+    def extra_repr(self) -> str:
+        """Sizes and whatever is not torch's default, for print(module)."""
+        return describe(self)
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do: weights are not laid out for cuDNN. Here because code for torch.nn.GRU calls it."""
 
     def _scan(
         self, input_gates: Tensor, batch_sizes: list[int], initial: tuple[Tensor, ...], direction: Direction

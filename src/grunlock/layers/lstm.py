@@ -6,7 +6,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from grunlock.kernels.dispatch import training_kernel
 from grunlock.layers.packing import pack
-from grunlock.layers.stack import Direction, Regularization, add_parameters, initial_states, run_stack
+from grunlock.layers.stack import (
+    Direction,
+    Regularization,
+    describe,
+    initial_states,
+    reset_uniform,
+    run_stack,
+    set_up,
+)
 
 NUM_GATES = 4
 
@@ -18,6 +26,16 @@ class LSTM(nn.Module):
     hx and the second result are pairs (h, c), each [L * directions, B, H]. zoneout acts on both states
     with masks of their own.
     """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    layer_norm: bool
+    regularization: Regularization
 
     def __init__(
         self,
@@ -39,27 +57,28 @@ class LSTM(nn.Module):
         layer_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.batch_first = batch_first
-        self.dropout = dropout
-        self.bidirectional = bidirectional
-        self.regularization = Regularization(
-            input_dropout, output_dropout, state_dropout, weight_dropout, zoneout
-        )
-        add_parameters(
+        set_up(
             self,
             NUM_GATES,
             input_size,
             hidden_size,
             num_layers,
             bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
             bidirectional=bidirectional,
             layer_norm=layer_norm,
+            regularization=Regularization(
+                input_dropout, output_dropout, state_dropout, weight_dropout, zoneout
+            ),
             device=device,
             dtype=dtype,
         )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights as torch does. Better ones: layers.initialization."""
+        reset_uniform(self, self.hidden_size)
 
     def forward(
         self,
@@ -68,19 +87,16 @@ class LSTM(nn.Module):
         lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         packed = pack(input, lengths, self.batch_first, self.input_size)
-        num_states = self.num_layers * (2 if self.bidirectional else 1)
-        initial = initial_states(hx, packed, (num_states, self.hidden_size), 2)
-        rows, (h, c) = run_stack(
-            self,
-            self._scan,
-            packed,
-            initial,
-            self.num_layers,
-            self.bidirectional,
-            self.dropout,
-            self.regularization,
-        )
+        initial = initial_states(self, hx, packed, num_states=2)
+        rows, (h, c) = run_stack(self, self._scan, packed, initial)
         return packed.restore(rows, self.batch_first), (packed.unsort(h), packed.unsort(c))
+
+    def extra_repr(self) -> str:
+        """Sizes and whatever is not torch's default, for print(module)."""
+        return describe(self)
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do: weights are not laid out for cuDNN. Here because code for torch.nn.GRU calls it."""
 
     def _scan(
         self, input_gates: Tensor, batch_sizes: list[int], initial: tuple[Tensor, ...], direction: Direction

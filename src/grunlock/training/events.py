@@ -5,6 +5,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class DataProgress:
+    """Sent while the data is prepared, before the run starts. Not part of the history."""
+
+    activity: str  # such as "tokenising"
+    rows: int  # done so far
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """Sent again when a run is resumed, then with step > 0."""
 
@@ -51,9 +59,10 @@ class RunDone:
     stopped_early: bool
 
 
-Event = RunStarted | StepDone | EpochDone | CheckpointWritten | RunDone
+Event = DataProgress | RunStarted | StepDone | EpochDone | CheckpointWritten | RunDone
 Listener = Callable[[Event], None]
 EVENT_NAMES: dict[type[Event], str] = {
+    DataProgress: "data",
     RunStarted: "run_started",
     StepDone: "step",
     EpochDone: "epoch",

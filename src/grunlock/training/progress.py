@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from grunlock.training.events import EpochDone, Event, RunStarted, StepDone
+from grunlock.training.events import DataProgress, EpochDone, Event, RunStarted, StepDone
 
 
 class ProgressBar:
@@ -24,11 +24,13 @@ class ProgressBar:
             console=console,
             transient=True,
         )
-        self._task = self._progress.add_task("training", total=1, state="")
+        self._task = self._progress.add_task("starting", total=1, state="")
         self._epochs = 0
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
+        if isinstance(event, DataProgress):
+            self._progress.update(self._task, description=f"{event.activity} {event.rows:,} rows")
+        elif isinstance(event, RunStarted):
             self._epochs = event.epochs
             for note in event.notes:
                 self._console.print(f"[dim]{escape(note)}", highlight=False, soft_wrap=True)

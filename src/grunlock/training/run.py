@@ -17,7 +17,7 @@ from grunlock.data.sources import InMemory
 from grunlock.errors import RunError, RunInterruptedError
 from grunlock.recipe import Derived, Recipe, derive
 from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint
-from grunlock.training.events import CheckpointWritten, Event, Listener, RunDone, RunStarted
+from grunlock.training.events import CheckpointWritten, DataProgress, Event, Listener, RunDone, RunStarted
 from grunlock.training.finish import finish
 from grunlock.training.history import History
 from grunlock.training.interruption import StopRequest, stop_request
@@ -73,12 +73,13 @@ def train(
     run = create_run(Path(folder), recipe, request, overwrite=options.overwrite)
     if base_artifact is not None:
         artifacts.save(base_artifact, run.base_artifact)
-    data = _prepare(run, recipe, source, valid, test, base_artifact)
+    data = _prepare(run, recipe, (source, valid, test), base_artifact, options)
     return _run(run, recipe, data, base_artifact, options)
 
 
 def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
     """Go on with a run that was stopped or killed, to the same weights as if it had not been."""
+    options = options or RunOptions()
     run, recipe, request = open_run(Path(folder))
     base = artifacts.read(run.base_artifact) if run.base_artifact.is_file() else None
     if is_prepared(run.data):
@@ -90,8 +91,8 @@ def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
             cure="start it again",
         )
     else:
-        data = _prepare(run, recipe, request.source, request.valid, request.test, base)
-    return _run(run, recipe, data, base, options or RunOptions())
+        data = _prepare(run, recipe, (request.source, request.valid, request.test), base, options)
+    return _run(run, recipe, data, base, options)
 
 
 def _path(source: Source | None) -> str | None:
@@ -101,11 +102,15 @@ def _path(source: Source | None) -> str | None:
 def _prepare(
     run: RunFolder,
     recipe: Recipe,
-    source: Source,
-    valid: Source | None,
-    test: Source | None,
+    sources: tuple[Source, Source | None, Source | None],
     base: Artifact | None,
+    options: RunOptions,
 ) -> PreparedData:
+    def tell(activity: str, rows: int) -> None:
+        for listen in options.listeners:
+            listen(DataProgress(activity, rows))
+
+    source, valid, test = sources
     shutil.rmtree(run.data, ignore_errors=True)  # a preparation that was cut short
     return prepare(
         source,
@@ -113,6 +118,7 @@ def _prepare(
         run.data,
         valid=valid,
         test=test,
+        progress=tell,
         front_end=None if base is None else base.front_end,
         labels=None if base is None else base.labels,
     )

@@ -3,7 +3,8 @@
     python benchmarks/cold_start.py runs/best --runs 5
 
 Each run is a fresh process: interpreter, `import grunlock`, load, predict one text. One untimed process
-first fills the disk cache. Also measured: the interpreter alone, which no library can undercut. One JSON line last.
+first fills the disk cache. Also measured: the interpreter alone, which no library can undercut. Prints
+one JSON line last.
 """
 
 import argparse

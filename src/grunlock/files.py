@@ -57,6 +57,7 @@ def storage_error(error: OSError, path: Path) -> StorageError:
         errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",
         errno.EACCES: "write to a folder you own, with -o",
         errno.ENOENT: "make the folder first",
+        errno.ENOTDIR: "part of this path is a file: write elsewhere with -o",
     }
     return StorageError(
         "A file could not be written; an older version of it is untouched.",

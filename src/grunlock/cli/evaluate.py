@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from grunlock.cli.options import LabelColumn, Model, TextColumn
+from grunlock.cli.options import LabelColumn, Model, ReadingOverrides, TextColumn
+from grunlock.errors import RunError
 
 MAX_CONFUSIONS = 10
 MAX_MATRIX_CLASSES = 12
@@ -19,19 +20,25 @@ def evaluate_command(
     split: Annotated[str, typer.Option(help="Which split of the run: test or valid.")] = "test",
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    overrides: ReadingOverrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
 ) -> None:
     """Measure a model: accuracy, macro F1, NLL, ECE with intervals, per class, confusions."""
     from grunlock.evaluation import evaluate_file, evaluate_run
 
     if data is None:
+        if text_column or label_column or overrides:
+            raise RunError(
+                "Columns and --set say how to read a file, and none is given.",
+                expected="grunlock evaluate RUN FILE --set data.encoding=gb18030",
+            )
         result = evaluate_run(model, split)
     else:
-        result = evaluate_file(model, data, text_column=text_column, label_column=label_column)
+        result = evaluate_file(model, data, text_column, label_column, overrides or ())
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
-        show_evaluation(result.to_dict(), Console())
+        show_evaluation(result.to_dict(), Console(markup=False))  # labels may hold brackets
 
 
 def show_evaluation(result: dict[str, Any], console: Console) -> None:

@@ -9,6 +9,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe; may be repeated."),
 ]
+ReadingOverrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="How to read the file, such as data.encoding=gb18030; may be repeated.",
+    ),
+]
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", help="A built-in recipe, a TOML file or a run folder.")
 ]

@@ -9,8 +9,8 @@ from typing import Annotated, TextIO
 
 import typer
 
-from grunlock.cli.options import Model, TextColumn
-from grunlock.errors import DataError
+from grunlock.cli.options import Model, ReadingOverrides, TextColumn
+from grunlock.errors import DataError, StorageError
 from grunlock.evaluation.files import Prediction
 
 
@@ -24,6 +24,7 @@ def predict_command(
         Path | None, typer.Option("--output", "-o", help="Write to this .csv or .jsonl file.")
     ] = None,
     text_column: TextColumn = None,
+    overrides: ReadingOverrides = None,
 ) -> None:
     """Predict labels with probabilities, one line per text, in order."""
     from grunlock.artifact import load
@@ -32,14 +33,19 @@ def predict_command(
 
     if (data is None) == (not text):
         raise DataError("Give either a file or texts.", expected="grunlock predict RUN FILE, or --text TEXT")
+    if data is None and (text_column or overrides):
+        raise DataError(
+            "A column and --set say how to read a file, and none is given.",
+            expected="grunlock predict RUN FILE --set data.encoding=gb18030",
+        )
     predictions: Iterable[Prediction]
     if data is not None:
-        predictions = predict_file(model, data, text_column=text_column)
+        predictions = predict_file(model, data, text_column, overrides or ())
     else:
         predictions = predict_texts(load(model), text or [])
     if output is None:
         for prediction in predictions:
-            typer.echo(f"{prediction.label}\t{prediction.probability:.4f}\t{prediction.text}")
+            _print_line(prediction)
         return
     write = {".csv": _write_csv, ".jsonl": _write_jsonl}.get(output.suffix)
     if write is None:
@@ -49,6 +55,20 @@ def predict_command(
         write(lines, predictions)
         lines.flush()
         lines.detach()
+
+
+def _print_line(prediction: Prediction) -> None:
+    text_in_one_line = " ".join(prediction.text.split())
+    try:
+        typer.echo(f"{prediction.label}\t{prediction.probability:.4f}\t{text_in_one_line}")
+    except BrokenPipeError:
+        raise  # a reader such as `head` has enough
+    except OSError as error:
+        raise StorageError(
+            "The predictions cannot be written to standard output.",
+            got=error.strerror,
+            cure="free some space, or write a file with -o, which appears only when it is whole",
+        ) from error
 
 
 def _write_csv(file: TextIO, predictions: Iterable[Prediction]) -> None:

@@ -32,7 +32,7 @@ def train_command(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
 ) -> None:
     """Train a classifier from labelled texts into a run folder."""
-    _check_usage(data, output, resume, base, overrides)
+    _check_usage(data, output, resume, (base, overrides, valid, test, overwrite, recipe != "default"))
     import torch
 
     from grunlock.training.progress import ProgressBar
@@ -59,17 +59,17 @@ def train_command(
 def show_result(folder: Path, metrics: dict[str, object], sha256: str) -> None:
     """Say how good the model is on validation and where everything lies."""
     for name in ("accuracy", "macro_f1", "nll", "ece"):
-        console.print(f"valid {name:<9} {metrics[name]:.4f}", highlight=False)
-    console.print(f"run       {folder}", highlight=False, soft_wrap=True)
-    console.print(f"model     {folder / 'model.grunlock'}", highlight=False, soft_wrap=True)
-    console.print(f"sha256    {sha256}", highlight=False, soft_wrap=True)
-    console.print(f"next      grunlock evaluate {folder}", highlight=False, soft_wrap=True)
+        console.print(f"valid {name:<9} {metrics[name]:.4f}", highlight=False, markup=False)
+    console.print(f"run       {folder}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"model     {folder / 'model.grunlock'}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"sha256    {sha256}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"next      grunlock evaluate {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_usage(
-    data: str | None, output: Path | None, resume: Path | None, base: Path | None, overrides: object
+    data: str | None, output: Path | None, resume: Path | None, others: tuple[object, ...]
 ) -> None:
-    if resume is not None and (data or output or base or overrides):
+    if resume is not None and (data or output or any(others)):
         raise RunError(
             "--resume goes on exactly as the run was started.",
             got="other arguments beside it",

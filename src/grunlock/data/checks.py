@@ -56,7 +56,7 @@ class _Scanner:
     def add(self, chunk: Chunk) -> None:
         labels = chunk.labels if chunk.labels is not None else [None] * len(chunk.texts)
         for i, (text, label) in enumerate(zip(chunk.texts, labels, strict=True)):
-            data = self._checked_bytes(text, chunk, i)
+            data = checked_bytes(text, chunk, i, self.options)
             if not data:
                 self.num_empty += 1
                 if len(self.empty) < SHOWN_ROWS:
@@ -67,27 +67,6 @@ class _Scanner:
             if keep and name is not None:
                 self.targets.append(self.labels.setdefault(name, len(self.labels)))
                 self.hashes += hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
-
-    def _checked_bytes(self, text: Cell, chunk: Chunk, i: int) -> bytes:
-        if text is None:
-            return b""
-        if not isinstance(text, str):
-            raise DataError("A text is not a string.", where=chunk.where(i), got=repr(text)[:80])
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            got = f"the half character {text[error.start]!r}"
-            raise DataError("A text is not valid Unicode.", where=chunk.where(i), got=got) from error
-        limit = self.options.max_text_bytes
-        if len(data) > limit:
-            raise DataError(
-                "A text is too long.",
-                where=chunk.where(i),
-                got=f"{len(data):,} bytes",
-                expected=f"at most {limit:,} (data.max_text_bytes)",
-                cure=f"--set data.max_text_bytes={len(data)}, or check for an unclosed quote",
-            )
-        return data.strip() if data.isascii() else text.strip().encode()
 
     def _label(self, label: Cell, chunk: Chunk, i: int) -> str | None:
         if label is not None and not isinstance(label, str):
@@ -121,6 +100,32 @@ class _Scanner:
             tuple(self.labels),
             self.num_empty,
         )
+
+
+def checked_bytes(text: Cell, chunk: Chunk, i: int, options: DataOptions) -> bytes:
+    """Row i's text as UTF-8 without outer whitespace; empty if missing. For training and for evaluation.
+
+    Raises DataError for what is no string, no valid Unicode, or longer than data.max_text_bytes.
+    """
+    if text is None:
+        return b""
+    if not isinstance(text, str):
+        raise DataError("A text is not a string.", where=chunk.where(i), got=repr(text)[:80])
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        got = f"the half character {text[error.start]!r}"
+        raise DataError("A text is not valid Unicode.", where=chunk.where(i), got=got) from error
+    limit = options.max_text_bytes
+    if len(data) > limit:
+        raise DataError(
+            "A text is too long.",
+            where=chunk.where(i),
+            got=f"{len(data):,} bytes",
+            expected=f"at most {limit:,} (data.max_text_bytes)",
+            cure=f"--set data.max_text_bytes={len(data)}, or check for an unclosed quote",
+        )
+    return data.strip() if data.isascii() else text.strip().encode()
 
 
 def scan(source: Source, options: DataOptions, progress: Progress | None = None) -> Scan:

@@ -1,7 +1,7 @@
 """A trained model against a file, in bounded memory. Shows nothing; the CLI prints."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +9,20 @@ import numpy as np
 
 from grunlock.artifact import Artifact
 from grunlock.artifact import read as read_artifact
+from grunlock.data.checks import checked_bytes
 from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.data.sources import Chunk, FileSource, read_texts
-from grunlock.errors import DataError, RunError
+from grunlock.errors import DataError, RecipeError, RunError
 from grunlock.evaluation.splits import split_logits
 from grunlock.objectives.metrics import EvaluationResult, evaluate
+from grunlock.recipe import override
+from grunlock.recipe.text_options import DataOptions
 from grunlock.runtime.classifier import TextClassifier, softmax
 
 MAX_SHOWN_LABELS = 10
+RUN_SPLITS = ("valid", "test")
+# What of a model's recipe concerns the file at hand, not the model.
+READING_KEYS = ("data.text_column", "data.label_column", "data.encoding", "data.max_text_bytes")
 
 
 @dataclass(frozen=True)
@@ -30,17 +36,25 @@ class Prediction:
 
 
 def predict_file(
-    model: str | Path, source: str | Path, text_column: str | None = None
+    model: str | Path,
+    source: str | Path,
+    text_column: str | None = None,
+    overrides: Iterable[str] = (),
 ) -> Iterator[Prediction]:
     """Predict every text of a file, in order, a chunk at a time.
 
-    Raises DataError for rows that cannot be read; predictions of the rows before have been given.
+    overrides: `data.encoding=gb18030` and the like, see READING_KEYS.
+
+    Raises DataError for rows that cannot be read; predictions of the chunks before have been given. An
+    empty text is dropped nowhere: predictions come one for one.
     """
     artifact = read_artifact(model)
     classifier = artifact.classifier()
-    options = artifact.recipe.data.model_copy(update={"text_column": text_column, "label_column": None})
+    options = _reading_options(artifact, overrides, text_column=text_column)
+    if options.empty_texts == "drop":
+        options = options.model_copy(update={"empty_texts": "refuse"})
     for chunk in read_texts(source, options, labels="ignored").chunks():
-        yield from predict_texts(classifier, _texts(chunk))
+        yield from predict_texts(classifier, _texts(chunk, _usable_rows(chunk, options)))
 
 
 def predict_texts(classifier: TextClassifier, texts: Sequence[str]) -> list[Prediction]:
@@ -58,18 +72,23 @@ def evaluate_file(
     source: str | Path,
     text_column: str | None = None,
     label_column: str | None = None,
+    overrides: Iterable[str] = (),
 ) -> EvaluationResult:
-    """Evaluate on a labelled file. Raises DataError for a label the model does not know."""
+    """Evaluate on a labelled file. Empty texts are refused, dropped or kept as in training.
+
+    overrides: as for predict_file. Raises DataError for a label the model does not know.
+    """
     artifact = read_artifact(model)
-    columns = {"text_column": text_column, "label_column": label_column}
-    opened = read_texts(source, artifact.recipe.data.model_copy(update=columns), labels="required")
-    probs, targets = _answers(artifact, opened)
+    options = _reading_options(artifact, overrides, text_column=text_column, label_column=label_column)
+    probs, targets = _answers(artifact, read_texts(source, options, labels="required"), options)
     return evaluate(probs, targets, artifact.labels)
 
 
 def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
     """Evaluate a run on one of its own splits, "valid" or "test", as tokenised in training."""
     folder = Path(folder)
+    if split not in RUN_SPLITS:
+        raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
     artifact = read_artifact(folder)
     if not is_prepared(folder / "data"):
         raise RunError(
@@ -89,19 +108,58 @@ def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
     return evaluate(softmax(logits / np.float32(artifact.temperature)), targets, artifact.labels)
 
 
-def _answers(artifact: Artifact, source: FileSource) -> tuple[np.ndarray, np.ndarray]:
+def _reading_options(artifact: Artifact, overrides: Iterable[str], **columns: str | None) -> DataOptions:
+    """How to read the file at hand: empty and long texts are treated as in training.
+
+    Columns and encoding are the file's own, so they are not taken from training: read with the
+    encoding of another file, such as GB18030, UTF-8 would become nonsense without an error.
+    """
+    overrides = tuple(overrides)
+    for key in (text.partition("=")[0].strip() for text in overrides):
+        if key not in READING_KEYS:
+            raise RecipeError(
+                "A trained model's recipe is fixed, except for how a file is read.",
+                where=key,
+                expected=", ".join(READING_KEYS),
+                cure="train anew to change anything else",
+            )
+    trained = artifact.recipe.data
+    plain = DataOptions(empty_texts=trained.empty_texts, max_text_bytes=trained.max_text_bytes)
+    options = override(artifact.recipe.model_copy(update={"data": plain}), overrides).data
+    return options.model_copy(update={name: value for name, value in columns.items() if value is not None})
+
+
+def _answers(artifact: Artifact, source: FileSource, options: DataOptions) -> tuple[np.ndarray, np.ndarray]:
     classifier = artifact.classifier()
     index = {name: k for k, name in enumerate(artifact.labels)}
     probs, targets = [], []
     for chunk in source.chunks():
-        targets += [_target(chunk, i, index) for i in range(len(chunk.texts))]
-        probs.append(classifier.predict_proba(_texts(chunk)))
-    return np.concatenate(probs), np.array(targets)
+        rows = _usable_rows(chunk, options)
+        targets += [_target(chunk, i, index) for i in rows]
+        probs.append(classifier.predict_proba(_texts(chunk, rows)))
+    return np.concatenate(probs), np.array(targets, np.int64)
 
 
-def _texts(chunk: Chunk) -> list[str]:
-    """A missing text is an empty one; whether empty texts are allowed is the classifier's to say."""
-    return ["" if text is None else str(text) for text in chunk.texts]
+def _usable_rows(chunk: Chunk, options: DataOptions) -> list[int]:
+    """Rows without the dropped empty texts. Raises DataError as training would."""
+    rows = []
+    for i, text in enumerate(chunk.texts):
+        empty = not checked_bytes(text, chunk, i, options)
+        if empty and options.empty_texts == "refuse":
+            raise DataError(
+                "A text is empty: there is nothing to read in it.",
+                where=chunk.where(i),
+                cure="leave this row out, or train with --set data.empty_texts=keep so that the model knows "
+                "empty texts",
+            )
+        if not empty or options.empty_texts == "keep":
+            rows.append(i)
+    return rows
+
+
+def _texts(chunk: Chunk, rows: Sequence[int]) -> list[str]:
+    """A missing text is an empty one."""
+    return [chunk.texts[i] or "" for i in rows]
 
 
 def _target(chunk: Chunk, i: int, index: dict[str, int]) -> int:

@@ -20,7 +20,13 @@ CHECKPOINT_VERSION = 1
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace the checkpoint atomically. Raises StorageError; the old checkpoint stays then."""
     with atomic_file(path) as file:
-        torch.save({"version": CHECKPOINT_VERSION, "state": state}, file)
+        try:
+            torch.save({"version": CHECKPOINT_VERSION, "state": state}, file)
+        except RuntimeError as error:
+            # torch's zip writer covers a refused write with a complaint of its own about positions
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -25,7 +25,10 @@ class History:
             if record["step"] <= step and (record["event"] != "epoch" or record["epoch"] <= epoch)
         ]
         write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        try:
+            self._file: TextIO = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise storage_error(error, path) from error
 
     def __call__(self, event: Event) -> None:
         record = {"event": EVENT_NAMES[type(event)], **asdict(event)}
@@ -41,7 +44,11 @@ class History:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()  # tries once more to write what did not fit
+        except OSError as refused:
+            if error is None:
+                raise storage_error(refused, self.path) from refused
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

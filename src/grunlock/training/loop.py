@@ -5,6 +5,7 @@ a checkpoint between any two steps continues bit for bit. It writes no file and 
 events and asks its caller after each step whether to go on.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from torch import Tensor
 from grunlock.data.batches import evaluation_batches, make_batch, plan_batches
 from grunlock.data.prepared import PreparedData
 from grunlock.data.store import TokenStore
+from grunlock.errors import TrainingError
 from grunlock.layers.norm import frozen_statistics
 from grunlock.models import SequenceClassifier, token_inputs
 from grunlock.objectives.losses import class_weights, cross_entropy
@@ -28,7 +30,7 @@ from grunlock.optim.optimizers import build_optimizer
 from grunlock.optim.schedules import build_schedule
 from grunlock.recipe import Derived, Recipe
 from grunlock.seeding import derive_seed
-from grunlock.shapes import IntArray
+from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.events import EpochDone, Listener, StepDone
 
 EVALUATION_TOKENS = 16_384
@@ -104,11 +106,12 @@ class Trainer:
     # ---- one step ------------------------------------------------------------------------------
 
     def train_step(self, batches: Sequence[IntArray]) -> StepDone:
-        """Gradients, clipping, update. A step whose gradients are not finite changes nothing."""
+        """Gradients, clipping, update. A step whose loss or gradients are not finite changes nothing."""
         progress, factor = self.progress, self.schedule(self.progress.step, self.progress.valid_losses)
         self.model.train()
         self.optimizer.train_mode()
         self.optimizer.set_lr_factor(factor)
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         loss = self.compute_gradients(batches)
         clip = last = self.clipper.clip(self.model.parameters())
 
@@ -119,7 +122,10 @@ class Trainer:
                 self.compute_gradients(batches)
             last = self.clipper.clip(self.model.parameters())
 
-        applied = clip.finite and self.optimizer.step(climb)
+        applied = math.isfinite(loss) and clip.finite and self.optimizer.step(climb)
+        if not applied:
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
         lr = self.recipe.optim.lr * factor
         self.guard.check(loss=loss, grad_norm=last.grad_norm, lr=lr, clip=self.recipe.clip)
         if applied and self.average is not None:
@@ -175,6 +181,7 @@ class Trainer:
         progress = self.progress
         with self.optimizer.evaluation_weights(), self._averaged():
             logits, targets = self.predict(self.data.valid)
+            self._check_finite(logits)
             probs = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
             scores = evaluate(probs, targets, self.data.labels, resamples=0)
             metric = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": -scores.nll}
@@ -202,7 +209,7 @@ class Trainer:
         )
 
     @torch.no_grad()
-    def predict(self, store: TokenStore) -> tuple[np.ndarray[Any, np.dtype[np.float32]], IntArray]:
+    def predict(self, store: TokenStore) -> tuple[FloatArray, IntArray]:
         """Logits [examples, K] and targets [examples] of a store, in its order, nothing dropped."""
         self.model.eval()
         logits = np.empty((store.num_examples, len(self.data.labels)), dtype=np.float32)
@@ -212,6 +219,15 @@ class Trainer:
             logits[batch.examples] = self.model(token_inputs(batch.tokens, batch.layout)).numpy()
             targets[batch.examples] = batch.targets
         return logits, targets
+
+    def _check_finite(self, logits: FloatArray) -> None:
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                "Training stopped: the model's answers on the validation split are not finite.",
+                where=f"end of epoch {self.progress.epoch + 1}, step {self.progress.step}",
+                got=f"{self.progress.skipped_steps} of {self.progress.step} steps were skipped",
+                cure='lower optim.lr, or clip gradients with clip.kind = "norm"',
+            )
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.averaged_weights()

@@ -22,7 +22,7 @@ from grunlock.training.finish import finish
 from grunlock.training.history import History
 from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
-from grunlock.training.run_folder import RunFolder, RunRequest, create_run, open_run, write_derived
+from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
 from grunlock.training.start import build_start, check_continuable, data_facts
 from grunlock.training.tensorboard import TensorBoard
 
@@ -70,10 +70,10 @@ def train(
     if base_artifact is not None:
         check_continuable(recipe, base_artifact)
     request = RunRequest(_path(source) or MEMORY, _path(valid), _path(test))
-    run = create_run(Path(folder), recipe, request, overwrite=options.overwrite)
-    if base_artifact is not None:
-        artifacts.save(base_artifact, run.base_artifact)
-    data = _prepare(run, recipe, (source, valid, test), base_artifact, options)
+    with new_run(Path(folder), recipe, request, overwrite=options.overwrite) as run:
+        if base_artifact is not None:
+            artifacts.save(base_artifact, run.base_artifact)
+        data = _prepare(run, recipe, (source, valid, test), base_artifact, options)
     return _run(run, recipe, data, base_artifact, options)
 
 

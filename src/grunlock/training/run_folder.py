@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 from grunlock._version import __version__
 from grunlock.artifact import ARTIFACT_NAME
 from grunlock.errors import RunError
-from grunlock.files import write_atomically
+from grunlock.files import storage_error, write_atomically
 from grunlock.recipe import Derived, Recipe, read_recipe, to_toml
 
 
@@ -69,30 +72,75 @@ class RunRequest:
     test: str | None
 
 
-def create_run(path: Path, recipe: Recipe, request: RunRequest, *, overwrite: bool) -> RunFolder:
-    """Make the folder and write what was asked. Raises RunError if something is there already."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not overwrite:
-            raise RunError(
-                "The run folder is not empty.",
-                where=path,
-                expected="a new or empty folder",
-                cure=f"choose another with -o, continue with --resume {path}, or pass --overwrite",
-            )
-        if not RunFolder(path).about.is_file():
-            raise RunError(
-                "--overwrite only replaces runs, and this is none.",
-                where=path,
-                expected="a folder with run.json",
-                cure="choose another folder with -o",
-            )
-        shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
-    run = RunFolder(path)
-    write_atomically(run.recipe, to_toml(recipe))
-    about = {"library_version": __version__, "request": asdict(request)}
-    write_atomically(run.about, json.dumps(about, indent=2) + "\n")
-    return run
+@contextmanager
+def new_run(path: Path, recipe: Recipe, request: RunRequest, *, overwrite: bool) -> Iterator[RunFolder]:
+    """Make the folder and write what was asked; the block prepares the data.
+
+    If the block fails, the folder is as it was before: absent, empty, or holding the run to be replaced,
+    which is removed only when the block ends well. Raises RunError if something is there already,
+    StorageError if the folder cannot be made.
+    """
+    _check_free(path, overwrite)
+    target = path.resolve()
+    was_empty = target.exists() and not any(target.iterdir())
+    replaced = _set_aside(target)
+    try:
+        _make_folder(target)
+        run = RunFolder(path)
+        write_atomically(run.recipe, to_toml(recipe))
+        about = {"library_version": __version__, "request": asdict(request)}
+        write_atomically(run.about, json.dumps(about, indent=2) + "\n")
+        yield run
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        if replaced is not None:
+            replaced.replace(target)
+        elif was_empty:
+            target.mkdir(exist_ok=True)
+        raise
+    if replaced is not None:
+        shutil.rmtree(replaced)
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not overwrite:
+        raise RunError(
+            "The run folder is not empty.",
+            where=path,
+            expected="a new or empty folder",
+            cure=f"choose another with -o, continue with --resume {path}, or pass --overwrite",
+        )
+    if not RunFolder(path).about.is_file():
+        raise RunError(
+            "--overwrite only replaces runs, and this is none.",
+            where=path,
+            expected="a folder with run.json",
+            cure="choose another folder with -o",
+        )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _set_aside(target: Path) -> Path | None:
+    """Move the run that is to be replaced beside itself, under a hidden name. None if there is none."""
+    if not target.exists() or not any(target.iterdir()):
+        return None
+    try:
+        place = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.replaced."))
+        try:
+            return target.replace(place)
+        except OSError:
+            place.rmdir()
+            raise
+    except OSError as error:
+        raise storage_error(error, target) from error
 
 
 def open_run(path: Path) -> tuple[RunFolder, Recipe, RunRequest]:

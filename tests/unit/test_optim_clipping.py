@@ -130,7 +130,7 @@ def test_message_of_a_divergence() -> None:
     with pytest.raises(TrainingError) as caught:
         guard.check(loss=math.inf, grad_norm=math.nan, lr=0.5, clip=None)
     assert str(caught.value) == (
-        "Training stopped: 1 step in a row gave no finite gradient. Likely causes:\n"
+        "Training stopped: 1 step in a row gave no finite loss and gradient. Likely causes:\n"
         "- the gradient norm grew from 1 to 250 over the last 3 finite steps: lower optim.lr (this step "
         'used 0.5), or set clip.kind = "norm" (clip is off)\n'
         "- the loss itself is not finite (inf): the weights or the inputs are at fault\n"

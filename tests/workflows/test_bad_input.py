@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from grunlock.errors import DataError, GrunlockError, StorageError
+from grunlock.errors import GrunlockError, StorageError
 from grunlock.recipe import read_recipe
 from grunlock.training import checkpoint as checkpoints
 from grunlock.training import finish as finishing
@@ -494,7 +494,7 @@ def test_data_that_does_not_fit(
     recipe = read_recipe("tiny", SMALL)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", FailingSync(f"data/{part}" if "." in part else part, no_room))
-        with pytest.raises(DataError) as failed:
+        with pytest.raises(StorageError) as failed:
             train(colours_csv, recipe, tmp_path / "run")
     message = str(failed.value)
     assert "The disk is full." in message

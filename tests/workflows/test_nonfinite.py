@@ -46,7 +46,7 @@ def test_too_many_in_a_row_stop_the_training(allowed: int, colours_csv: Path, tm
     with pytest.raises(TrainingError) as stopped:
         train(colours_csv, recipe, tmp_path / "run", options=RunOptions(listeners=(events.append,)))
     steps = steps_of(events)
-    assert [step.skipped for step in steps] == [False, False, *[True] * (allowed - 1)]
+    assert [step.skipped for step in steps] == [False, False, *[True] * allowed]
     message = str(stopped.value)
     assert f"{allowed} step{'s' if allowed > 1 else ''} in a row gave no finite" in message
     assert "Likely causes:" in message

@@ -17,7 +17,9 @@ MAX_MATRIX_CLASSES = 12
 def evaluate_command(
     model: Model,
     data: Annotated[str | None, typer.Argument(help="Labelled file; without it the run's own split.")] = None,
-    split: Annotated[str, typer.Option(help="Which split of the run: test or valid.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Which split of the run, test (the default) or valid.")
+    ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     overrides: ReadingOverrides = None,
@@ -32,8 +34,14 @@ def evaluate_command(
                 "Columns and --set say how to read a file, and none is given.",
                 expected="grunlock evaluate RUN FILE --set data.encoding=gb18030",
             )
-        result = evaluate_run(model, split)
+        result = evaluate_run(model, split or "test")
     else:
+        if split is not None:
+            raise RunError(
+                "A file and --split contradict each other.",
+                got=f"{data} and --split {split}",
+                expected="grunlock evaluate RUN FILE, or grunlock evaluate RUN --split valid",
+            )
         result = evaluate_file(model, data, text_column, label_column, overrides or ())
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import Overrides, RecipeName
+from grunlock.cli.options import Overrides
 from grunlock.errors import RunError
 from grunlock.recipe import Recipe
 
@@ -18,7 +18,10 @@ def train_command(
         str | None,
         typer.Argument(help="CSV, TSV, JSONL or Parquet file, a folder of them, or a pattern."),
     ] = None,
-    recipe: RecipeName = "default",
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", "-r", help="A built-in recipe, a TOML file or a run folder; else default."),
+    ] = None,
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the new run.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file, if apart.")] = None,
@@ -32,7 +35,7 @@ def train_command(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
 ) -> None:
     """Train a classifier from labelled texts into a run folder."""
-    _check_usage(data, output, resume, (base, overrides, valid, test, overwrite, recipe != "default"))
+    _check_usage(data, output, resume, (base, overrides, valid, test, overwrite, recipe))
     import torch
 
     from grunlock.training.progress import ProgressBar
@@ -83,11 +86,11 @@ def _check_usage(
         )
 
 
-def _chosen_recipe(recipe: str, base: Path | None, overrides: list[str]) -> Recipe:
+def _chosen_recipe(recipe: str | None, base: Path | None, overrides: list[str]) -> Recipe:
     """A continued model keeps its own recipe unless another is named."""
     from grunlock import artifact
     from grunlock.recipe import override, read_recipe
 
-    if base is None or recipe != "default":
-        return read_recipe(recipe, overrides)
+    if base is None or recipe is not None:
+        return read_recipe(recipe or "default", overrides)
     return override(artifact.read(base).recipe, overrides)

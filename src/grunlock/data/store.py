@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grunlock.errors import DataError
+from grunlock.errors import DataError, StorageError
+from grunlock.files import storage_error
 from grunlock.shapes import IntArray
 from grunlock.text import EncodedTexts
 
@@ -91,7 +92,7 @@ def writing_store(folder: Path) -> Iterator[tuple[StoreWriter, dict[str, str]]]:
     """Write a store into `folder`, which appears, complete, when the block ends well.
 
     Yields the writer and a dict for the facts to keep; "fingerprint" must be put there. A block that fails
-    leaves nothing behind. Raises DataError if the disk is full.
+    leaves nothing behind. Raises StorageError if the disk is full.
     """
     partial = folder.with_name(folder.name + ".partial")
     facts: dict[str, str] = {}
@@ -118,15 +119,15 @@ def writing_store(folder: Path) -> Iterator[tuple[StoreWriter, dict[str, str]]]:
 
 @contextmanager
 def disk_guard(path: Path) -> Iterator[None]:
-    """Turn a full disk into a DataError that says which file and how much room there is."""
+    """Turn a refused write into a StorageError; a full disk's says how much room there is."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise storage_error(error, path) from error
         written = path.stat().st_size if path.is_file() else 0
         free = shutil.disk_usage(path.parent).free
-        raise DataError(
+        raise StorageError(
             "The disk is full.",
             where=path,
             got=f"{free:,} bytes free, {written:,} bytes of this file written",

@@ -131,7 +131,7 @@ class NonFiniteGuard:
         causes = likely_causes(NonFiniteFacts(loss, grad_norm, lr, clip, tuple(self._recent)))
         steps = "1 step" if self._in_a_row == 1 else f"{self._in_a_row} steps"
         raise TrainingError(
-            f"Training stopped: {steps} in a row gave no finite gradient. Likely causes:\n"
+            f"Training stopped: {steps} in a row gave no finite loss and gradient. Likely causes:\n"
             + "\n".join(f"- {cause}" for cause in causes),
             got=f"loss {loss:g}, gradient norm {grad_norm:g}",
             cure="change one thing above and train again; "

@@ -28,16 +28,7 @@ def read_recipe(source: str | Path = "default", overrides: Iterable[str] = ()) -
 
     Raises RecipeError for faults (all at once) and for search spaces, which only `tune` can run.
     """
-    found = read_recipe_or_space(source, overrides)
-    if isinstance(found, SearchSpace):
-        ranges = ", ".join(found.ranges)
-        raise RecipeError(
-            "This recipe is a search space: some of its values are ranges.",
-            where=ranges,
-            expected="one value for each key",
-            cure="`grunlock tune` searches ranges; or give values with --set",
-        )
-    return found
+    return _without_ranges(merge(read_settings(source), overrides_to_settings(overrides)))
 
 
 def read_recipe_or_space(
@@ -55,12 +46,12 @@ def read_recipe_or_space(
 
 def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     """The recipe with `a.b=c` overrides applied."""
-    return validate(merge(tomllib.loads(to_toml(recipe)), overrides_to_settings(overrides)))
+    return _without_ranges(merge(tomllib.loads(to_toml(recipe)), overrides_to_settings(overrides)))
 
 
 def recipe_from_settings(settings: Settings, base: str | Path = "default") -> Recipe:
     """A recipe from nested settings laid over a base, for callers that hold no file."""
-    return validate(merge(read_settings(base), settings))
+    return _without_ranges(merge(read_settings(base), settings))
 
 
 def read_settings(source: str | Path) -> Settings:
@@ -102,6 +93,17 @@ def overrides_to_settings(overrides: Iterable[str]) -> Settings:
             )
         put(settings, key.strip(), _toml_value(value.strip()))
     return settings
+
+
+def _without_ranges(settings: Settings) -> Recipe:
+    if ranges := find_ranges(settings):
+        raise RecipeError(
+            "This recipe is a search space: some of its values are ranges.",
+            where=", ".join(ranges),
+            expected="one value for each key",
+            cure="`grunlock tune` searches ranges; or give values with --set",
+        )
+    return validate(settings)
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -28,7 +28,7 @@ class StepDone:
     step: int  # optimiser steps so far, this one included
     train_loss: float  # nats per sequence, of this step's sequences
     lr: float
-    grad_norm: float  # global, before clipping
+    grad_norm: float  # global, before clipping; of SAM's second gradients where only these are not finite
     clipped: bool
     skipped: bool  # gradients were not finite: weights untouched
 

@@ -1,6 +1,10 @@
-"""history.jsonl: one event a line, appended as it happens, cut back to the checkpoint on resume."""
+"""history.jsonl: one event a line, appended as it happens, cut back to the checkpoint on resume.
+
+Strict JSON: a number that is not finite, such as the loss of a skipped step, is null.
+"""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -31,9 +35,9 @@ class History:
             raise storage_error(error, path) from error
 
     def __call__(self, event: Event) -> None:
-        record = {"event": EVENT_NAMES[type(event)], **asdict(event)}
+        record = {"event": EVENT_NAMES[type(event)], **_finite(asdict(event))}
         try:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(json.dumps(record, allow_nan=False) + "\n")
             self._file.flush()
         except OSError as error:
             raise storage_error(error, self.path) from error
@@ -49,6 +53,10 @@ class History:
         except OSError as refused:
             if error is None:
                 raise storage_error(refused, self.path) from refused
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

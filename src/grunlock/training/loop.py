@@ -94,7 +94,11 @@ class Trainer:
         started = time.monotonic()
         groups = self.plan_epoch(self.progress.epoch)
         for batches in groups[self.progress.steps_in_epoch :]:
-            listen(self.train_step(batches))
+            done = self.train_step(batches)
+            listen(done)
+            self.guard.check(
+                loss=done.train_loss, grad_norm=done.grad_norm, lr=done.lr, clip=self.recipe.clip
+            )
             after_step()
         listen(self.end_epoch(started))
 
@@ -126,16 +130,14 @@ class Trainer:
         if not applied:
             for buffer, before in zip(self.model.buffers(), statistics, strict=True):
                 buffer.copy_(before)
-        lr = self.recipe.optim.lr * factor
-        self.guard.check(loss=loss, grad_norm=last.grad_norm, lr=lr, clip=self.recipe.clip)
         if applied and self.average is not None:
             self.average.update()
         done = StepDone(
             epoch=progress.epoch,
             step=progress.step + 1,
             train_loss=loss,
-            lr=lr,
-            grad_norm=clip.grad_norm,
+            lr=self.recipe.optim.lr * factor,
+            grad_norm=clip.grad_norm if last.finite else last.grad_norm,
             clipped=clip.clipped or last.clipped,
             skipped=not applied,
         )

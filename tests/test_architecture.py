@@ -57,7 +57,7 @@ def upward_imports(package: Path) -> list[str]:
     found = []
     for path in sorted(package.rglob("*.py")):
         importer = path.relative_to(package).with_suffix("").parts[0]
-        if importer == "__init__":
+        if importer in ("__init__", "__main__"):
             continue  # the public surface may name anything
         for imported, line in imported_parts(path):
             if imported != importer and ROW_OF[imported] >= ROW_OF[importer]:

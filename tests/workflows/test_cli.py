@@ -5,11 +5,14 @@ import gzip
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from grunlock import __version__
 from grunlock.errors import RunInterruptedError
 from grunlock.recipe import read_recipe
 from grunlock.training.events import Event, StepDone
@@ -223,3 +226,10 @@ def test_labels_that_look_like_markup_are_shown_as_they_are(grunlock: CommandLin
     assert grunlock("train", data, "-o", tmp_path / "run", *small()).code == 0
     shown = grunlock("evaluate", tmp_path / "run").out
     assert all(name in shown for name in names.values())
+
+
+def test_version_and_module(grunlock: CommandLine) -> None:
+    assert grunlock("--version").out == f"grunlock {__version__}\n"
+    command = [sys.executable, "-m", "grunlock", "--version"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == f"grunlock {__version__}\n"

@@ -4,10 +4,12 @@ Exit codes: 0 done, 1 an error of ours (its message on stderr), 2 wrong usage, 1
 """
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from grunlock._version import __version__
 from grunlock.cli import demo, evaluate, predict, recipe, train
 from grunlock.errors import GrunlockError, RunInterruptedError
 
@@ -22,6 +24,21 @@ app.command(name="evaluate")(evaluate.evaluate_command)
 app.command(name="predict")(predict.predict_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"grunlock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the command itself; each verb has its own."""
 
 
 def main() -> None:

@@ -1,0 +1,5 @@
+"""python -m grunlock"""
+
+from grunlock.cli.main import main
+
+main()

@@ -26,6 +26,21 @@ def colour_rows(count: int, offset: int = 0) -> list[tuple[str, str]]:
     return rows
 
 
+def small_facts(**changes: object) -> DataFacts:
+    """Facts of a very small data set in three classes, some of them changed."""
+    facts = DataFacts(
+        num_train_examples=12,
+        num_valid_examples=3,
+        num_classes=3,
+        vocab_size=5,
+        longest_tokens=8,
+        batches_per_epoch=1,
+        tokens="words",
+        script="spaced",
+    )
+    return facts.model_copy(update=changes)
+
+
 @pytest.fixture
 def colours_csv(tmp_path: Path) -> Path:
     """A labelled file of 90 texts in three classes."""
@@ -47,16 +62,7 @@ def artifact() -> Artifact:
     recipe = read_recipe("tiny", ["embedding.size=4", "encoder.hidden_size=3"])
     texts = [text for _, text in colour_rows(12)]
     front_end = TextFrontEnd.train(lambda: texts, recipe.text, recipe.embedding.ngrams)
-    facts = DataFacts(
-        num_train_examples=12,
-        num_valid_examples=3,
-        num_classes=3,
-        vocab_size=front_end.vocab_size,
-        longest_tokens=8,
-        batches_per_epoch=1,
-        tokens=front_end.tokens,
-        script="spaced",
-    )
+    facts = small_facts(vocab_size=front_end.vocab_size, tokens=front_end.tokens)
     derived = derive(recipe, facts)
     torch.manual_seed(0)
     weights = {k: v.numpy() for k, v in SequenceClassifier(recipe, derived).state_dict().items()}

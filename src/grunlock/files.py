@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,10 +52,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def storage_guard(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write at `path` into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Our words for a refused write."""
+    number = error.errno or 0
+    reason = os.strerror(number) if number else str(error)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        reason += f"; {shutil.disk_usage(folder).free:,} bytes free for everybody"
     cures = {
         errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",
+        errno.EDQUOT: "free some of your quota on that disk, or write elsewhere with -o",
         errno.EACCES: "write to a folder you own, with -o",
         errno.ENOENT: "make the folder first",
         errno.ENOTDIR: "part of this path is a file: write elsewhere with -o",
@@ -62,6 +78,6 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     return StorageError(
         "A file could not be written; an older version of it is untouched.",
         where=path,
-        got=os.strerror(error.errno) if error.errno else error,
-        cure=cures.get(error.errno or 0),
+        got=reason,
+        cure=cures.get(number),
     )

@@ -11,9 +11,10 @@ from torch.nn.utils.rnn import pack_sequence
 
 from grunlock.layers import GRU, LSTM
 from grunlock.models import SequenceClassifier, token_inputs
-from grunlock.recipe import DataFacts, derive, read_recipe
+from grunlock.recipe import derive, read_recipe
 from grunlock.shapes import pack_layout
 from grunlock.text import DistinctTokens
+from tests.conftest import small_facts
 
 LAYERS = [(GRU, {"reset_after": True}), (GRU, {"reset_after": False}), (LSTM, {})]
 
@@ -74,16 +75,7 @@ def test_networks_with_every_regularizer(norm: str, kind: str) -> None:
             'pooling.parts=["last", "max", "mean", "attention"]',
         ],
     )
-    facts = DataFacts(
-        num_train_examples=9,
-        num_valid_examples=9,
-        num_classes=3,
-        vocab_size=5,
-        longest_tokens=3,
-        batches_per_epoch=1,
-        tokens="words",
-        script="spaced",
-    )
+    facts = small_facts()
     torch.manual_seed(0)
     model = SequenceClassifier(recipe, derive(recipe, facts)).double()
     layout = pack_layout(np.array([3, 1, 2]))

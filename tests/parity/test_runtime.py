@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from grunlock.models import SequenceClassifier, token_inputs
-from grunlock.recipe import DataFacts, Recipe, derive, read_recipe
+from grunlock.recipe import Recipe, derive, read_recipe
 from grunlock.runtime.network import Network
 from grunlock.shapes import pack_layout
 from grunlock.text.front_end import TextFrontEnd
+from tests.conftest import small_facts
 
 TEXTS = ["the cat sat on the mat", "a dog", "unlock what gated nets can do , please", "mat", "the the the"]
 UNSEEN = ["the zebra sat", "please unlock the gate", "cat", "a mat , a dog and unseenwords"]
@@ -31,16 +32,7 @@ OPTIONS = [
 def built(overrides: list[str]) -> tuple[Recipe, TextFrontEnd, SequenceClassifier]:
     recipe = read_recipe("default", ["embedding.size=6", "encoder.hidden_size=5", *overrides])
     front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.embedding.ngrams)
-    facts = DataFacts(
-        num_train_examples=5,
-        num_valid_examples=5,
-        num_classes=3,
-        vocab_size=front_end.vocab_size,
-        longest_tokens=9,
-        batches_per_epoch=1,
-        tokens=front_end.tokens,
-        script="spaced",
-    )
+    facts = small_facts(vocab_size=front_end.vocab_size, tokens=front_end.tokens)
     torch.manual_seed(0)
     model = SequenceClassifier(recipe, derive(recipe, facts))
     with torch.no_grad():  # norms and biases away from their trivial start

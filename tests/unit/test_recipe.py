@@ -19,19 +19,11 @@ from grunlock.recipe import (
     read_recipe_or_space,
     to_toml,
 )
+from tests.conftest import small_facts
 
 
-def facts(num_train_examples: int = 1000, batches_per_epoch: int = 10) -> DataFacts:
-    return DataFacts(
-        num_train_examples=num_train_examples,
-        num_valid_examples=100,
-        num_classes=2,
-        vocab_size=50,
-        longest_tokens=30,
-        batches_per_epoch=batches_per_epoch,
-        tokens="words",
-        script="spaced",
-    )
+def facts(num_train_examples: int = 1000) -> DataFacts:
+    return small_facts(num_train_examples=num_train_examples, batches_per_epoch=10)
 
 
 def test_seed_is_the_founding_document() -> None:

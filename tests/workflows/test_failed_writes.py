@@ -157,14 +157,14 @@ def test_data_that_does_not_fit(
 ) -> None:
     recipe = read_recipe("tiny", SMALL)
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", FailingSync(f"data/{part}" if "." in part else part, no_room))
+        patched.setattr(os, "fsync", FailingSync(f"data/.{part}" if "." in part else part, no_room))
         with pytest.raises(StorageError) as failed:
             train(colours_csv, recipe, tmp_path / "run")
     message = str(failed.value)
-    assert "The disk is full." in message
+    assert "could not be written" in message
     assert part in message
     assert "bytes free" in message
-    assert "free some room" in message
+    assert "free some space" in message
     assert not (tmp_path / "run").exists()
     assert train(colours_csv, recipe, tmp_path / "run").metrics["num_examples"] == 9
 

@@ -20,7 +20,8 @@ from grunlock.data.parts import Part, assign_splits, chunks_of, split_names, tar
 from grunlock.data.prepared import PreparedData, open_prepared, remove_prepared, save_facts
 from grunlock.data.sources import InMemory, PathLike, Source, SplitSources, open_source
 from grunlock.data.splits import SPLITS, SplitName
-from grunlock.data.store import StoreWriter, disk_guard, writing_store
+from grunlock.data.store import StoreWriter, writing_store
+from grunlock.files import storage_guard
 from grunlock.recipe.schema import Recipe
 from grunlock.recipe.text_options import DataOptions
 from grunlock.text import EncodedTexts, Script, TextFrontEnd, TokenTypes, default_tokens, detect_script
@@ -102,7 +103,7 @@ def _write(
     facts: dict[str, Any],
     progress: Progress | None,
 ) -> None:
-    with disk_guard(folder):
+    with storage_guard(folder):
         remove_prepared(folder)
     try:
         outcome = _Outcome(front_end.new_types(), facts["labels"])

@@ -5,7 +5,6 @@ is complete.
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ import numpy as np
 
 from grunlock.data.columns import Columns
 from grunlock.data.splits import SPLITS
-from grunlock.data.store import TokenStore, disk_guard, open_store
+from grunlock.data.store import TokenStore, open_store
 from grunlock.errors import DataError
+from grunlock.files import atomic_file, write_atomically
 from grunlock.recipe.text_options import NgramOptions
 from grunlock.text import Script, TextFrontEnd, TokenTypes, TypeTable
 
@@ -98,19 +98,18 @@ def save_facts(folder: Path, front_end: TextFrontEnd, types: TokenTypes, facts: 
         "ngrams": None if ngrams is None else ngrams.model_dump(),
         **facts,
     }
-    _write(folder / TOKENIZER, front_end.to_json())
+    write_atomically(folder / TOKENIZER, front_end.to_json())
     table = types.table()
     if table is not None:
-        with disk_guard(folder / TYPES):
-            np.savez(folder / TYPES, **vars(table))
-    _write(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=1))
+        with atomic_file(folder / TYPES) as file:
+            np.savez(file, **vars(table))
+    write_atomically(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=1))
 
 
 def remove_prepared(folder: Path) -> None:
     """Remove what `prepare` writes, prepared.json first; other files of the folder stay."""
     for name in (FACTS, TOKENIZER, TYPES):
         (folder / name).unlink(missing_ok=True)
-        (folder / f"{name}.partial").unlink(missing_ok=True)
     for name in SPLITS:
         shutil.rmtree(folder / name, ignore_errors=True)
 
@@ -118,13 +117,3 @@ def remove_prepared(folder: Path) -> None:
 def _load_types(folder: Path) -> TypeTable:
     with np.load(folder / TYPES, allow_pickle=False) as arrays:
         return TypeTable(**{name: arrays[name] for name in arrays.files})
-
-
-def _write(path: Path, text: str) -> None:
-    """Write under a temporary name, synced, then rename."""
-    partial = path.with_name(path.name + ".partial")
-    with disk_guard(path), partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -3,7 +3,6 @@
 Knows no text and no tokeniser. A folder that exists under its final name is complete.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grunlock.errors import DataError, StorageError
-from grunlock.files import storage_error
+from grunlock.errors import DataError
+from grunlock.files import storage_guard
 from grunlock.shapes import IntArray
 from grunlock.text import EncodedTexts
 
@@ -76,13 +75,13 @@ class StoreWriter:
 
     def _append(self, name: str, values: NDArray[Any]) -> None:
         file = self._files[name]
-        with disk_guard(Path(file.name)):
+        with storage_guard(Path(file.name)):
             file.write(np.ascontiguousarray(values, FILES[name]).tobytes())
 
     def finish(self) -> None:
         """See to it that everything is on the disk."""
         for file in self._files.values():
-            with disk_guard(Path(file.name)):
+            with storage_guard(Path(file.name)):
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -98,7 +97,7 @@ def writing_store(folder: Path) -> Iterator[tuple[StoreWriter, dict[str, str]]]:
     facts: dict[str, str] = {}
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        with disk_guard(folder):
+        with storage_guard(folder):
             partial.mkdir(parents=True)
             files = {name: (partial / name).open("wb") for name in FILES}
             try:
@@ -115,25 +114,6 @@ def writing_store(folder: Path) -> Iterator[tuple[StoreWriter, dict[str, str]]]:
             partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def disk_guard(path: Path) -> Iterator[None]:
-    """Turn a refused write into a StorageError; a full disk's says how much room there is."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise storage_error(error, path) from error
-        written = path.stat().st_size if path.is_file() else 0
-        free = shutil.disk_usage(path.parent).free
-        raise StorageError(
-            "The disk is full.",
-            where=path,
-            got=f"{free:,} bytes free, {written:,} bytes of this file written",
-            expected=f"room for more than {written + free:,} bytes",
-            cure="free some room, or write to another disk; the unfinished files are removed",
-        ) from error
 
 
 def open_store(folder: Path) -> TokenStore:

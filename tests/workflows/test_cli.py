@@ -233,3 +233,13 @@ def test_version_and_module(grunlock: CommandLine) -> None:
     command = [sys.executable, "-m", "grunlock", "--version"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout == f"grunlock {__version__}\n"
+
+
+def test_a_run_without_a_name_gets_one(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert grunlock("train", colours_csv, *small("name=my first")).code == 0
+    assert (tmp_path / "runs" / "colours-my_first" / "model.grunlock").is_file()
+    again = grunlock("train", colours_csv, *small("name=my first"))
+    assert "not empty" in again.err

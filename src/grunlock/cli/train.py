@@ -1,5 +1,6 @@
 """grunlock train"""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,9 @@ def train_command(
         typer.Option("--recipe", "-r", help="A built-in recipe, a TOML file or a run folder; else default."),
     ] = None,
     overrides: Overrides = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the new run.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the new run; else runs/DATA-RECIPE.")
+    ] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file, if apart.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file, if apart.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a stopped run.")] = None,
@@ -54,8 +57,8 @@ def train_command(
             result = resume_run(resume, options)
         else:
             assert data is not None
-            assert output is not None
-            result = train_run(data, chosen, output, valid=valid, test=test, base=base, options=options)
+            folder = output or _default_folder(data, chosen.name)
+            result = train_run(data, chosen, folder, valid=valid, test=test, base=base, options=options)
     show_result(result.folder, result.metrics, result.artifact_sha256)
 
 
@@ -78,12 +81,20 @@ def _check_usage(
             got="other arguments beside it",
             expected="grunlock train --resume RUN",
         )
-    if resume is None and (data is None or output is None):
+    if resume is None and data is None:
         raise RunError(
-            "Training needs data and a folder for the run.",
-            expected="grunlock train DATA -o runs/NAME",
+            "Training needs data.",
+            expected="grunlock train DATA",
             cure="or grunlock train --resume RUN",
         )
+
+
+def _default_folder(data: str, recipe_name: str) -> Path:
+    """runs/DATA-RECIPE, with everything that is awkward in a file name replaced."""
+    from grunlock.data.tables import table_stem
+
+    name = f"{table_stem(Path(data).absolute())}-{recipe_name}"
+    return Path("runs") / re.sub(r"[^\w.-]+", "_", name)
 
 
 def _chosen_recipe(recipe: str | None, base: Path | None, overrides: list[str]) -> Recipe:

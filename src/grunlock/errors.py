@@ -87,5 +87,29 @@ class MissingDependencyError(GrunlockError, ImportError):
     """An optional part of the package is used and its library is not installed."""
 
 
+TRAINING_LIBRARIES = {
+    "duckdb",
+    "pytorch_optimizer",
+    "schedulefree",
+    "scipy",
+    "sklearn",
+    "tensorboard",
+    "torch",
+}
+
+
+def missing_training_library(error: ModuleNotFoundError) -> MissingDependencyError | None:
+    """Our words for a library of the `train` extra that is not installed; None for any other module."""
+    name = (error.name or "").partition(".")[0]
+    if name not in TRAINING_LIBRARIES:
+        return None
+    return MissingDependencyError(
+        "This needs a library that is not installed.",
+        got=f"no module {name}",
+        expected="the libraries for training; prediction and evaluation need none of them",
+        cure='pip install "grunlock[train]"',
+    )
+
+
 class NotFittedError(GrunlockError, ValueError, AttributeError):
     """An estimator is asked for predictions before fit."""

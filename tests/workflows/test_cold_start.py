@@ -19,7 +19,7 @@ import importlib.abc, json, sys
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name.partition(".")[0] in FORBIDDEN:
-            raise ImportError(f"{name} is not there")
+            raise ModuleNotFoundError(f"{name} is not there", name=name)
 
 FORBIDDEN = set(sys.argv[2:])
 sys.meta_path.insert(0, Absent())
@@ -63,6 +63,23 @@ def test_the_command_line_predicts_without_torch(model: Path) -> None:
     done = python("-c", code, model, *FORBIDDEN)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("red\t")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import grunlock; grunlock.GRUClassifier",
+        "import grunlock; grunlock.layers",
+        "sys.argv[1:] = ['train', 'x.csv']; from grunlock.cli.main import main; main()",
+        "sys.argv[1:] = ['demo']; from grunlock.cli.main import main; main()",
+    ],
+)
+def test_what_training_needs_is_named(use: str, model: Path) -> None:
+    code = SERVING.partition("import grunlock")[0] + use
+    done = python("-c", code, model, *FORBIDDEN)
+    assert done.returncode == 1
+    assert "a library that is not installed" in done.stderr
+    assert 'pip install "grunlock[train]"' in done.stderr
 
 
 def test_the_benchmark_ends_in_one_json_line(model: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from grunlock._version import __version__
 from grunlock.cli import demo, evaluate, predict, recipe, train
-from grunlock.errors import GrunlockError, RunInterruptedError
+from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
 
 app = typer.Typer(
     add_completion=False,
@@ -44,7 +44,10 @@ def common(
 def main() -> None:
     """Run the command line. Errors that are not ours keep their traceback: they are bugs."""
     try:
-        app()
+        try:
+            app()
+        except ModuleNotFoundError as error:
+            raise missing_training_library(error) or error from error
     except GrunlockError as error:
         Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(130 if isinstance(error, RunInterruptedError) else 1)

@@ -258,6 +258,17 @@ def test_recipes_that_are_none(grunlock: CommandLine, tmp_path: Path) -> None:
     assert "not valid TOML" in grunlock("recipe", tmp_path / "bad.toml").err
 
 
+def test_a_start_that_cannot_be_made_leaves_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("red 1 2 3\ngreen 4 5 6\n")
+    message = refused(TABLE, f"embedding.vectors={vectors}", "embedding.size=4")
+    assert "another width" in message
+    assert "--set embedding.size=3" in message
+    message = refused(TABLE, "loss.class_weights={rot=2.0}")
+    assert "loss.class_weights.rot" in message
+    assert "No such label" in message
+
+
 # ---- folders ---------------------------------------------------------------------------------------
 
 

@@ -74,7 +74,8 @@ def train(
         if base_artifact is not None:
             artifacts.save(base_artifact, run.base_artifact)
         data = _prepare(run, recipe, (source, valid, test), base_artifact, options)
-    return _run(run, recipe, data, base_artifact, options)
+        trainer, notes = _build_trainer(run, recipe, data, base_artifact)
+    return _run(run, trainer, notes, options)
 
 
 def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
@@ -92,7 +93,11 @@ def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
         )
     else:
         data = _prepare(run, recipe, (request.source, request.valid, request.test), base, options)
-    return _run(run, recipe, data, base, options)
+    trainer, notes = _build_trainer(run, recipe, data, base)
+    state = read_checkpoint(run.checkpoint)
+    if state is not None:
+        trainer.load_state_dict(state)
+    return _run(run, trainer, notes, options)
 
 
 def _path(source: Source | None) -> str | None:
@@ -124,21 +129,21 @@ def _prepare(
     )
 
 
-def _run(
-    run: RunFolder, recipe: Recipe, data: PreparedData, base: Artifact | None, options: RunOptions
-) -> RunResult:
+def _build_trainer(
+    run: RunFolder, recipe: Recipe, data: PreparedData, base: Artifact | None
+) -> tuple[Trainer, tuple[str, ...]]:
+    """A trainer before its first step, and what to tell the user about data and start."""
     batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
     derived = derive(recipe, data_facts(data, len(batches)))
     write_derived(run, derived)
     start = build_start(recipe, derived, data, base)
-    trainer = Trainer(recipe, derived, data, start.model)
-    state = read_checkpoint(run.checkpoint)
-    if state is not None:
-        trainer.load_state_dict(state)
-    notes = (*data.notes, *start.notes)
+    return Trainer(recipe, derived, data, start.model), (*data.notes, *start.notes)
+
+
+def _run(run: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunOptions) -> RunResult:
     _fit(run, trainer, notes, options)
     assert trainer.best_weights is not None  # set at the end of the first epoch
-    artifact, sha256 = finish(run, recipe, derived, data, trainer.best_weights)
+    artifact, sha256 = finish(run, trainer.recipe, trainer.derived, trainer.data, trainer.best_weights)
     return RunResult(run.path, artifact, sha256, json.loads(run.metrics.read_text(encoding="utf-8")))
 
 

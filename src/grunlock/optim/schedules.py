@@ -16,6 +16,7 @@ from typing import Protocol
 
 from grunlock.recipe.derived import Derived
 from grunlock.recipe.optimization_options import (
+    ConstantSchedule,
     CosineSchedule,
     ExponentialSchedule,
     LinearSchedule,
@@ -65,7 +66,7 @@ def _without_warmup(options: ScheduleOptions, derived: Derived) -> Schedule:
             return WarmupStableDecay(progress, options.decay_fraction, options.final_lr_fraction)
         case PlateauSchedule():
             return Plateau(options.factor, options.patience_epochs)
-        case _:  # ConstantSchedule, which the others extend
+        case ConstantSchedule():
             return Constant()
 
 

@@ -210,67 +210,72 @@ class SamOptions(Section):
     adaptive: bool = False
 
 
-class ConstantSchedule(Section):
-    kind: Literal["constant"] = "constant"
+class ScheduleSection(Section):
+    """What every schedule has. Not used by itself."""
+
     warmup_fraction: Fraction = 0.0  # of all steps, linear from 0, in front of any schedule
 
 
-class StepSchedule(ConstantSchedule):
+class ConstantSchedule(ScheduleSection):
+    kind: Literal["constant"] = "constant"
+
+
+class StepSchedule(ScheduleSection):
     """Times `factor` every so many epochs: the halving of the founding document."""
 
-    kind: Literal["step"] = "step"  # type: ignore[assignment]
+    kind: Literal["step"] = "step"
     every_epochs: Count = 5
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
 
-class ExponentialSchedule(ConstantSchedule):
+class ExponentialSchedule(ScheduleSection):
     """Times `factor` after each epoch."""
 
-    kind: Literal["exponential"] = "exponential"  # type: ignore[assignment]
+    kind: Literal["exponential"] = "exponential"
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
 
 
-class MilestonesSchedule(ConstantSchedule):
+class MilestonesSchedule(ScheduleSection):
     """Halved at places derived from the number of training examples; see recipe/derived.py."""
 
-    kind: Literal["milestones"] = "milestones"  # type: ignore[assignment]
+    kind: Literal["milestones"] = "milestones"
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     examples_without_halving: Count = 1000
     start_fraction: Fraction = 0.3  # of all steps, before the first halving
 
 
-class LinearSchedule(ConstantSchedule):
-    kind: Literal["linear"] = "linear"  # type: ignore[assignment]
+class LinearSchedule(ScheduleSection):
+    kind: Literal["linear"] = "linear"
     final_lr_fraction: Fraction = 0.0
 
 
-class CosineSchedule(ConstantSchedule):
-    kind: Literal["cosine"] = "cosine"  # type: ignore[assignment]
+class CosineSchedule(ScheduleSection):
+    kind: Literal["cosine"] = "cosine"
     final_lr_fraction: Fraction = 0.01
 
 
-class OneCycleSchedule(ConstantSchedule):
+class OneCycleSchedule(ScheduleSection):
     """Up to the peak and down again, both as half cosines (Smith 2018)."""
 
-    kind: Literal["one_cycle"] = "one_cycle"  # type: ignore[assignment]
+    kind: Literal["one_cycle"] = "one_cycle"
     start_lr_fraction: Fraction = 0.04
     peak_at_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
     final_lr_fraction: Fraction = 0.0001
 
 
-class WarmupStableDecaySchedule(ConstantSchedule):
+class WarmupStableDecaySchedule(ScheduleSection):
     """Constant, then linear decay in the last part."""
 
-    kind: Literal["warmup_stable_decay"] = "warmup_stable_decay"  # type: ignore[assignment]
+    kind: Literal["warmup_stable_decay"] = "warmup_stable_decay"
     warmup_fraction: Fraction = 0.05
     decay_fraction: Fraction = 0.2
     final_lr_fraction: Fraction = 0.0
 
 
-class PlateauSchedule(ConstantSchedule):
+class PlateauSchedule(ScheduleSection):
     """Times `factor` whenever validation loss has not improved for more than `patience_epochs`."""
 
-    kind: Literal["plateau"] = "plateau"  # type: ignore[assignment]
+    kind: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     patience_epochs: Count = 1
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from grunlock.errors import DataError, MissingDependencyError, ShapeError
-from grunlock.objectives.calibration import HIGHEST, LOWEST, apply_temperature, fit_temperature
+from grunlock.objectives.calibration import HIGHEST, LOWEST, fit_temperature
 
 Doubles = NDArray[np.float64]
 
@@ -62,14 +62,6 @@ def test_stays_at_one_where_nothing_is_better(logits: list[list[float]]) -> None
 def test_huge_logits_do_not_overflow() -> None:
     logits, targets = calibrated(100)
     assert fit_temperature(logits * 1e30, targets) == HIGHEST
-
-
-def test_apply_keeps_decisions_and_dtype() -> None:
-    logits = calibrated(50)[0].astype(np.float32)
-    scaled = apply_temperature(logits, 2.5)
-    assert scaled.dtype == np.float32
-    assert np.array_equal(scaled.argmax(axis=1), logits.argmax(axis=1))
-    assert np.array_equal(scaled, logits / np.float32(2.5))
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from grunlock.data.checks import checked_bytes
 from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.data.sources import Chunk, FileSource, read_texts
 from grunlock.errors import DataError, RecipeError, RunError
-from grunlock.evaluation.splits import split_logits
+from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.recipe import override
 from grunlock.recipe.text_options import DataOptions
-from grunlock.runtime.classifier import TextClassifier, softmax
+from grunlock.runtime.classifier import TextClassifier, probabilities
 
 MAX_SHOWN_LABELS = 10
 RUN_SPLITS = ("valid", "test")
@@ -104,8 +104,9 @@ def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
             where=folder,
             cure="name a data file, or evaluate with --split valid",
         )
-    logits, targets = split_logits(artifact.network(), store, data.types)
-    return evaluate(softmax(logits / np.float32(artifact.temperature)), targets, artifact.labels)
+    forward = runtime_forward(artifact.network())
+    logits, targets = split_logits(forward, store, data.types, len(artifact.labels))
+    return evaluate(probabilities(logits, artifact.temperature), targets, artifact.labels)
 
 
 def _reading_options(artifact: Artifact, overrides: Iterable[str], **columns: str | None) -> DataOptions:

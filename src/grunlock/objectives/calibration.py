@@ -46,12 +46,6 @@ def fit_temperature(
     return min((1.0, LOWEST, HIGHEST, math.exp(found)), key=nll)  # the first of equals
 
 
-def apply_temperature(logits: NDArray[Any], temperature: float) -> NDArray[Any]:
-    """Logits [B, K] in their own dtype, divided; softmax of them is calibrated."""
-    scaled: NDArray[Any] = logits / logits.dtype.type(temperature)
-    return scaled
-
-
 def _minimize(objective: Callable[[float], float]) -> float:
     try:
         from scipy.optimize import minimize_scalar

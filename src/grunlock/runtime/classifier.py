@@ -35,7 +35,7 @@ class TextClassifier:
         Raises DataError for anything but a sequence of strings and, unless the model was trained with
         data.empty_texts = "keep", for texts without a single token.
         """
-        return softmax(self.logits(texts) / np.float32(self.temperature))
+        return probabilities(self.logits(texts), self.temperature)
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The most probable label of each text."""
@@ -65,9 +65,10 @@ class TextClassifier:
         return self.network.logits(tokens, layout)
 
 
-def softmax(logits: FloatArray) -> FloatArray:
-    """Row-wise, [B, K]."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
+    """softmax(logits / temperature), row by row, [B, K]. Moves no decision (Guo 2017)."""
+    scaled = logits / np.float32(temperature)
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
     result: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
     return result
 

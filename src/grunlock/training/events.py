@@ -62,7 +62,6 @@ class RunDone:
 Event = DataProgress | RunStarted | StepDone | EpochDone | CheckpointWritten | RunDone
 Listener = Callable[[Event], None]
 EVENT_NAMES: dict[type[Event], str] = {
-    DataProgress: "data",
     RunStarted: "run_started",
     StepDone: "step",
     EpochDone: "epoch",

@@ -8,12 +8,12 @@ import torch
 
 from grunlock.artifact import Artifact, save
 from grunlock.data.prepared import PreparedData
-from grunlock.evaluation.splits import split_logits
+from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.files import write_atomically
 from grunlock.objectives.calibration import fit_temperature
 from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Derived, Recipe
-from grunlock.runtime.classifier import softmax
+from grunlock.runtime.classifier import probabilities
 from grunlock.runtime.network import Network
 from grunlock.training.run_folder import RunFolder
 
@@ -30,9 +30,10 @@ def finish(
     Numbers come from the torch-free runtime, the one that will serve the model.
     """
     arrays = {name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()}
-    logits, targets = split_logits(Network(recipe, arrays), data.valid, data.types)
+    forward = runtime_forward(Network(recipe, arrays))
+    logits, targets = split_logits(forward, data.valid, data.types, len(data.labels))
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
-    scores = evaluate(softmax(logits / np.float32(temperature)), targets, data.labels)
+    scores = evaluate(probabilities(logits, temperature), targets, data.labels)
     metrics: dict[str, Any] = scores.to_dict()
     write_atomically(run.metrics, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     artifact = Artifact(

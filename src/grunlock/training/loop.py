@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grunlock.data.batches import evaluation_batches, make_batch, plan_batches
+from grunlock.data.batches import Batch, make_batch, plan_batches
 from grunlock.data.prepared import PreparedData
-from grunlock.data.store import TokenStore
 from grunlock.errors import TrainingError
+from grunlock.evaluation.splits import split_logits
 from grunlock.layers.norm import frozen_statistics
 from grunlock.models import SequenceClassifier, token_inputs
 from grunlock.objectives.losses import class_weights, cross_entropy
@@ -29,11 +29,11 @@ from grunlock.optim.clipping import NonFiniteGuard, build_clipper
 from grunlock.optim.optimizers import build_optimizer
 from grunlock.optim.schedules import build_schedule
 from grunlock.recipe import Derived, Recipe
+from grunlock.runtime.classifier import probabilities
 from grunlock.seeding import derive_seed
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.events import EpochDone, Listener, StepDone
 
-EVALUATION_TOKENS = 16_384
 Weights = dict[str, Tensor]
 
 
@@ -182,10 +182,10 @@ class Trainer:
         """Validate with the weights that would be kept, and keep them if they are the best so far."""
         progress = self.progress
         with self.optimizer.evaluation_weights(), self._averaged():
-            logits, targets = self.predict(self.data.valid)
+            data = self.data
+            logits, targets = split_logits(self.forward, data.valid, data.types, len(data.labels))
             self._check_finite(logits)
-            probs = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
-            scores = evaluate(probs, targets, self.data.labels, resamples=0)
+            scores = evaluate(probabilities(logits, 1.0), targets, data.labels, resamples=0)
             metric = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": -scores.nll}
             current = metric[self.recipe.training.metric]
             best = progress.best_metric is None or current > progress.best_metric
@@ -211,16 +211,11 @@ class Trainer:
         )
 
     @torch.no_grad()
-    def predict(self, store: TokenStore) -> tuple[FloatArray, IntArray]:
-        """Logits [examples, K] and targets [examples] of a store, in its order, nothing dropped."""
+    def forward(self, batch: Batch) -> FloatArray:
+        """Logits [B, K], longest sequence first, nothing dropped."""
         self.model.eval()
-        logits = np.empty((store.num_examples, len(self.data.labels)), dtype=np.float32)
-        targets = np.empty(store.num_examples, dtype=np.int64)
-        for examples in evaluation_batches(store.lengths, EVALUATION_TOKENS):
-            batch = make_batch(store, examples, self.data.types)
-            logits[batch.examples] = self.model(token_inputs(batch.tokens, batch.layout)).numpy()
-            targets[batch.examples] = batch.targets
-        return logits, targets
+        logits: FloatArray = self.model(token_inputs(batch.tokens, batch.layout)).numpy()
+        return logits
 
     def _check_finite(self, logits: FloatArray) -> None:
         if not np.isfinite(logits).all():

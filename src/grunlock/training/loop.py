@@ -149,11 +149,11 @@ class Trainer:
         Dropout depends on (seed, step, batch) alone, so computing twice gives the same gradients.
         """
         self.optimizer.zero_grad()
-        total = sum(len(examples) for examples in batches)
+        weights = [self.batch_weight(examples) for examples in batches]
         loss_sum = 0.0
         for index, examples in enumerate(batches):
             torch.manual_seed(derive_seed(self.recipe.seed, "dropout", self.progress.step, index))
-            loss = self.batch_loss(examples) * (len(examples) / total)
+            loss = self.batch_loss(examples) * (weights[index] / sum(weights))
             loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.item()
         return loss_sum
@@ -163,6 +163,12 @@ class Trainer:
         logits = self.model(token_inputs(batch.tokens, batch.layout))
         targets = torch.from_numpy(batch.targets)
         return cross_entropy(logits, targets, self.recipe.loss.label_smoothing, self.class_weights)
+
+    def batch_weight(self, examples: IntArray) -> float:
+        """By how much a batch's mean loss counts: its sequences, each by the weight of its class."""
+        if self.class_weights is None:
+            return float(len(examples))
+        return float(self.class_weights[torch.from_numpy(self.data.train.targets[examples])].sum())
 
     def _count(self, batches: Sequence[IntArray], done: StepDone) -> StepDone:
         progress = self.progress

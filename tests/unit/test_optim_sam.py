@@ -34,7 +34,6 @@ def take_step(model: Bowl, options: OptimizerOptions, sam: SamOptions) -> None:
         model().backward()
 
     gradients()
-    assert optimizer.needs_closure
     assert optimizer.step(gradients)
 
 
@@ -85,8 +84,3 @@ def test_step_without_closure_is_refused() -> None:
     _, optimizer = linear_and_optimizer(SgdOptions())
     with pytest.raises(TrainingError, match=r"step\(closure\)"):
         optimizer.step(None)
-
-
-def test_others_need_no_closure() -> None:
-    model = nn.Linear(2, 2)
-    assert not build_optimizer(model, SgdOptions(), None, 0).needs_closure

@@ -48,7 +48,8 @@ def prepare(
     front_end: used instead of learning one from the training texts.
     labels: known beforehand; they keep their order, new ones follow.
 
-    Raises DataError for whatever is wrong with the data, or a full disk; nothing is left in the folder then.
+    Raises DataError for whatever is wrong with the data, StorageError for a full disk; nothing is left in
+    the folder then.
     """
     folder = Path(folder)
     opened = _gather(source, valid, test, recipe.data)

@@ -8,4 +8,4 @@ imports neither.
 GATE_ORDER = ("reset", "update", "candidate")  # how 3H is stacked, everywhere in this package
 LSTM_GATE_ORDER = ("input", "forget", "candidate", "output")  # how 4H is stacked, as in torch
 
-LAYER_NORM_EPS = 1e-5  # added to the variance, as torch.nn.LayerNorm does by default
+NORM_EPS = 1e-5  # added to the variance, by layer and batch norms alike, as torch does by default

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from grunlock.kernels import LAYER_NORM_EPS
+from grunlock.kernels import NORM_EPS
 from grunlock.shapes import FloatArray
 
 
@@ -87,7 +87,7 @@ def normalize_gates(gates: FloatArray, norm_weight: FloatArray, hidden_size: int
     blocks = gates.reshape(len(gates), -1, hidden_size)  # [n, g, H]
     centred = blocks - blocks.mean(axis=2, keepdims=True)
     variance = np.square(centred).mean(axis=2, keepdims=True)
-    normalized: FloatArray = (centred / np.sqrt(variance + LAYER_NORM_EPS)).reshape(gates.shape)
+    normalized: FloatArray = (centred / np.sqrt(variance + NORM_EPS)).reshape(gates.shape)
     return normalized * norm_weight
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from grunlock.kernels import LAYER_NORM_EPS
+from grunlock.kernels import NORM_EPS
 
 
 def gru_scan(
@@ -123,7 +123,7 @@ def recurrent_product(
 def normalize_gates(gates: Tensor, norm_weight: Tensor, hidden_size: int) -> Tensor:
     """Layer norm over each gate's H values, gates [n, gH], gain norm_weight [gH], no shift."""
     blocks = gates.reshape(len(gates), -1, hidden_size)  # [n, g, H]
-    blocks = functional.layer_norm(blocks, (hidden_size,), eps=LAYER_NORM_EPS)
+    blocks = functional.layer_norm(blocks, (hidden_size,), eps=NORM_EPS)
     return blocks.flatten(1) * norm_weight
 
 

@@ -10,8 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-GRU_UPDATE_BLOCK = 1  # where in [3H] the update gate's bias lies (GATE_ORDER)
-LSTM_INPUT_BLOCK, LSTM_FORGET_BLOCK = 0, 1  # where in [4H] (LSTM_GATE_ORDER)
+from grunlock.kernels import GATE_ORDER, LSTM_GATE_ORDER
+
+GRU_UPDATE_BLOCK = GATE_ORDER.index("update")  # where in [3H] its bias lies
+LSTM_INPUT_BLOCK = LSTM_GATE_ORDER.index("input")  # where in [4H]
+LSTM_FORGET_BLOCK = LSTM_GATE_ORDER.index("forget")
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,20 @@ def initialize_recurrent(module: nn.Module, num_gates: int, start: Initializatio
         if name.startswith("weight_"):
             kind = start.recurrent if name.startswith("weight_hh") else start.input
             for gate in parameter.chunk(num_gates):
-                _fill(gate, kind, module_hidden_size=len(parameter) // num_gates)
+                _fill(gate, kind, hidden_size=len(parameter) // num_gates)
         elif name.startswith("bias_"):
             parameter.zero_()
             if name.startswith("bias_ih"):
                 _fill_memory_bias(parameter, num_gates, start)
 
 
-def _fill(gate: Tensor, kind: str, module_hidden_size: int) -> None:
+def _fill(gate: Tensor, kind: str, hidden_size: int) -> None:
     if kind == "orthogonal":
         nn.init.orthogonal_(gate)
     elif kind == "xavier":
         nn.init.xavier_uniform_(gate)
     else:
-        bound = 1.0 / math.sqrt(module_hidden_size)
+        bound = 1.0 / math.sqrt(hidden_size)
         gate.uniform_(-bound, bound)
 
 

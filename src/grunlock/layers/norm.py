@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from grunlock.kernels import NORM_EPS
+
 
 class PackedBatchNorm(nn.Module):
     """BatchNorm over packed rows [N, D]: statistics over all real steps of all sequences.
@@ -20,7 +22,7 @@ class PackedBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, size: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, size: int, *, eps: float = NORM_EPS, momentum: float = 0.1) -> None:
         super().__init__()
         self.eps = eps
         self.momentum = momentum

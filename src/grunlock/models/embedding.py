@@ -8,8 +8,7 @@ from torch.nn import functional
 
 from grunlock.models.inputs import TokenInputs
 from grunlock.recipe.text_options import EmbeddingOptions
-
-UNKNOWN_ID = 0  # the unknown token, whose vector stands for a dropped word
+from grunlock.text import UNKNOWN_ID
 
 
 class TokenEmbedding(nn.Module):

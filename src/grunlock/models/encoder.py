@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from grunlock.kernels import NORM_EPS
 from grunlock.layers import GRU, LSTM
 from grunlock.layers.gru import NUM_GATES as GRU_GATES
 from grunlock.layers.initialization import Initialization, initialize_recurrent
@@ -34,7 +35,9 @@ class RecurrentEncoder(nn.Module):
         for index in range(options.num_layers):
             width = input_size if index == 0 else self.output_size
             if options.norm is not None:
-                self.norms.append(PackedBatchNorm(width) if options.norm == "batch" else nn.LayerNorm(width))
+                self.norms.append(
+                    PackedBatchNorm(width) if options.norm == "batch" else nn.LayerNorm(width, eps=NORM_EPS)
+                )
             self.layers.append(build_layer(width, options, chrono_steps))
 
     def forward(self, rows: Tensor, batch_sizes: Tensor) -> EncodedSequences:

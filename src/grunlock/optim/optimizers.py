@@ -34,11 +34,6 @@ class Optimizer:
         self._peak_lr = peak_lr
         self._sam = None if sam is None else SharpnessAware(self._parameters, sam, self._apply)
 
-    @property
-    def needs_closure(self) -> bool:
-        """True with SAM: `step` computes gradients a second time."""
-        return self._sam is not None
-
     def set_lr_factor(self, factor: float) -> None:
         """From now on the learning rate is `factor` times optim.lr, in every part."""
         for optimizer in self._parts.optimizers:

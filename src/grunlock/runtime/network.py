@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from grunlock.kernels import NORM_EPS
 from grunlock.kernels.dispatch import inference_kernel
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import GruOptions, LstmOptions, PoolingPart
 from grunlock.shapes import FloatArray, PackedLayout, sequence_major_rows
 from grunlock.text.types import DistinctTokens
 
-NORM_EPS = 1e-5  # torch's default for both batch and layer norm
 Weights = Mapping[str, FloatArray]
 
 

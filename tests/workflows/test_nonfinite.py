@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from grunlock.data.batches import plan_batches
+from grunlock.data.batches import Batch, plan_batches
 from grunlock.data.prepare import prepare
 from grunlock.errors import TrainingError
 from grunlock.models import SequenceClassifier
 from grunlock.recipe import derive, read_recipe
+from grunlock.shapes import FloatArray
 from grunlock.training.events import EpochDone, Event, StepDone
 from grunlock.training.history import read_history
 from grunlock.training.loop import Trainer
@@ -119,17 +121,16 @@ def test_weights_that_answer_nothing_are_not_kept(
     colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many bad steps are allowed, no model of NaN comes out, and the checkpoint stays."""
-    honest = Trainer.predict
+    honest = Trainer.forward
 
-    def nothing(self: Trainer, store: object) -> object:
-        logits, targets = honest(self, store)  # type: ignore[arg-type]
-        return logits * float("nan"), targets
+    def nothing(self: Trainer, batch: Batch) -> FloatArray:
+        return honest(self, batch) * np.float32("nan")
 
     recipe = read_recipe("tiny", [*SMALL, "training.checkpoint_every_steps=3"])
-    monkeypatch.setattr(Trainer, "predict", nothing)
+    monkeypatch.setattr(Trainer, "forward", nothing)
     with pytest.raises(TrainingError, match=r"not finite(.|\n)*end of epoch 1, step 9(.|\n)*lower optim.lr"):
         train(colours_csv, recipe, tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint.pt").exists()
     assert not (tmp_path / "run" / "model.grunlock").exists()
-    monkeypatch.setattr(Trainer, "predict", honest)
+    monkeypatch.setattr(Trainer, "forward", honest)
     assert resume(tmp_path / "run").metrics["num_examples"] == 9

@@ -108,7 +108,7 @@ def _without_ranges(settings: Settings) -> Recipe:
 
 def to_toml(recipe: Recipe) -> str:
     """The whole recipe as TOML: every option written out, None as "off"."""
-    return tomli_w.dumps(_without_none(recipe.model_dump(mode="json")))
+    return tomli_w.dumps(_as_written(recipe.model_dump(mode="json")))
 
 
 def _toml_value(text: str) -> Any:
@@ -118,7 +118,8 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _without_none(value: Any) -> Any:
+def _as_written(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items()}
+        names = sorted(value, key=lambda name: name != "kind")  # a section's kind first
+        return {name: _as_written(value[name]) for name in names}
     return OFF if value is None else value

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grunlock.optim.schedules import Schedule, build_schedule
-from grunlock.recipe.derived import DataFacts, Derived
+from grunlock.recipe.derived import Derived
 from grunlock.recipe.optimization_options import (
     ConstantSchedule,
     CosineSchedule,
@@ -20,6 +20,7 @@ from grunlock.recipe.optimization_options import (
     StepSchedule,
     WarmupStableDecaySchedule,
 )
+from tests.conftest import small_facts
 
 TOTAL = 100  # 10 epochs of 10 steps
 
@@ -27,18 +28,8 @@ TOTAL = 100  # 10 epochs of 10 steps
 def schedule_of(
     options: ScheduleOptions, *, warmup: int = 0, milestones: tuple[int, ...] = (), total: int = TOTAL
 ) -> Schedule:
-    facts = DataFacts(
-        num_train_examples=1000,
-        num_valid_examples=100,
-        num_classes=2,
-        vocab_size=50,
-        longest_tokens=20,
-        batches_per_epoch=10,
-        tokens="words",
-        script="Latin",
-    )
     derived = Derived(
-        facts=facts,
+        facts=small_facts(),
         steps_per_epoch=10,
         total_steps=total,
         warmup_steps=warmup,

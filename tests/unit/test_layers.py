@@ -154,3 +154,4 @@ def test_stands_in_for_torch(ours: type[GRU] | type[LSTM], theirs: type[nn.GRU] 
         assert getattr(found, name) == getattr(expected, name)
     found.flatten_parameters()
     assert "bidirectional=True" in repr(found)
+    assert "reset_after=False" in repr(GRU(5, 6, reset_after=False))

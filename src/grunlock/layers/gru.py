@@ -108,7 +108,7 @@ class GRU(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes and whatever is not torch's default, for print(module)."""
-        return describe(self)
+        return describe(self) + ("" if self.reset_after else ", reset_after=False")
 
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are not laid out for cuDNN. Here because code for torch.nn.GRU calls it."""

@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+LOCKED := $(VENV)/.locked
+INSTALLED := $(VENV)/.installed
+LIBRARY := src/grunlock/kernels/libgrunlock_native
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check setup native-test sanitize clean
 
 demo: setup
 	$(BIN)/grunlock demo
@@ -18,14 +20,27 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-setup: $(STAMP)
+# The kernel library in a build of its own, with its C++ tests; plain, then under sanitizers.
+native-test:
+	scripts/native_tests.sh
+
+sanitize:
+	scripts/sanitize.sh
+
+setup: $(INSTALLED)
 
 # torch's own index has the small CPU build; elsewhere `torch==2.13.0` may bring CUDA packages along.
-$(STAMP): pyproject.toml requirements.lock
+$(LOCKED): requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	touch $@
+
+# Compiles what has changed in native/ and puts the library beside the sources in src/. GRUNLOCK_NATIVE=off leaves it
+# out, an older one too.
+$(INSTALLED): $(LOCKED) pyproject.toml $(shell find native)
+	$(if $(GRUNLOCK_NATIVE),rm -f $(LIBRARY).so $(LIBRARY).dylib)
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $(STAMP)
+	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(LIBRARY).so $(LIBRARY).dylib

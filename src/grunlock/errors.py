@@ -83,6 +83,10 @@ class TrainingError(GrunlockError):
     """Training cannot go on, for example because gradients stay non-finite."""
 
 
+class KernelError(GrunlockError):
+    """The compiled kernels cannot be loaded, or one is asked for that this machine or build does not have."""
+
+
 class MissingDependencyError(GrunlockError, ImportError):
     """An optional part of the package is used and its library is not installed."""
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from grunlock.kernels import GATE_ORDER, reference
+from grunlock.kernels.direction import GruDirection
 from grunlock.layers import GRU
 from tests.parity import test_gru_keras, test_gru_onnxruntime, test_gru_torch
 from tests.parity.agreement import DisagreementError, assert_agrees, with_gradients
@@ -271,13 +272,13 @@ def source() -> str:
     return Path(reference.__file__).read_text(encoding="utf-8")
 
 
-def compiled(text: str) -> Scan:
-    """gru_scan of a module with this source."""
+def compiled(text: str, name: str = "gru_scan") -> Scan:
+    """That function of a module with this source."""
     namespace: dict[str, object] = {"__name__": "mutated_reference"}
     exec(compile(text, "mutated_reference.py", "exec"), namespace)
-    gru_scan = namespace["gru_scan"]
-    assert callable(gru_scan)
-    return gru_scan
+    function = namespace[name]
+    assert callable(function)
+    return function
 
 
 @pytest.mark.parametrize("comparison", SCAN_COMPARISONS)
@@ -293,3 +294,61 @@ def test_mutated_source_is_caught(mutation: Mutation) -> None:
     for comparison in mutation.caught_by:
         with pytest.raises(DisagreementError):
             SCAN_COMPARISONS[comparison](mutated)
+
+
+# Errors around the scans: projection, index, mask, directions ------------------------------------------
+
+
+def compare_layer_with_torch(gru_layer: Scan) -> None:
+    """One bidirectional layer on vectors that several rows read, against nn.GRU on the rows spread."""
+    torch.manual_seed(0)
+    batch_sizes, size, hidden_size = torch.tensor([3, 3, 2, 1]), 4, 5
+    index = torch.tensor([0, 1, 2, 2, 1, 1, 0, 3, 2])
+    sequence = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 0])
+    vectors = torch.randn(4, size, dtype=torch.float64, requires_grad=True)
+    h0 = torch.randn(2, 3, hidden_size, dtype=torch.float64, requires_grad=True)
+    input_mask = torch.tensor([[2, 0, 2, 2], [0, 2, 2, 0], [2, 2, 0, 2]], dtype=torch.float64)
+    theirs = nn.GRU(size, hidden_size, bidirectional=True, dtype=torch.float64)
+    weights = dict(theirs.named_parameters())
+    leaves = {"vectors": vectors, "h0": h0, **weights}
+    directions = [
+        GruDirection(*(weights[name + suffix] for name in PARAMETERS), h0=h0[place])
+        for place, suffix in enumerate(("_l0", "_l0_reverse"))
+    ]
+    for mask in (None, input_mask):
+        rows = vectors[index] if mask is None else vectors[index] * mask[sequence]
+        output, final = theirs(PackedSequence(rows, batch_sizes), h0)
+        expected = with_gradients({"output": output.data, "final": final}, leaves)
+        output, final = gru_layer(vectors, index, batch_sizes.tolist(), directions, input_mask=mask)
+        assert_agrees(with_gradients({"output": output, "final": final}, leaves), expected)
+
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+LAYER_MUTATIONS = [
+    Mutation("gates.index_select(0, index)", "gates.index_select(0, index.flip(0))"),
+    Mutation("rows.index_select(0, index)", "rows.index_select(0, index.flip(0))"),
+    Mutation("torch.cat([mask[:active] for", "torch.cat([mask[-active:] for"),
+    Mutation("return spread * torch", "return spread.detach() * torch"),
+    Mutation("functional.linear(rows, weight, bias)", "functional.linear(rows, weight)"),
+    Mutation(
+        "torch.cat(outputs, dim=1), torch.stack(finals)",
+        "torch.cat(outputs[::-1], dim=1), torch.stack(finals)",
+    ),
+    Mutation(
+        "torch.cat(outputs, dim=1), torch.stack(finals)",
+        "torch.cat(outputs, dim=1), torch.stack(finals[::-1])",
+    ),
+    Mutation("size) if given is None else given", "size)"),
+]
+
+
+def test_unchanged_layer_passes() -> None:
+    compare_layer_with_torch(compiled(source(), "gru_layer"))
+
+
+@pytest.mark.parametrize("mutation", LAYER_MUTATIONS, ids=str)
+def test_mutated_layer_is_caught(mutation: Mutation) -> None:
+    assert source().count(mutation.old) == 1, "the kernel was rewritten: write this mutation anew"
+    mutated = compiled(source().replace(mutation.old, mutation.new), "gru_layer")
+    with pytest.raises(DisagreementError):
+        compare_layer_with_torch(mutated)

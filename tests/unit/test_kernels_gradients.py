@@ -1,12 +1,18 @@
-"""Gradients of the oracle by finite differences, with every regulariser on and its masks fixed."""
+"""The oracle's gradients by finite differences with fixed masks, and its layers against its scans."""
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from grunlock.kernels.reference import gru_scan, lstm_scan
+from grunlock.kernels import NORM_EPS
+from grunlock.kernels.counter_random import zoneout_bits
+from grunlock.kernels.direction import DrawnZoneout, GruDirection, LstmDirection
+from grunlock.kernels.reference import gru_layer, gru_scan, lstm_layer, lstm_scan
+
+Direction = GruDirection | LstmDirection
 
 BATCH_SIZES = [3, 3, 2, 1]  # lengths 4, 3, 2
 B, H, N = 3, 4, sum(BATCH_SIZES)
@@ -109,3 +115,134 @@ def test_founding_document_form_is_the_same_function() -> None:
         theirs.append(h)
         first += active
     torch.testing.assert_close(ours, torch.cat(theirs))
+
+
+# Layers ------------------------------------------------------------------------------------------------
+
+U, D, RATE = 5, 3, 0.4
+INDEX = torch.tensor([0, 3, 1, 1, 4, 0, 1, 4, 0])  # nobody reads vector 2
+SEEDS = (11, 2**63 + 5)
+FORMS = ["direct", "indexed", "masked", "indexed and masked"]
+
+
+def layer_inputs(form: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Vectors, index and input mask."""
+    index = INDEX if "indexed" in form else None
+    rows = double(N if index is None else U, D)
+    return rows, index, mask(B, D) * 2 if "masked" in form else None
+
+
+def weights(gates: int, layer_norm: bool) -> list[Tensor | None]:
+    """Of one direction, in the order of its fields."""
+    sizes: list[tuple[int, ...]] = [(gates * H, D), (gates * H, H)] + [(gates * H,)] * 4
+    return [double(*size) if layer_norm or place < 4 else None for place, size in enumerate(sizes)]
+
+
+def projected(rows: Tensor, index: Tensor | None, input_mask: Tensor | None, direction: Direction) -> Tensor:
+    """Input gates of every packed row by itself, in the order of the definition."""
+    spread = rows if index is None else rows[index]
+    if input_mask is not None:
+        owners = [sequence for active in BATCH_SIZES for sequence in range(active)]
+        spread = spread * input_mask[owners]
+    gates = spread @ direction.weight_ih.T
+    if direction.norm_weight_ih is not None:
+        blocks = gates.unflatten(1, (-1, H))
+        centred = blocks - blocks.mean(2, keepdim=True)
+        gates = (centred / (centred.square().mean(2, keepdim=True) + NORM_EPS).sqrt()).flatten(1)
+        gates = gates * direction.norm_weight_ih
+    return gates + direction.bias_ih
+
+
+def leaves(rows: Tensor, directions: Sequence[Direction]) -> tuple[Tensor, ...]:
+    fields = [value for direction in directions for value in vars(direction).values()]
+    return rows, *(v for v in fields if isinstance(v, Tensor) and v.requires_grad)
+
+
+def assert_same(found: Sequence[Tensor], expected: Sequence[Tensor], inputs: tuple[Tensor, ...]) -> None:
+    """Values, and gradients of a sum that tells all of them apart."""
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+    cotangents = [torch.randn_like(value) for value in expected]
+    ours, theirs = (torch.autograd.grad(values, inputs, cotangents) for values in (found, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+
+
+LAYER_CASES = list(itertools.product(FORMS, [1, 2], [True, False]))
+
+
+@pytest.mark.parametrize(("form", "num_directions", "layer_norm"), LAYER_CASES)
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gru_layer_is_projection_and_scan(
+    form: str, num_directions: int, layer_norm: bool, reset_after: bool
+) -> None:
+    rows, index, input_mask = layer_inputs(form)
+    directions = [
+        GruDirection(*weights(3, layer_norm), double(B, H), mask(B, H) * 2, DrawnZoneout(RATE, seed))
+        for seed in SEEDS[:num_directions]
+    ]
+    found = gru_layer(rows, index, BATCH_SIZES, directions, input_mask=input_mask, reset_after=reset_after)
+    results = [
+        gru_scan(
+            projected(rows, index, input_mask, direction),
+            BATCH_SIZES,
+            direction.weight_hh,
+            direction.bias_hh,
+            direction.h0,
+            reverse=bool(place),
+            reset_after=reset_after,
+            state_mask=direction.state_mask,
+            zoneout=torch.from_numpy(zoneout_bits(SEEDS[place], N, H, RATE)).double(),
+            norm_weight=direction.norm_weight_hh,
+        )
+        for place, direction in enumerate(directions)
+    ]
+    expected = torch.cat([r[0] for r in results], dim=1), torch.stack([r[1] for r in results])
+    assert_same(found, expected, leaves(rows, directions))
+
+
+@pytest.mark.parametrize(("form", "num_directions", "layer_norm"), LAYER_CASES)
+def test_lstm_layer_is_projection_and_scan(form: str, num_directions: int, layer_norm: bool) -> None:
+    rows, index, input_mask = layer_inputs(form)
+    directions = [
+        LstmDirection(
+            *weights(4, layer_norm),
+            double(B, H),
+            double(B, H),
+            mask(B, H) * 2,
+            DrawnZoneout(RATE, seed),
+            DrawnZoneout(RATE, seed + 1),
+        )
+        for seed in SEEDS[:num_directions]
+    ]
+    found = lstm_layer(rows, index, BATCH_SIZES, directions, input_mask=input_mask)
+    results = [
+        lstm_scan(
+            projected(rows, index, input_mask, direction),
+            BATCH_SIZES,
+            direction.weight_hh,
+            direction.bias_hh,
+            direction.h0,
+            direction.c0,
+            reverse=bool(place),
+            state_mask=direction.state_mask,
+            zoneout=torch.from_numpy(zoneout_bits(SEEDS[place], N, H, RATE)).double(),
+            cell_zoneout=torch.from_numpy(zoneout_bits(SEEDS[place] + 1, N, H, RATE)).double(),
+            norm_weight=direction.norm_weight_hh,
+        )
+        for place, direction in enumerate(directions)
+    ]
+    outputs, hidden, cells = zip(*results, strict=True)
+    expected = torch.cat(outputs, dim=1), torch.stack(hidden), torch.stack(cells)
+    assert_same(found, expected, leaves(rows, directions))
+
+
+def test_a_layer_starts_from_zeros_and_takes_a_rate() -> None:
+    rows = double(N, D)
+    parameters = weights(3, layer_norm=False)
+    without = gru_layer(rows, None, BATCH_SIZES, [GruDirection(*parameters, zoneout=RATE)])
+    zeros = torch.zeros(B, H, dtype=torch.float64)
+    spelt_out = torch.full((N, H), RATE, dtype=torch.float64)
+    given = GruDirection(*parameters, h0=zeros, zoneout=spelt_out)
+    for found, expected in zip(without, gru_layer(rows, None, BATCH_SIZES, [given]), strict=True):
+        torch.testing.assert_close(found, expected)

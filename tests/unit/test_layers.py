@@ -5,13 +5,15 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_sequence
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from grunlock.errors import ShapeError
 from grunlock.layers import GRU, LSTM
 from grunlock.layers.dropout import drop_variational, sequence_of_row
 from grunlock.layers.initialization import Initialization, initialize_recurrent
-from grunlock.layers.norm import PackedBatchNorm
+from grunlock.layers.norm import PackedBatchNorm, frozen_statistics
+from grunlock.layers.packing import IndexedRows
 
 REGULARIZERS = ["input_dropout", "output_dropout", "state_dropout", "weight_dropout", "zoneout"]
 
@@ -23,6 +25,10 @@ def _seed() -> None:
 
 def ragged(size: int = 5) -> nn.utils.rnn.PackedSequence:
     return pack_sequence([torch.randn(n, size) for n in (4, 7, 1)], enforce_sorted=False)
+
+
+def indexed(size: int) -> IndexedRows:
+    return IndexedRows(torch.randn(2, size), torch.tensor([1]), torch.tensor([1]))
 
 
 @pytest.mark.parametrize("layer", [GRU, LSTM])
@@ -53,10 +59,13 @@ def test_zoneout_at_inference_is_its_expectation() -> None:
     torch.testing.assert_close(drawn, expected, atol=0.03, rtol=0)
 
 
-def test_variational_mask_is_one_per_sequence() -> None:
-    data = pack_sequence([torch.ones(6, 50), torch.ones(3, 50)])
-    dropped = drop_variational(data.data, data.batch_sizes, 0.5, training=True)
-    owner = sequence_of_row(data.batch_sizes)
+@pytest.mark.parametrize("lengths", [(6, 3), (6, 6)], ids=["ragged", "equal"])
+def test_variational_mask_is_one_per_sequence(lengths: tuple[int, int]) -> None:
+    data = pack_sequence([torch.ones(n, 50) for n in lengths])
+    sizes = data.batch_sizes.tolist()
+    dropped = drop_variational(data.data, sizes, 0.5, training=True)
+    owner = sequence_of_row(sizes)
+    assert owner.tolist() == [sequence for active in sizes for sequence in range(active)]
     for sequence in (0, 1):
         rows = dropped[owner == sequence]
         assert torch.equal(rows, rows[:1].expand_as(rows))
@@ -74,11 +83,90 @@ def test_batch_norm_reads_real_steps_only() -> None:
     torch.testing.assert_close(norm.running_mean, 0.1 * data.data.mean(0))
 
 
-def test_batch_norm_of_one_step_uses_running_statistics() -> None:
+@pytest.mark.parametrize("counts", [None, [1], [0, 1, 0]])
+def test_batch_norm_of_one_step_uses_running_statistics(counts: list[int] | None) -> None:
     norm = PackedBatchNorm(3)
-    row = torch.randn(1, 3)
-    torch.testing.assert_close(norm(row), row / math.sqrt(1 + 1e-5))
+    rows = torch.randn(len(counts or [1]), 3)
+    found = norm(rows, None if counts is None else torch.tensor(counts))
+    torch.testing.assert_close(found, rows / math.sqrt(1 + 1e-5))
     assert torch.equal(norm.running_mean, torch.zeros(3))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_counted_rows_is_that_of_the_rows_spread(training: bool) -> None:
+    """Values, running statistics and gradients; one row is read by nobody."""
+    index = torch.tensor([0, 1, 1, 3, 0, 1, 4, 4])
+    vectors = (torch.randn(5, 3, dtype=torch.float64) * 2 + 5).requires_grad_()
+    counts = IndexedRows(vectors, index, torch.tensor([8])).counts()
+    cotangent = torch.randn(8, 3, dtype=torch.float64)
+    results = []
+    for counted in (True, False):
+        torch.manual_seed(1)
+        norm = PackedBatchNorm(3).double().train(training)
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            torch.nn.init.uniform_(tensor, 0.5, 2.0)
+        if counted:
+            spread = norm(vectors, counts)[index]
+        else:
+            spread = functional.batch_norm(
+                vectors[index],
+                norm.running_mean,
+                norm.running_var,
+                norm.weight,
+                norm.bias,
+                training,
+                eps=1e-5,
+            )
+        gradients = torch.autograd.grad(spread, (vectors, norm.weight, norm.bias), cotangent)
+        results.append([spread, norm.running_mean, norm.running_var, *gradients])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+
+def test_frozen_statistics_stay_to_the_bit() -> None:
+    norm = PackedBatchNorm(3)
+    rows, counts = torch.randn(4, 3), torch.tensor([1, 2, 0, 3])
+    norm(rows, counts)
+    before = [buffer.clone() for buffer in norm.buffers()]
+    with frozen_statistics(norm):
+        norm(rows + 7, counts)
+    assert all(map(torch.equal, before, norm.buffers()))
+
+
+@pytest.mark.parametrize("layer", [GRU, LSTM])
+@pytest.mark.parametrize("rates", [{}, dict.fromkeys(REGULARIZERS, 0.4)], ids=["plain", "regularized"])
+def test_indexed_rows_are_the_rows_spread(layer: type[GRU] | type[LSTM], rates: dict[str, float]) -> None:
+    module = layer(5, 6, 2, bidirectional=True, layer_norm=True, dtype=torch.float64, **rates)
+    vectors = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    index, batch_sizes = torch.tensor([3, 0, 0, 1, 3, 3]), torch.tensor([3, 2, 1])
+    results = []
+    for given in (IndexedRows(vectors, index, batch_sizes), PackedSequence(vectors[index], batch_sizes)):
+        torch.manual_seed(1)
+        output, final = module(given)
+        assert isinstance(output, PackedSequence)
+        assert torch.equal(output.batch_sizes, batch_sizes)
+        states = final if isinstance(final, tuple) else (final,)
+        total = output.data.square().sum() + sum(state.square().sum() for state in states)
+        gradients = torch.autograd.grad(total, (vectors, *module.parameters()))
+        results.append([output.data, *states, *gradients])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("layer", [GRU, LSTM])
+def test_replaced_and_parametrised_weights_are_used(layer: type[GRU] | type[LSTM]) -> None:
+    module, data = layer(5, 6), ragged()
+    before = module(data)[0].data
+    module.weight_hh_l0 = nn.Parameter(module.weight_hh_l0.detach() * 2)
+    doubled = module(data)[0].data
+    assert not torch.equal(before, doubled)
+    nn.utils.parametrize.register_parametrization(module, "weight_hh_l0", Halved())
+    torch.testing.assert_close(module(data)[0].data, before)
+
+
+class Halved(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight / 2
 
 
 def test_orthogonal_per_gate_and_update_bias() -> None:
@@ -120,7 +208,15 @@ def test_layer_norm_adds_gains_and_bounds_gate_scale() -> None:
         (lambda: GRU(5, 6)(torch.randn(3, 2, 5), lengths=torch.tensor([1])), r"\[B\] = \[2\]"),
         (lambda: GRU(5, 6)(torch.randn(3, 2, 5), torch.zeros(1, 3, 6)), r"\[1, 2, 6\]"),
         (lambda: GRU(5, 6)(torch.randn(3)), "2 or 3 dimensions"),
-        (lambda: GRU(5, 6)(ragged(), lengths=torch.tensor([1, 1, 1])), "knows its lengths"),
+        (lambda: GRU(5, 6)(torch.randn(3, 2, 5), (torch.zeros(1, 6))), r"\[1, 2, 6\]"),
+        (lambda: GRU(5, 6)(torch.randn(3, 5), torch.zeros(1, 1, 6)), r"H\] = \[1, 6\]"),
+        (lambda: GRU(5, 6)(torch.randn(0, 2, 5)), "one sequence of one step or more"),
+        (lambda: GRU(5, 6)(torch.randn(3, 0, 5)), "one sequence of one step or more"),
+        (lambda: GRU(5, 6)(ragged(), lengths=torch.tensor([1, 1, 1])), "PackedSequence knows its lengths"),
+        (lambda: GRU(5, 6)(indexed(5), lengths=torch.tensor([1])), "IndexedRows knows its lengths"),
+        (lambda: GRU(5, 6)(indexed(4)), "D = 5"),
+        (lambda: GRU(5, 6)(ragged(4)), "D = 5"),
+        (lambda: GRU(5, 6, precision="half"), "'float32' or 'bfloat16'"),
     ],
 )
 def test_wrong_sizes_are_refused_in_words(make: object, message: str) -> None:
@@ -155,3 +251,4 @@ def test_stands_in_for_torch(ours: type[GRU] | type[LSTM], theirs: type[nn.GRU] 
     found.flatten_parameters()
     assert "bidirectional=True" in repr(found)
     assert "reset_after=False" in repr(GRU(5, 6, reset_after=False))
+    assert "precision=bfloat16" in repr(GRU(5, 6, precision="bfloat16"))

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from grunlock._version import __version__
-from grunlock.cli import demo, evaluate, predict, recipe, train
+from grunlock.cli import bench, demo, doctor, evaluate, predict, recipe, train
 from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command(name="evaluate")(evaluate.evaluate_command)
 app.command(name="predict")(predict.predict_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)
+app.command(name="bench")(bench.bench_command)
+app.command(name="doctor")(doctor.doctor_command)
 
 
 def _show_version(wanted: bool) -> None:

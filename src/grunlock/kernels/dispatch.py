@@ -1,17 +1,38 @@
 """The one place that chooses a kernel. Callers ask here and never import a kernel themselves.
 
-So far there is one kernel for training (reference.py, torch) and one for inference without torch
-(portable.py, numpy), so there is nothing to measure or to force yet.
+Training: the compiled kernels for float32 on the CPU, reference.py (torch) for everything else. Inference without torch:
+portable.py (numpy). GRUNLOCK_KERNEL (library.py) forces one.
 """
 
+from __future__ import annotations
+
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+from grunlock.kernels.library import native_library
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def training_kernel() -> ModuleType:
-    """The module whose gru_scan and lstm_scan take torch tensors and carry gradients."""
+def gru_kernel(rows: Tensor) -> ModuleType:
+    """The module whose gru_layer takes torch tensors and carries gradients; `rows` are its input vectors."""
+    from grunlock.kernels import autograd, reference
+
+    return autograd if _compiled_for(rows) else reference
+
+
+def lstm_kernel(rows: Tensor) -> ModuleType:
+    """The same for lstm_layer."""
     from grunlock.kernels import reference
 
     return reference
+
+
+def _compiled_for(rows: Tensor) -> bool:
+    import torch
+
+    return rows.dtype is torch.float32 and rows.device.type == "cpu" and native_library() is not None
 
 
 def inference_kernel() -> ModuleType:

@@ -1,19 +1,123 @@
 """The oracle: GRU and LSTM over packed sequences in plain torch, one readable line per equation.
 
-Every faster kernel must agree with this one. It draws no random numbers: dropout comes as masks.
-Gradients are autograd's. It projects no inputs and knows nothing of layers or directions beyond
-running time backwards.
+Every faster kernel must agree with this one: gru_layer and lstm_layer are what layers call, the scans
+below them hold the equations. It draws no random numbers of its own: dropout comes as masks, zoneout as
+a mask or as the seed of one. Gradients are autograd's.
 
-Packed rows and the letters B, T, N, D, H are explained in grunlock/shapes.py.
+Packed rows and the letters B, T, N, U, D, H are explained in grunlock/shapes.py.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from grunlock.kernels import NORM_EPS
+from grunlock.kernels.counter_random import zoneout_bits
+from grunlock.kernels.direction import DrawnZoneout, GruDirection, LstmDirection
+
+
+def gru_layer(
+    rows: Tensor,  # [U, D] input vectors
+    index: Tensor | None,  # [N] int64: packed row n reads rows[index[n]]; None: row n reads rows[n]
+    batch_sizes: Sequence[int],  # [T]
+    directions: Sequence[GruDirection],  # forward in time, then backward if there are two
+    *,
+    input_mask: Tensor | None = None,  # [B, D] 0 or 1 / (1 - p): on every input of a sequence
+    reset_after: bool = True,
+    precision: Literal["float32", "bfloat16"] = "float32",  # a permission; this kernel makes no use of it
+) -> tuple[Tensor, Tensor]:  # [N, directions * H] states after every step, [directions, B, H] after the last
+    """One GRU layer, all its directions: inputs projected, then gru_scan.
+
+    What is projected is each of the U vectors, and the results are spread over the rows that read them;
+    with an input_mask every row is a vector of its own and is projected by itself.
+    """
+    if input_mask is not None:
+        rows, index = mask_inputs(rows, index, batch_sizes, input_mask), None
+    outputs, finals = [], []
+    for place, direction in enumerate(directions):
+        gates, size = input_gates(rows, index, direction), direction.weight_hh.shape[1]
+        output, final = gru_scan(
+            gates,
+            batch_sizes,
+            direction.weight_hh,
+            direction.bias_hh,
+            initial_state(direction.h0, gates, batch_sizes, size),
+            reverse=bool(place),
+            reset_after=reset_after,
+            state_mask=direction.state_mask,
+            zoneout=drawn(direction.zoneout, gates, size),
+            norm_weight=direction.norm_weight_hh,
+        )
+        outputs.append(output)
+        finals.append(final)
+    return torch.cat(outputs, dim=1), torch.stack(finals)
+
+
+def lstm_layer(
+    rows: Tensor,  # [U, D]
+    index: Tensor | None,  # [N] int64
+    batch_sizes: Sequence[int],  # [T]
+    directions: Sequence[LstmDirection],
+    *,
+    input_mask: Tensor | None = None,  # [B, D]
+) -> tuple[Tensor, Tensor, Tensor]:  # [N, directions * H], final h and final c [directions, B, H]
+    """One LSTM layer, all its directions; see gru_layer."""
+    if input_mask is not None:
+        rows, index = mask_inputs(rows, index, batch_sizes, input_mask), None
+    outputs, hidden, cells = [], [], []
+    for place, direction in enumerate(directions):
+        gates, size = input_gates(rows, index, direction), direction.weight_hh.shape[1]
+        output, h, c = lstm_scan(
+            gates,
+            batch_sizes,
+            direction.weight_hh,
+            direction.bias_hh,
+            initial_state(direction.h0, gates, batch_sizes, size),
+            initial_state(direction.c0, gates, batch_sizes, size),
+            reverse=bool(place),
+            state_mask=direction.state_mask,
+            zoneout=drawn(direction.zoneout, gates, size),
+            cell_zoneout=drawn(direction.cell_zoneout, gates, size),
+            norm_weight=direction.norm_weight_hh,
+        )
+        outputs.append(output)
+        hidden.append(h)
+        cells.append(c)
+    return torch.cat(outputs, dim=1), torch.stack(hidden), torch.stack(cells)
+
+
+def mask_inputs(rows: Tensor, index: Tensor | None, batch_sizes: Sequence[int], mask: Tensor) -> Tensor:
+    """[N, D]: the vector that each packed row reads, times the mask [B, D] of the row's sequence."""
+    spread = rows if index is None else rows.index_select(0, index)
+    return spread * torch.cat([mask[:active] for active in batch_sizes])
+
+
+def input_gates(rows: Tensor, index: Tensor | None, direction: GruDirection | LstmDirection) -> Tensor:
+    """[N, gH]: weight_ih @ x + bias_ih, the product layer-normalised per gate if norm_weight_ih is given."""
+    weight, bias = direction.weight_ih, direction.bias_ih
+    if direction.norm_weight_ih is None:
+        gates = functional.linear(rows, weight, bias)
+    else:
+        hidden_size = direction.weight_hh.shape[1]
+        gates = normalize_gates(functional.linear(rows, weight), direction.norm_weight_ih, hidden_size)
+        gates = gates if bias is None else gates + bias
+    return gates if index is None else gates.index_select(0, index)
+
+
+def initial_state(given: Tensor | None, gates: Tensor, batch_sizes: Sequence[int], size: int) -> Tensor:
+    """[B, H]: as given, or zeros."""
+    return gates.new_zeros(batch_sizes[0], size) if given is None else given
+
+
+def drawn(zoneout: Tensor | float | DrawnZoneout | None, gates: Tensor, size: int) -> Tensor | float | None:
+    """Zoneout as the scans take it: a seed becomes its mask [N, H]."""
+    if not isinstance(zoneout, DrawnZoneout):
+        return zoneout
+    bits = zoneout_bits(zoneout.seed, len(gates), size, zoneout.rate)
+    return torch.from_numpy(bits).to(gates)
 
 
 def gru_scan(

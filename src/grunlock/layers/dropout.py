@@ -1,10 +1,15 @@
 """Dropout masks for recurrent layers. Each says what it drops and for how long.
 
-All masks are drawn from torch's global generator, in the order in which layers run.
+All random numbers come from torch's global generator, in the order in which layers run; of a zoneout
+mask only its seed does.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from grunlock.kernels.direction import DrawnZoneout
 
 
 def variational_mask(num_sequences: int, size: int, rate: float, like: Tensor) -> Tensor:
@@ -13,18 +18,21 @@ def variational_mask(num_sequences: int, size: int, rate: float, like: Tensor) -
     return keep.to(like.dtype) / (1.0 - rate)
 
 
-def drop_variational(rows: Tensor, batch_sizes: Tensor, rate: float, training: bool) -> Tensor:
+def drop_variational(rows: Tensor, batch_sizes: Sequence[int], rate: float, training: bool) -> Tensor:
     """Apply one variational mask per sequence to packed rows [N, size]."""
     if not training or rate == 0.0:
         return rows
-    mask = variational_mask(int(batch_sizes[0]), rows.shape[1], rate, rows)
-    return rows * mask[sequence_of_row(batch_sizes).to(rows.device)]
+    mask = variational_mask(batch_sizes[0], rows.shape[1], rate, rows)
+    if batch_sizes[-1] == batch_sizes[0]:  # nothing ragged: the mask broadcasts over steps
+        return (rows.view(len(batch_sizes), *mask.shape) * mask).view(rows.shape)
+    return rows * mask.index_select(0, sequence_of_row(batch_sizes).to(rows.device))
 
 
-def sequence_of_row(batch_sizes: Tensor) -> Tensor:
+def sequence_of_row(batch_sizes: Sequence[int]) -> Tensor:
     """[N]: the sequence (0 is the longest) of each packed row."""
-    starts = torch.cumsum(batch_sizes, 0) - batch_sizes  # [T]
-    return torch.arange(int(batch_sizes.sum())) - starts.repeat_interleave(batch_sizes)
+    sizes = torch.tensor(batch_sizes)  # [T]
+    ends = sizes.cumsum(0)
+    return torch.arange(int(ends[-1])) - (ends - sizes).repeat_interleave(sizes)
 
 
 def drop_weight(weight: Tensor, rate: float, training: bool) -> Tensor:
@@ -32,12 +40,8 @@ def drop_weight(weight: Tensor, rate: float, training: bool) -> Tensor:
     return torch.nn.functional.dropout(weight, rate, training) if rate else weight
 
 
-def zoneout_mask(
-    num_rows: int, size: int, rate: float, like: Tensor, training: bool
-) -> Tensor | float | None:
-    """Zoneout (Krueger 2016): [N, size] of 0 / 1, drawn per step; at inference its expectation."""
+def zoneout_of(rate: float, training: bool) -> DrawnZoneout | float | None:
+    """Zoneout (Krueger 2016): a mask of 0 / 1 drawn per step and unit; at inference its expectation."""
     if rate == 0.0:
         return None
-    if not training:
-        return rate
-    return (torch.rand(num_rows, size, dtype=like.dtype, device=like.device) < rate).to(like.dtype)
+    return DrawnZoneout(rate, int(torch.randint(2**63 - 1, ()))) if training else rate

@@ -1,13 +1,17 @@
 """The GRU as a torch module: a drop-in for torch.nn.GRU with the regularisers a GRU needs."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from grunlock.kernels.dispatch import training_kernel
-from grunlock.layers.packing import pack
+from grunlock.errors import ShapeError
+from grunlock.kernels.direction import GruDirection
+from grunlock.kernels.dispatch import gru_kernel
+from grunlock.layers.packing import IndexedRows, Packed, pack
 from grunlock.layers.stack import (
-    Direction,
+    ParameterNames,
     Regularization,
     describe,
     initial_states,
@@ -17,6 +21,7 @@ from grunlock.layers.stack import (
 )
 
 NUM_GATES = 3
+Precision = Literal["float32", "bfloat16"]
 
 
 class GRU(nn.Module):
@@ -34,13 +39,15 @@ class GRU(nn.Module):
         weight_dropout: DropConnect on weight_hh, one mask per batch.
         zoneout: chance that a unit keeps its old state in a step; its expectation at inference.
         layer_norm: layer norm of both products per gate, inside the cell; adds norm_weight_{ih,hh}_l{k}.
+        precision: "bfloat16" lets a kernel that can multiply in it do so, with sums and states in float32.
     `dropout` is torch's: independent per element, between layers only.
 
-    Shapes: input [T, B, D], [B, T, D] with batch_first, [T, D] unbatched, or a PackedSequence; lengths
-    [B] in any order, for padded input; output in the same form with directions * H columns, zero past
-    each end; h_n [L * directions, B, H] holds the state after each sequence's last real step.
+    Shapes: input [T, B, D], [B, T, D] with batch_first, [T, D] unbatched, a PackedSequence, or
+    packing.IndexedRows; lengths [B] in any order, for padded input; output in the same form (packed for
+    IndexedRows) with directions * H columns, zero past each end; h_n [L * directions, B, H] holds the
+    state after each sequence's last real step.
 
-    Raises ShapeError for sizes, lengths or rates that cannot be right.
+    Raises ShapeError for sizes, lengths, rates or a precision that cannot be right.
     """
 
     input_size: int
@@ -52,6 +59,7 @@ class GRU(nn.Module):
     bidirectional: bool
     layer_norm: bool
     regularization: Regularization
+    parameter_names: list[list[ParameterNames]]
 
     def __init__(
         self,
@@ -72,9 +80,14 @@ class GRU(nn.Module):
         weight_dropout: float = 0.0,
         zoneout: float = 0.0,
         layer_norm: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
+        if precision not in get_args(Precision):
+            expected = " or ".join(map(repr, get_args(Precision)))
+            raise ShapeError("`precision` is not known.", got=repr(precision), expected=expected)
         self.reset_after = reset_after
+        self.precision = precision
         set_up(
             self,
             NUM_GATES,
@@ -99,33 +112,35 @@ class GRU(nn.Module):
         reset_uniform(self, self.hidden_size)
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
+        self,
+        input: Tensor | PackedSequence | IndexedRows,
+        hx: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         packed = pack(input, lengths, self.batch_first, self.input_size)
-        initial = initial_states(self, None if hx is None else (hx,), packed, num_states=1)
-        rows, (final,) = run_stack(self, self._scan, packed, initial)
+        initial = (None,) if hx is None else initial_states(self, (hx,), packed)
+        rows, final = run_stack(self, GruDirection, self._run_layer, packed, initial)
         return packed.restore(rows, self.batch_first), packed.unsort(final)
 
     def extra_repr(self) -> str:
         """Sizes and whatever is not torch's default, for print(module)."""
-        return describe(self) + ("" if self.reset_after else ", reset_after=False")
+        form = "" if self.reset_after else ", reset_after=False"
+        precision = "" if self.precision == "float32" else f", precision={self.precision}"
+        return describe(self) + form + precision
 
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are not laid out for cuDNN. Here because code for torch.nn.GRU calls it."""
 
-    def _scan(
-        self, input_gates: Tensor, batch_sizes: list[int], initial: tuple[Tensor, ...], direction: Direction
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        output, final = training_kernel().gru_scan(
-            input_gates,
-            batch_sizes,
-            direction.weight_hh,
-            direction.bias_hh,
-            initial[0],
-            reverse=direction.reverse,
+    def _run_layer(
+        self, packed: Packed, directions: list[GruDirection], input_mask: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        result: tuple[Tensor, Tensor] = gru_kernel(packed.rows).gru_layer(
+            packed.rows,
+            packed.index,
+            packed.batch_sizes,
+            directions,
+            input_mask=input_mask,
             reset_after=self.reset_after,
-            state_mask=direction.state_mask,
-            zoneout=direction.zoneout[0],
-            norm_weight=direction.norm_weight,
+            precision=self.precision,
         )
-        return output, (final,)
+        return result

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from grunlock.kernels.dispatch import training_kernel
-from grunlock.layers.packing import pack
+from grunlock.kernels.direction import LstmDirection
+from grunlock.kernels.dispatch import lstm_kernel
+from grunlock.layers.packing import IndexedRows, Packed, pack
 from grunlock.layers.stack import (
-    Direction,
+    ParameterNames,
     Regularization,
     describe,
     initial_states,
@@ -36,6 +37,7 @@ class LSTM(nn.Module):
     bidirectional: bool
     layer_norm: bool
     regularization: Regularization
+    parameter_names: list[list[ParameterNames]]
 
     def __init__(
         self,
@@ -82,13 +84,13 @@ class LSTM(nn.Module):
 
     def forward(
         self,
-        input: Tensor | PackedSequence,
+        input: Tensor | PackedSequence | IndexedRows,
         hx: tuple[Tensor, Tensor] | None = None,
         lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         packed = pack(input, lengths, self.batch_first, self.input_size)
-        initial = initial_states(self, hx, packed, num_states=2)
-        rows, (h, c) = run_stack(self, self._scan, packed, initial)
+        initial = (None, None) if hx is None else initial_states(self, hx, packed)
+        rows, h, c = run_stack(self, LstmDirection, self._run_layer, packed, initial)
         return packed.restore(rows, self.batch_first), (packed.unsort(h), packed.unsort(c))
 
     def extra_repr(self) -> str:
@@ -98,20 +100,10 @@ class LSTM(nn.Module):
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are not laid out for cuDNN. Here because code for torch.nn.GRU calls it."""
 
-    def _scan(
-        self, input_gates: Tensor, batch_sizes: list[int], initial: tuple[Tensor, ...], direction: Direction
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        output, h, c = training_kernel().lstm_scan(
-            input_gates,
-            batch_sizes,
-            direction.weight_hh,
-            direction.bias_hh,
-            initial[0],
-            initial[1],
-            reverse=direction.reverse,
-            state_mask=direction.state_mask,
-            zoneout=direction.zoneout[0],
-            cell_zoneout=direction.zoneout[1],
-            norm_weight=direction.norm_weight,
+    def _run_layer(
+        self, packed: Packed, directions: list[LstmDirection], input_mask: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        result: tuple[Tensor, Tensor, Tensor] = lstm_kernel(packed.rows).lstm_layer(
+            packed.rows, packed.index, packed.batch_sizes, directions, input_mask=input_mask
         )
-        return output, (h, c)
+        return result

@@ -1,4 +1,4 @@
-"""Batch normalisation over real steps. A packed batch holds no others, so this is all it takes."""
+"""Batch normalisation over real steps. A packed batch holds no others, so only repeats need care."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,17 +31,32 @@ class PackedBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(size))
         self.register_buffer("running_var", torch.ones(size))
 
-    def forward(self, rows: Tensor) -> Tensor:  # [N, D] -> [N, D]
+    def forward(self, rows: Tensor, counts: Tensor | None = None) -> Tensor:  # [U, D] -> [U, D]
+        """With counts [U], row u stands for counts[u] equal steps, perhaps none; without, each for one."""
+        num_steps = len(rows) if counts is None else int(counts.sum())
+        training = self.training and num_steps > 1
+        if training and counts is not None:
+            return self._normalize_repeated(rows, counts.to(rows.dtype), num_steps)
         return functional.batch_norm(
             rows,
             self.running_mean,
             self.running_var,
             self.weight,
             self.bias,
-            training=self.training and len(rows) > 1,
+            training=training,
             momentum=self.momentum,
             eps=self.eps,
         )
+
+    def _normalize_repeated(self, rows: Tensor, counts: Tensor, num_steps: int) -> Tensor:
+        """What batch_norm gives on every step's row, at the cost of the distinct ones."""
+        mean = counts @ rows / num_steps  # [D]
+        centred = rows - mean
+        variance = counts @ centred.square() / num_steps
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (num_steps / (num_steps - 1)), self.momentum)
+        return torch.addcmul(self.bias, centred, self.weight * torch.rsqrt(variance + self.eps))
 
 
 @contextmanager

@@ -8,15 +8,15 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from grunlock.errors import ShapeError
-from grunlock.kernels.dispatch import training_kernel
-from grunlock.layers.dropout import drop_variational, drop_weight, variational_mask, zoneout_mask
+from grunlock.kernels.direction import GruDirection, LstmDirection
+from grunlock.layers.dropout import drop_variational, drop_weight, variational_mask, zoneout_of
 from grunlock.layers.packing import Packed
 
 
@@ -36,20 +36,13 @@ class Regularization:
                 raise ShapeError(f"`{name}` is not a rate.", got=rate, expected="0 <= rate < 1")
 
 
-@dataclass(frozen=True)
-class Direction:
-    """One layer in one direction: everything a scan needs besides the input."""
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "norm_weight_ih", "norm_weight_hh")
+ParameterNames = tuple[str | None, ...]  # one direction's, in the order of PARAMETERS; None: it has none
 
-    weight_hh: Tensor  # [gH, H]
-    bias_hh: Tensor | None  # [gH]
-    norm_weight: Tensor | None  # [gH]
-    state_mask: Tensor | None  # [B, H]
-    zoneout: tuple[Tensor | float | None, ...]  # one per state
-    reverse: bool
-
-
-# From input gates [N, gH], batch sizes, initial states (each [B, H]) to output rows and final states.
-Scan = Callable[[Tensor, list[int], tuple[Tensor, ...], Direction], tuple[Tensor, tuple[Tensor, ...]]]
+Direction = TypeVar("Direction", GruDirection, LstmDirection)
+# One layer with its directions and the mask on its inputs [B, D]: to output rows [N, directions * H] and
+# final states [directions, B, H], as many as the cell has.
+RunLayer = Callable[[Packed, list[Direction], Tensor | None], tuple[Tensor, ...]]
 
 
 class RecurrentModule(Protocol):
@@ -64,15 +57,11 @@ class RecurrentModule(Protocol):
     bidirectional: bool
     layer_norm: bool
     regularization: Regularization
+    parameter_names: list[list[ParameterNames]]  # by layer and direction
     training: bool
+    _parameters: dict[str, nn.Parameter | None]
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None: ...
-
-
-def suffixes(module: RecurrentModule) -> list[list[str]]:
-    """Parameter name endings by layer and direction, as torch writes them."""
-    directions = ("", "_reverse") if module.bidirectional else ("",)
-    return [[f"_l{layer}{direction}" for direction in directions] for layer in range(module.num_layers)]
 
 
 def set_up(
@@ -107,13 +96,18 @@ def set_up(
     module.bidirectional = bidirectional
     module.layer_norm = layer_norm
     module.regularization = regularization
-    rows = num_gates * hidden_size
-    for layer, names in enumerate(suffixes(module)):
-        width = input_size if layer == 0 else hidden_size * len(names)
-        for suffix in names:
-            sizes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
-            sizes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
-            sizes |= {"norm_weight_ih": (rows,), "norm_weight_hh": (rows,)} if layer_norm else {}
+    rows, directions = num_gates * hidden_size, ("", "_reverse") if bidirectional else ("",)
+    module.parameter_names = []
+    for layer in range(num_layers):
+        width = hidden_size * len(directions) if layer else input_size
+        sizes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+        sizes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
+        sizes |= {"norm_weight_ih": (rows,), "norm_weight_hh": (rows,)} if layer_norm else {}
+        suffixes = [f"_l{layer}{direction}" for direction in directions]
+        module.parameter_names.append(
+            [tuple(name + suffix if name in sizes else None for name in PARAMETERS) for suffix in suffixes]
+        )
+        for suffix in suffixes:
             for name, size in sizes.items():
                 value = nn.Parameter(torch.empty(size, device=device, dtype=dtype))
                 module.register_parameter(name + suffix, value)
@@ -141,80 +135,67 @@ def reset_uniform(module: nn.Module, hidden_size: int) -> None:
 
 def run_stack(
     module: RecurrentModule,
-    scan: Scan,
+    new_direction: Callable[..., Direction],
+    run_layer: RunLayer[Direction],
     packed: Packed,
-    initial: tuple[Tensor, ...],  # each [L * directions, B, H] in packed order
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """All layers and directions. Returns rows [N, directions * H] and states [L * directions, B, H]."""
-    rows, batch_sizes, rates = packed.rows, packed.batch_sizes, module.regularization
-    finals: list[tuple[Tensor, ...]] = []
-    for layer, names in enumerate(suffixes(module)):
+    initial: tuple[Tensor | None, ...],  # each [L * directions, B, H] in packed order; None: zeros
+) -> tuple[Tensor, ...]:
+    """All layers and directions. Returns rows [N, directions * H], then states [L * directions, B, H]."""
+    rates, training, sizes = module.regularization, module.training, packed.batch_sizes
+    finals: list[list[Tensor]] = []
+    rows = packed.rows
+    for layer, names in enumerate(module.parameter_names):
         if layer:
-            rows = functional.dropout(rows, module.dropout, module.training)
-        rows = drop_variational(rows, batch_sizes, rates.input_dropout, module.training)
-        outputs = []
-        for reverse, suffix in enumerate(names):
-            states = tuple(state[layer * len(names) + reverse] for state in initial)
-            output, final = _run_direction(module, scan, rows, batch_sizes, states, suffix, bool(reverse))
-            outputs.append(output)
-            finals.append(final)
-        rows = torch.cat(outputs, dim=1) if module.bidirectional else outputs[0]
-        rows = drop_variational(rows, batch_sizes, rates.output_dropout, module.training)
-    return rows, tuple(torch.stack(parts) for parts in zip(*finals, strict=True))
+            rows = functional.dropout(rows, module.dropout, training) if module.dropout else rows
+            packed = Packed(rows, None, sizes)
+        mask = None
+        if training and rates.input_dropout:
+            mask = variational_mask(sizes[0], packed.rows.shape[1], rates.input_dropout, packed.rows)
+        directions = []
+        for place, direction_names in enumerate(names):
+            scan = layer * len(names) + place
+            first = [None if state is None else state[scan] for state in initial]
+            directions.append(_direction(module, new_direction, direction_names, first, packed))
+        rows, *states = run_layer(packed, directions, mask)
+        rows = drop_variational(rows, sizes, rates.output_dropout, training)
+        finals.append(states)
+    return rows, *(finals[0] if len(finals) == 1 else map(torch.cat, zip(*finals, strict=True)))
 
 
-def _run_direction(
+def _direction(
     module: RecurrentModule,
-    scan: Scan,
-    rows: Tensor,
-    batch_sizes: Tensor,
-    initial: tuple[Tensor, ...],
-    suffix: str,
-    reverse: bool,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    weight_hh: Tensor = getattr(module, "weight_hh" + suffix)
-    rates, training, hidden_size = module.regularization, module.training, module.hidden_size
+    new_direction: Callable[..., Direction],
+    names: ParameterNames,
+    states: list[Tensor | None],
+    packed: Packed,
+) -> Direction:
+    """Weights, initial states, the state mask and a zoneout for each state, in the order of the fields."""
+    rates, training = module.regularization, module.training
+    weight_ih, weight_hh, *others = _parameters(module, names)
     mask = None
     if training and rates.state_dropout:
-        mask = variational_mask(int(batch_sizes[0]), hidden_size, rates.state_dropout, rows)
-    direction = Direction(
-        weight_hh=drop_weight(weight_hh, rates.weight_dropout, training),
-        bias_hh=getattr(module, "bias_hh" + suffix, None),
-        norm_weight=getattr(module, "norm_weight_hh" + suffix, None),
-        state_mask=mask,
-        zoneout=tuple(zoneout_mask(len(rows), hidden_size, rates.zoneout, rows, training) for _ in initial),
-        reverse=reverse,
-    )
-    return scan(_input_gates(module, rows, suffix), batch_sizes.tolist(), initial, direction)
+        mask = variational_mask(packed.batch_sizes[0], module.hidden_size, rates.state_dropout, packed.rows)
+    weight_hh = drop_weight(weight_hh, rates.weight_dropout, training)
+    zoneouts = [zoneout_of(rates.zoneout, training) for _ in states]
+    return new_direction(weight_ih, weight_hh, *others, *states, mask, *zoneouts)
 
 
-def _input_gates(module: RecurrentModule, rows: Tensor, suffix: str) -> Tensor:
-    """[N, D] -> [N, gH]: weight_ih @ x + bias_ih, layer-normalised before the bias if the cell has norms."""
-    weight, bias = getattr(module, "weight_ih" + suffix), getattr(module, "bias_ih" + suffix, None)
-    norm_weight = getattr(module, "norm_weight_ih" + suffix, None)
-    if norm_weight is None:
-        return functional.linear(rows, weight, bias)
-    gates: Tensor = training_kernel().normalize_gates(
-        functional.linear(rows, weight), norm_weight, module.hidden_size
-    )
-    return gates if bias is None else gates + bias
+def _parameters(module: RecurrentModule, names: ParameterNames) -> list[Any]:
+    """Looked up in every forward pass, for they may be replaced; a parametrised one is an attribute only."""
+    own = module._parameters
+    return [None if n is None else own[n] if n in own else getattr(module, n) for n in names]
 
 
-def initial_states(
-    module: RecurrentModule, given: tuple[Tensor, ...] | None, packed: Packed, num_states: int
-) -> tuple[Tensor, ...]:
-    """Zero states, or the caller's [L * directions, B, H] (or [L * directions, H] unbatched), sorted."""
+def initial_states(module: RecurrentModule, given: tuple[Tensor, ...], packed: Packed) -> tuple[Tensor, ...]:
+    """The caller's states [L * directions, B, H] (or [L * directions, H] unbatched) in packed order."""
     num_scans = module.num_layers * (2 if module.bidirectional else 1)
-    expected = (num_scans, int(packed.batch_sizes[0]), module.hidden_size)
-    if given is None:
-        zeros = torch.zeros(expected, dtype=packed.rows.dtype, device=packed.rows.device)
-        return (zeros,) * num_states
-    states = tuple(state.unsqueeze(1) if packed.form == "unbatched" else state for state in given)
-    for state in states:
-        if tuple(state.shape) != expected:
+    batch = () if packed.unbatched else (packed.batch_sizes[0],)
+    expected = (num_scans, *batch, module.hidden_size)
+    for state in given:
+        if state.shape != expected:
             raise ShapeError(
                 "The initial state has the wrong shape.",
                 got=list(state.shape),
-                expected=f"[L * directions, B, H] = {list(expected)}",
+                expected=f"[L * directions, {'' if packed.unbatched else 'B, '}H] = {list(expected)}",
             )
-    return tuple(packed.sort(state) for state in states)
+    return tuple(packed.sort(state) for state in given)

@@ -23,6 +23,6 @@ class SequenceClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, inputs: TokenInputs) -> Tensor:  # [B, K], longest sequence first
-        encoded = self.encoder(self.embedding(inputs), inputs.batch_sizes)
+        encoded = self.encoder(self.embedding(inputs))
         logits: Tensor = self.head(self.dropout(self.pooling(encoded, inputs)))
         return logits

@@ -1,6 +1,6 @@
 """The recurrent encoder: norm, GRU or LSTM, layer after layer, on packed rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import torch
@@ -13,6 +13,7 @@ from grunlock.layers.gru import NUM_GATES as GRU_GATES
 from grunlock.layers.initialization import Initialization, initialize_recurrent
 from grunlock.layers.lstm import NUM_GATES as LSTM_GATES
 from grunlock.layers.norm import PackedBatchNorm
+from grunlock.layers.packing import IndexedRows
 from grunlock.recipe.model_options import GruOptions, LstmOptions
 
 
@@ -40,16 +41,22 @@ class RecurrentEncoder(nn.Module):
                 )
             self.layers.append(build_layer(width, options, chrono_steps))
 
-    def forward(self, rows: Tensor, batch_sizes: Tensor) -> EncodedSequences:
-        final = rows[:0]
+    def forward(self, rows: IndexedRows | PackedSequence) -> EncodedSequences:  # D wide
         for index, layer in enumerate(self.layers):
             if self.norms:
-                rows = self.norms[index](rows)
-            output, state = layer(PackedSequence(rows, batch_sizes))
-            rows = output.data
-            hidden = state[0] if isinstance(state, tuple) else state  # [directions, B, H]
-            final = torch.cat(tuple(hidden), dim=1)
-        return EncodedSequences(rows, final)
+                rows = normalize(self.norms[index], rows)
+            output, state = layer(rows)
+            rows = output
+        hidden = state[0] if isinstance(state, tuple) else state  # [directions, B, H]
+        return EncodedSequences(output.data, torch.cat(tuple(hidden), dim=1))
+
+
+def normalize(norm: nn.Module, rows: IndexedRows | PackedSequence) -> IndexedRows | PackedSequence:
+    """Norm in front of a layer. Equal rows are normalised once; their number counts in statistics."""
+    if isinstance(rows, PackedSequence):
+        return rows._replace(data=norm(rows.data))
+    counts = (rows.counts(),) if isinstance(norm, PackedBatchNorm) else ()
+    return replace(rows, vectors=norm(rows.vectors, *counts))
 
 
 class LayerArguments(TypedDict):

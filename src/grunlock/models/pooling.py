@@ -1,6 +1,7 @@
 """From a sequence of states to one vector. Works on real steps only; there are no others."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,27 @@ class Attention(nn.Module):
         return torch.segment_reduce(weights.unsqueeze(1) * states, "sum", lengths=lengths, axis=0)
 
 
+class SegmentMax(torch.autograd.Function):
+    """Largest state of each sequence, per column. States that tie share its gradient evenly.
+
+    Ties are the rule with zoneout, which keeps a state over several steps. segment_reduce's own gradient
+    gives each of them the whole where there is more than one column (seen in torch 2.13).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, lengths: Tensor) -> Tensor:  # [N, E], [B] -> [B, E]
+        highest = torch.segment_reduce(states, "max", lengths=lengths, axis=0)
+        ctx.save_for_backward(states, lengths, highest)
+        return highest
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        states, lengths, highest = ctx.saved_tensors
+        taken = (states == highest.repeat_interleave(lengths, dim=0)).to(grad.dtype)
+        shares = grad / torch.segment_reduce(taken, "sum", lengths=lengths, axis=0)
+        return taken * shares.repeat_interleave(lengths, dim=0), None
+
+
 class Pooling(nn.Module):
     """Concatenation of the parts in the recipe's order: [B, len(parts) * E]."""
 
@@ -48,7 +70,10 @@ class Pooling(nn.Module):
     def _part(self, part: PoolingPart, states: Tensor, encoded: EncodedSequences, lengths: Tensor) -> Tensor:
         if part == "last":
             return encoded.final
+        if part == "max":
+            highest: Tensor = SegmentMax.apply(states, lengths)  # type: ignore[no-untyped-call]
+            return highest
         if part == "attention" and self.attention is not None:
             pooled: Tensor = self.attention(states, lengths)
             return pooled
-        return torch.segment_reduce(states, "max" if part == "max" else "mean", lengths=lengths, axis=0)
+        return torch.segment_reduce(states, "mean", lengths=lengths, axis=0)

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from grunlock.errors import TrainingError
+from grunlock.optim.row_gradients import gradient_values
 from grunlock.recipe.optimization_options import ClipOptions, NormClip, PercentileClip, ValueClip
 
 SHOWN_NORMS = 20  # recent finite norms from which the guard tells a trend
 GROWTH_WORTH_TELLING = 3.0
+MIN_NORM = 1e-6  # added to the norm before dividing by it, as in torch
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,12 @@ class Clipper:
         self._recent: deque[float] = deque(maxlen=window)
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> ClipResult:
-        """Measure, then clip. Gradients whose norm is not finite are left alone and not remembered."""
-        held = [parameter for parameter in parameters if parameter.grad is not None]
-        norm = get_total_norm([parameter.grad for parameter in held if parameter.grad is not None])
+        """Measure, then clip. Gradients whose norm is not finite are left alone and not remembered.
+
+        Of a table with a row gradient, the rows are measured and clipped; the others are zero.
+        """
+        held = gradient_values(parameters)
+        norm = get_total_norm(held)
         grad_norm = float(norm)
         if not math.isfinite(grad_norm):
             return ClipResult(grad_norm, clipped=False, finite=False)
@@ -79,18 +85,20 @@ def build_clipper(options: ClipOptions | None) -> Clipper:
     return Clipper(options)
 
 
-def _clip_norm(parameters: list[nn.Parameter], norm: Tensor, max_norm: float) -> bool:
+def _clip_norm(gradients: list[Tensor], norm: Tensor, max_norm: float) -> bool:
     if float(norm) <= max_norm:
         return False
-    clip_grads_with_norm_(parameters, max_norm, norm)
+    scale = torch.clamp(max_norm / (norm + MIN_NORM), max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale)
     return True
 
 
-def _clip_values(parameters: list[nn.Parameter], max_value: float) -> bool:
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+def _clip_values(gradients: list[Tensor], max_value: float) -> bool:
     if not any(bool((gradient.abs() > max_value).any()) for gradient in gradients):
         return False
-    clip_grad_value_(parameters, max_value)
+    for gradient in gradients:
+        gradient.clamp_(-max_value, max_value)
     return True
 
 

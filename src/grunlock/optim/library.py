@@ -3,6 +3,9 @@
 No update rule is written here. The two libraries beside torch are imported only by the kinds that
 need them. Weight decay acts on ParameterGroups.decayed only; it is decoupled (times lr, apart from
 the gradient) except for gd, sgd, momentum, nesterov, rmsprop, adagrad and adam, where it is L2.
+
+Tables with row gradients are stepped by rows (row_optimizer.py) by the kinds of RowOptions. The other kinds
+are the libraries' alone, which want dense gradients.
 """
 
 from collections.abc import Iterable
@@ -14,6 +17,7 @@ from torch import Tensor
 
 from grunlock.optim.gate_views import GateView, gate_views
 from grunlock.optim.parameters import NamedParameter, ParameterGroups
+from grunlock.optim.row_optimizer import RowOptimizer, RowOptions
 from grunlock.recipe.optimization_options import (
     AdagradOptions,
     AdamOptions,
@@ -51,11 +55,15 @@ class TwoWeights(Protocol):
 
 @dataclass(frozen=True)
 class LibraryParts:
-    """optimizers: step one after another, on disjoint parameters. views: to be bound before they do."""
+    """optimizers: step one after another, on disjoint parameters. views: to be bound before they do.
 
-    optimizers: tuple[LibraryOptimizer, ...]
+    rows: the one of the optimizers that takes row gradients; the tables of the others want dense ones.
+    """
+
+    optimizers: tuple[LibraryOptimizer | RowOptimizer, ...]
     views: tuple[GateView, ...] = ()
     two_weights: TwoWeights | None = None
+    rows: RowOptimizer | None = None
 
 
 def build_library_parts(
@@ -70,10 +78,10 @@ def build_library_parts(
         case LionOptions() | AdanOptions() | AdemamixOptions() | ProdigyOptions():
             pairs = _decay_groups(groups, options.weight_decay)
             return LibraryParts((_from_pytorch_optimizer(options, pairs, warmup_steps),))
-        case NadamOptions() | RadamOptions() | AdamwOptions() | AdamOptions():
+        case NadamOptions() | RadamOptions():
             return LibraryParts((_adam_like(options, _decay_groups(groups, options.weight_decay)),))
         case _:
-            return LibraryParts((_sgd_like(options, _decay_groups(groups, options.weight_decay)),))
+            return _by_rows(options, groups)
 
 
 def _decay_groups(groups: ParameterGroups, weight_decay: float) -> Groups:
@@ -86,6 +94,30 @@ def _nonempty(*groups: tuple[list[Tensor], float]) -> Groups:
 
 def _tensors(named: Iterable[NamedParameter]) -> list[Tensor]:
     return [item.parameter for item in named]
+
+
+def _by_rows(options: RowOptions, groups: ParameterGroups) -> LibraryParts:
+    """Row steps for the tables that have row gradients, unless the recipe wants none; torch for the rest."""
+    tables = [named.parameter for named in groups.row_tables] if _steps_rows(options) else []
+    not_decayed = groups.not_decayed_rest if tables else groups.not_decayed
+    pairs = _nonempty((_tensors(groups.decayed), options.weight_decay), (_tensors(not_decayed), 0.0))
+    optimizers: list[LibraryOptimizer | RowOptimizer] = []
+    if pairs and isinstance(options, AdamOptions | AdamwOptions):
+        optimizers.append(_adam_like(options, pairs))
+    elif pairs and not isinstance(options, AdamOptions | AdamwOptions):
+        optimizers.append(_sgd_like(options, pairs))
+    if not tables:
+        return LibraryParts(tuple(optimizers))
+    rows = RowOptimizer(tables, options)
+    return LibraryParts((*optimizers, rows), rows=rows)
+
+
+def _steps_rows(options: RowOptions) -> bool:
+    match options:
+        case GdOptions() | SgdOptions() | AdagradOptions():
+            return True  # the same weights as with zeros for the other rows
+        case _:
+            return options.sparse_rows
 
 
 def _sgd_like(

@@ -1,7 +1,7 @@
 """The optimiser of a training: one object over one or more library optimisers.
 
 It decides neither the learning rate of a step (schedules.py) nor whether a step is taken
-(clipping.py); update rules are the libraries' (library.py).
+(clipping.py); update rules are the libraries' (library.py) and, for rows, row_optimizer.py's.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,9 @@ from torch import nn
 
 from grunlock.errors import RunError, TrainingError
 from grunlock.optim.library import LibraryParts, build_library_parts
-from grunlock.optim.parameters import NamedParameter, group_parameters
+from grunlock.optim.parameters import ParameterGroups, group_parameters
+from grunlock.optim.row_gradients import densify, settle
+from grunlock.optim.row_optimizer import RowWatcher
 from grunlock.optim.sam import SharpnessAware
 from grunlock.optim.weight_swap import restored_afterwards
 from grunlock.recipe.optimization_options import OptimizerOptions, SamOptions
@@ -23,16 +25,32 @@ class Optimizer:
     """What the training loop drives. Made by `build_optimizer`.
 
     A step leaves the gradients in an undefined state: some libraries use them as scratch space.
+    Row gradients of the model's tables are settled (row_gradients.py) after every backward pass.
     """
 
     def __init__(
-        self, parts: LibraryParts, trained: tuple[NamedParameter, ...], peak_lr: float, sam: SamOptions | None
+        self, parts: LibraryParts, groups: ParameterGroups, peak_lr: float, sam: SamOptions | None
     ) -> None:
         self._parts = parts
-        self._names = [named.name for named in trained]
-        self._parameters = [named.parameter for named in trained]
+        self._names = [named.name for named in groups.all]
+        self._parameters = [named.parameter for named in groups.all]
         self._peak_lr = peak_lr
         self._sam = None if sam is None else SharpnessAware(self._parameters, sam, self._apply)
+        by_rows = {id(table) for table in self.row_tables}
+        tables = [named.parameter for named in groups.row_tables]
+        self._densified = [table for table in tables if id(table) not in by_rows]
+        for table in tables:
+            table.register_post_accumulate_grad_hook(settle)  # type: ignore[no-untyped-call]
+
+    @property
+    def row_tables(self) -> tuple[nn.Parameter, ...]:
+        """The tables of which a step changes only the rows in their gradients."""
+        return () if self._parts.rows is None else self._parts.rows.tables
+
+    def watch_rows(self, watcher: RowWatcher) -> None:
+        """Call `watcher` with a table and the ids [U] of its rows, just before a step changes them."""
+        if self._parts.rows is not None:
+            self._parts.rows.watcher = watcher
 
     def set_lr_factor(self, factor: float) -> None:
         """From now on the learning rate is `factor` times optim.lr, in every part."""
@@ -110,6 +128,8 @@ class Optimizer:
             optimizer.load_state_dict(part)
 
     def _apply(self) -> None:
+        for table in self._densified:
+            densify(table)
         for view in self._parts.views:
             view.bind()
         for optimizer in self._parts.optimizers:
@@ -128,4 +148,4 @@ def build_optimizer(
     """
     groups = group_parameters(model)
     parts = build_library_parts(options, groups, warmup_steps)
-    return Optimizer(parts, groups.all, options.lr, sam)
+    return Optimizer(parts, groups, options.lr, sam)

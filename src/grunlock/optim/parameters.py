@@ -31,11 +31,13 @@ class ParameterGroups:
     decayed:         weight matrices, the head's too
     not_decayed:     everything of one dimension (biases, norms, queries) and embedding tables
     hidden_matrices: of the decayed, the two-dimensional ones outside the head
+    row_tables:      of the not decayed, the embedding tables whose gradients are of single rows
     """
 
     decayed: tuple[NamedParameter, ...]
     not_decayed: tuple[NamedParameter, ...]
     hidden_matrices: tuple[NamedParameter, ...]
+    row_tables: tuple[NamedParameter, ...] = ()
 
     @property
     def all(self) -> tuple[NamedParameter, ...]:
@@ -44,8 +46,12 @@ class ParameterGroups:
     @property
     def decayed_rest(self) -> tuple[NamedParameter, ...]:
         """The decayed ones that are no hidden matrices."""
-        hidden = {id(named.parameter) for named in self.hidden_matrices}
-        return tuple(named for named in self.decayed if id(named.parameter) not in hidden)
+        return _without(self.decayed, self.hidden_matrices)
+
+    @property
+    def not_decayed_rest(self) -> tuple[NamedParameter, ...]:
+        """The not decayed ones that are no row tables."""
+        return _without(self.not_decayed, self.row_tables)
 
 
 def group_parameters(model: nn.Module) -> ParameterGroups:
@@ -53,16 +59,25 @@ def group_parameters(model: nn.Module) -> ParameterGroups:
 
     Raises ShapeError if a recurrent weight does not hold whole gates.
     """
-    decayed, not_decayed, hidden = [], [], []
+    decayed, not_decayed, hidden, row_tables = [], [], [], []
     for named, module_name, module in _trainable(model):
-        is_embedding = isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        if named.parameter.ndim < 2 or is_embedding:
+        has_row_gradient = getattr(module, "sparse", False) is True  # as torch's tables and ours call it
+        if has_row_gradient:
+            row_tables.append(named)
+        if named.parameter.ndim < 2 or has_row_gradient or isinstance(module, nn.Embedding | nn.EmbeddingBag):
             not_decayed.append(named)
             continue
         decayed.append(named)
         if named.parameter.ndim == 2 and not _is_head(module_name, module):
             hidden.append(named)
-    return ParameterGroups(tuple(decayed), tuple(not_decayed), tuple(hidden))
+    return ParameterGroups(tuple(decayed), tuple(not_decayed), tuple(hidden), tuple(row_tables))
+
+
+def _without(
+    parameters: tuple[NamedParameter, ...], others: tuple[NamedParameter, ...]
+) -> tuple[NamedParameter, ...]:
+    left_out = {id(named.parameter) for named in others}
+    return tuple(named for named in parameters if id(named.parameter) not in left_out)
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[NamedParameter, str, nn.Module]]:

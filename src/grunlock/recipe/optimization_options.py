@@ -39,6 +39,7 @@ class MomentumOptions(Section):
     lr: PositiveFloat = 0.1
     momentum: Momentum = 0.9
     weight_decay: NonNegativeFloat = 0.0
+    sparse_rows: bool = True  # of embedding tables, step only the rows that the batch read
 
 
 class NesterovOptions(Section):
@@ -46,6 +47,7 @@ class NesterovOptions(Section):
     lr: PositiveFloat = 0.1
     momentum: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
     weight_decay: NonNegativeFloat = 0.0
+    sparse_rows: bool = True  # of embedding tables, step only the rows that the batch read
 
 
 class RmspropOptions(Section):
@@ -54,6 +56,7 @@ class RmspropOptions(Section):
     alpha: Momentum = 0.99
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
+    sparse_rows: bool = True  # of embedding tables, step only the rows that the batch read
 
 
 class AdagradOptions(Section):
@@ -72,6 +75,7 @@ class AdamOptions(Section):
     beta2: Momentum = 0.999
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
+    sparse_rows: bool = True  # of embedding tables, step only the rows that the batch read
 
 
 class AdamwOptions(Section):
@@ -81,6 +85,7 @@ class AdamwOptions(Section):
     beta2: Momentum = 0.999
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
+    sparse_rows: bool = True  # of embedding tables, step only the rows that the batch read
 
 
 class NadamOptions(Section):

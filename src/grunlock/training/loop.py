@@ -68,7 +68,9 @@ class Trainer:
         self.clipper = build_clipper(recipe.clip)
         self.guard = NonFiniteGuard(recipe.training.max_nonfinite_steps)
         decay = recipe.training.ema_decay
-        self.average = None if decay is None else WeightAverage(model, decay)
+        self.average = None if decay is None else WeightAverage(model, decay, self.optimizer.row_tables)
+        if self.average is not None:
+            self.optimizer.watch_rows(self.average.before_rows_change)
         self.class_weights = class_weights(recipe.loss.class_weights, data.label_counts, data.labels)
         self.progress = Progress()
         self.best_weights: Weights | None = None

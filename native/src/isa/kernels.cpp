@@ -1,0 +1,36 @@
+// One instruction set's kernels. Compiled once per set, with its flags and -DGRUNLOCK_ISA=<name>.
+#include "gru_forward.hpp"
+#include "gru_gradients.hpp"
+
+#define GRUNLOCK_JOIN_(a, b) a##b
+#define GRUNLOCK_JOIN(a, b) GRUNLOCK_JOIN_(a, b)
+#define GRUNLOCK_TEXT_(a) #a
+#define GRUNLOCK_TEXT(a) GRUNLOCK_TEXT_(a)
+
+namespace grunlock {
+namespace GRUNLOCK_ISA {
+namespace {
+
+template <class Function>
+void apply(Function function, const float* x, float* y, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    store_first(y + i, function(load_first(x + i, count - i)), count - i);
+  }
+}
+
+void sigmoid_all(const float* x, float* y, int64_t count) {
+  apply([](Floats v) { return sigmoid(v); }, x, y, count);
+}
+
+void tanh_all(const float* x, float* y, int64_t count) {
+  apply([](Floats v) { return tanh(v); }, x, y, count);
+}
+
+constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward, sigmoid_all, tanh_all};
+
+}  // namespace
+}  // namespace GRUNLOCK_ISA
+
+const Kernels* GRUNLOCK_JOIN(kernels_, GRUNLOCK_ISA)() { return &GRUNLOCK_ISA::kTable; }
+
+}  // namespace grunlock

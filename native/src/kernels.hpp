@@ -1,0 +1,28 @@
+// What each instruction set provides. One table per compilation of src/isa/, chosen once by src/cpu.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "grunlock_gru.h"
+#include "thread_pool.hpp"
+
+namespace grunlock {
+
+struct Kernels {
+  const char* name;
+  int64_t lanes;  // floats per vector
+  void (*gru_forward)(const grunlock_gru_call& call);
+  void (*gru_backward)(const grunlock_gru_call& call);
+  void (*sigmoid)(const float* x, float* y, int64_t count);
+  void (*tanh)(const float* x, float* y, int64_t count);
+};
+
+const Kernels* kernels_baseline();
+const Kernels* kernels_avx2();
+const Kernels* kernels_avx512();
+const Kernels* kernels_avx512_bf16();
+const Kernels* kernels_neon();
+
+const Kernels& selected_kernels();  // the one in use, defined in cpu.cpp
+
+}  // namespace grunlock

@@ -1,0 +1,11 @@
+# Objects compiled for one instruction set must not define functions that another object may define too: the linker
+# keeps one of them for all, and a CPU without that instruction set would stop there. (Weak data does no harm.)
+foreach(object IN LISTS OBJECTS)
+  execute_process(COMMAND ${NM} --demangle --defined-only ${object} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "[^\n]+ W [^\n]+" functions "${symbols}")
+  foreach(function IN LISTS functions)
+    if(NOT function MATCHES " W [^(]*grunlock::(baseline|avx2|avx512|avx512_bf16|neon)::")
+      message(SEND_ERROR "${object} shares ${function}")
+    endif()
+  endforeach()
+endforeach()

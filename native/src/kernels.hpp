@@ -13,6 +13,8 @@ struct Kernels {
   int64_t lanes;  // floats per vector
   void (*gru_forward)(const grunlock_gru_call& call);
   void (*gru_backward)(const grunlock_gru_call& call);
+  int64_t (*gru_packed_floats)(const grunlock_gru_call& call);
+  void (*gru_pack)(const grunlock_gru_call& call, int64_t direction, float* packed);
   void (*sigmoid)(const float* x, float* y, int64_t count);
   void (*tanh)(const float* x, float* y, int64_t count);
 };

@@ -48,6 +48,24 @@ def test_equations(rho: float, adaptive: bool) -> None:
     assert torch.allclose(model.w, w - 0.01 * gradient_at(w + climb), rtol=1e-5)
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_is_the_librarys(adaptive: bool) -> None:
+    import pytorch_optimizer
+
+    ours, theirs = Bowl(), Bowl()
+    library = pytorch_optimizer.SAM(theirs.parameters(), torch.optim.SGD, lr=0.01, rho=0.1, adaptive=adaptive)
+    for _ in range(5):
+        take_step(ours, SgdOptions(lr=0.01), SamOptions(rho=0.1, adaptive=adaptive))
+
+        def gradients() -> None:
+            theirs.zero_grad()
+            theirs().backward()
+
+        gradients()
+        library.step(gradients)  # type: ignore[arg-type]
+    assert torch.allclose(ours.w, theirs.w, rtol=1e-5)
+
+
 def linear_and_optimizer(options: OptimizerOptions) -> tuple[nn.Linear, Optimizer]:
     model = nn.Linear(3, 3)
     optimizer = build_optimizer(model, options, SamOptions(), 0)

@@ -12,6 +12,89 @@ struct BackPanels {
   const float* candidate;  // without reset_after
 };
 
+// dh of a block on its way back through a step's product, for any number of gates.
+template <class Operand>
+class GeneralCarry {
+ public:
+  // shared: size floats, zeroed.
+  GeneralCarry(const Call& call, const Shape& shape, int64_t direction, Block block, float* shared)
+      : s_(shape), d_(call.directions[direction]), block_(block) {
+    const int64_t count = block.rows(shape.B) * shape.P;
+    carry_ = shared;
+    product_ = carry_ + count;
+    gradients_ = product_ + count;
+  }
+
+  static int64_t size(const Shape& s, int64_t rows) { return rows * (2 + s.gates) * s.P; }
+
+  float* at(int64_t i) { return carry_ + i * s_.P; }
+  const float* product(int64_t i) const { return product_ + i * s_.P; }
+
+  Floats mask(int64_t i, int64_t column) const {
+    return d_.state_mask == nullptr ? splat(1.0f)
+                                    : load_state(d_.state_mask + block_.sequence(i) * s_.H, column, s_.H);
+  }
+
+  void start(const Share& share) {
+    for (int64_t i = share.begin; i < share.end; ++i) {
+      const float* row = d_.dfinal == nullptr ? nullptr : d_.dfinal + block_.sequence(i) * s_.H;
+      for (int64_t column = 0; column < s_.P; column += kLanes) {
+        store(at(i) + column, load_state(row, column, s_.H));
+      }
+    }
+  }
+
+  // The gradient of a gate's recurrent part, through the norm if there is one, as operands of gate `place`.
+  void write_operands(int64_t n, int64_t i, int64_t gate, const float* gradient, int64_t place) {
+    const float* values = gradient;
+    if (d_.norm_weight_hh != nullptr) {
+      float* row = d_.saved_norm + n * NormRows::recurrent_stride(s_);
+      float* through = row + (s_.gates + gate) * s_.P;
+      const float scale = row[2 * s_.gates * s_.P + gate];
+      normalize_back(gradient, row + gate * s_.P, d_.norm_weight_hh + gate * s_.H, scale, s_, through);
+      values = through;
+    }
+    for (int64_t column = 0; column < s_.P; column += kLanes) {
+      store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(values + column));
+    }
+  }
+
+  // product = operands @ panels over the first `num_gates` places, columns of a share of the panels.
+  void multiply(const float* panels, int64_t num_gates, const Share& share, int64_t rows) {
+    const int64_t num_words = num_gates * s_.P / Operand::kPerWord;
+    for (int64_t panel = share.begin; panel < share.end; ++panel) {
+      const int64_t first = panel * kPanelVectors * kLanes;
+      multiply_long_panel<Operand, Order::kRowMajor>(panel_vectors(panel, s_.tiles), rows, gradients_,
+                                                     gradient_stride(), panels + first * num_words, num_words,
+                                                     product_ + first, s_.P, false);
+    }
+  }
+
+  void add_product(int64_t i) {
+    for (int64_t column = 0; column < s_.P; column += kLanes) {
+      store(at(i) + column, load(at(i) + column) + mask(i, column) * load(product(i) + column));
+    }
+  }
+
+  void write_initial(const Share& share) {
+    for (int64_t i = share.begin; d_.dh0 != nullptr && i < share.end; ++i) {
+      for (int64_t column = 0; column < s_.P; column += kLanes) {
+        store_first(d_.dh0 + block_.sequence(i) * s_.H + column, load(at(i) + column), s_.H - column);
+      }
+    }
+  }
+
+ private:
+  int64_t gradient_stride() const { return s_.gates * s_.P / Operand::kPerWord; }
+
+  const Shape& s_;
+  const Direction& d_;
+  Block block_;
+  float* carry_;      // [rows, P]
+  float* product_;    // [rows, P]
+  float* gradients_;  // [rows, gP] operands
+};
+
 template <class Operand>
 class GeneralBackwardUnit {
  public:
@@ -24,19 +107,15 @@ class GeneralBackwardUnit {
         direction_(direction),
         block_(block),
         panels_(panels),
-        zoneout_(call.directions[direction], shape.H) {
-    const int64_t size = block.rows(shape.B) * shape.P;
-    carry_ = shared;
-    product_ = carry_ + size;
-    gradients_ = product_ + size;
-  }
+        carry_(call, shape, direction, block, shared),
+        zoneout_(call.directions[direction], shape.H) {}
 
-  static int64_t shared_size(const Shape& s, int64_t rows) { return rows * 5 * s.P; }
+  static int64_t shared_size(const Shape& s, int64_t rows) { return GeneralCarry<Operand>::size(s, rows); }
 
   void run(Team& team) {
     const int64_t num_panels = (s_.tiles + kPanelVectors - 1) / kPanelVectors;
     const Share panels(num_panels, team.rank(), team.size());
-    start_carry(Share(block_.rows(s_.B), team.rank(), team.size()));
+    carry_.start(Share(block_.rows(s_.B), team.rank(), team.size()));
     team.barrier();
     for (int64_t step = 0; step < s_.T; ++step) {
       const int64_t t = direction_ == 1 ? step : s_.T - 1 - step;
@@ -47,66 +126,25 @@ class GeneralBackwardUnit {
       }
       team.barrier();
       if (!call_.reset_after) {
-        multiply(panels_.candidate, s_.P, panels, rows);
+        carry_.multiply(panels_.candidate, 1, panels, rows);
         team.barrier();
         for (int64_t i = share.begin; i < share.end; ++i) {
           reset_gradients(t, i);
         }
         team.barrier();
       }
-      multiply(panels_.all, num_gates() * s_.P, panels, rows);
+      carry_.multiply(panels_.all, call_.reset_after ? 3 : 2, panels, rows);
       team.barrier();
       for (int64_t i = share.begin; i < share.end; ++i) {
-        carry_back(i);
+        carry_.add_product(i);
       }
       team.barrier();
     }
-    write_initial(Share(block_.rows(s_.B), team.rank(), team.size()));
+    carry_.write_initial(Share(block_.rows(s_.B), team.rank(), team.size()));
   }
 
  private:
-  int64_t num_gates() const { return call_.reset_after ? 3 : 2; }
-  int64_t gradient_stride() const { return 3 * s_.P / Operand::kPerWord; }
   int64_t row_of(int64_t t, int64_t i) const { return s_.start(t) + block_.sequence(i); }
-
-  Floats mask(int64_t i, int64_t column) const {
-    return d_.state_mask == nullptr ? splat(1.0f)
-                                    : load_state(d_.state_mask + block_.sequence(i) * s_.H, column, s_.H);
-  }
-
-  void start_carry(const Share& share) {
-    for (int64_t i = share.begin; i < share.end; ++i) {
-      const float* row = d_.dfinal == nullptr ? nullptr : d_.dfinal + block_.sequence(i) * s_.H;
-      for (int64_t column = 0; column < s_.P; column += kLanes) {
-        store(carry_ + i * s_.P + column, load_state(row, column, s_.H));
-      }
-    }
-  }
-
-  // product_ = gradients_ @ panels over `k` padded units.
-  void multiply(const float* panels, int64_t k, const Share& share, int64_t rows) {
-    const int64_t num_words = k / Operand::kPerWord;
-    for (int64_t panel = share.begin; panel < share.end; ++panel) {
-      const int64_t first = panel * kPanelVectors * kLanes;
-      multiply_long_panel<Operand, Order::kRowMajor>(panel_vectors(panel, s_.tiles), rows, gradients_,
-                                                     gradient_stride(), panels + first * num_words, num_words,
-                                                     product_ + first, s_.P, false);
-    }
-  }
-
-  // The gradient of a gate's recurrent part, through the norm if there is one, as operands of gate `place`.
-  void write_operands(int64_t n, int64_t i, int64_t gate, const float* gradient, int64_t place) {
-    const float* values = gradient;
-    if (d_.norm_weight_hh != nullptr) {
-      float* row = d_.saved_norm + n * NormRows::recurrent_stride(s_);
-      float* through = row + (3 + gate) * s_.P;
-      normalize_back(gradient, row + gate * s_.P, d_.norm_weight_hh + gate * s_.H, row[6 * s_.P + gate], s_, through);
-      values = through;
-    }
-    for (int64_t column = 0; column < s_.P; column += kLanes) {
-      store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(values + column));
-    }
-  }
 
   void gate_gradients(int64_t t, int64_t i) {
     const int64_t n = row_of(t, i);
@@ -116,7 +154,7 @@ class GeneralBackwardUnit {
     float* saved = d_.saved + n * 4 * s_.P;
     for (int64_t column = 0; column < s_.P; column += kLanes) {
       float* slots = saved + column;
-      float* carry = carry_ + i * s_.P + column;
+      float* carry = carry_.at(i) + column;
       const Floats candidate = load(slots + kCandidate * s_.P);
       const Floats r = load(slots + kReset * s_.P);
       const Floats z = load(slots + kUpdate * s_.P);
@@ -135,10 +173,10 @@ class GeneralBackwardUnit {
     }
     if (call_.reset_after) {
       for (int64_t gate = 0; gate < 3; ++gate) {
-        write_operands(n, i, gate, saved + (kReset + gate) * s_.P, gate);
+        carry_.write_operands(n, i, gate, saved + (kReset + gate) * s_.P, gate);
       }
     } else {
-      write_operands(n, i, 2, saved + kCandidate * s_.P, 0);
+      carry_.write_operands(n, i, 2, saved + kCandidate * s_.P, 0);
     }
   }
 
@@ -148,32 +186,16 @@ class GeneralBackwardUnit {
     const float* h_prev = previous_state(call_, s_, direction_, t, block_.sequence(i));
     float* saved = d_.saved + n * 4 * s_.P;
     for (int64_t column = 0; column < s_.P; column += kLanes) {
-      float* carry = carry_ + i * s_.P + column;
-      const Floats dq = load(product_ + i * s_.P + column);
+      float* carry = carry_.at(i) + column;
+      const Floats dq = load(carry_.product(i) + column);
       const Floats r = load(saved + kReset * s_.P + column);
-      const Floats kept = mask(i, column);
+      const Floats kept = carry_.mask(i, column);
       const Floats masked = load_state(h_prev, column, s_.H) * kept;
       store(saved + kReset * s_.P + column, (dq * masked) * (r * (1.0f - r)));
       store(carry, load(carry) + kept * (dq * r));
     }
-    write_operands(n, i, 0, saved + kReset * s_.P, 0);
-    write_operands(n, i, 1, saved + kUpdate * s_.P, 1);
-  }
-
-  void carry_back(int64_t i) {
-    for (int64_t column = 0; column < s_.P; column += kLanes) {
-      float* carry = carry_ + i * s_.P + column;
-      store(carry, load(carry) + mask(i, column) * load(product_ + i * s_.P + column));
-    }
-  }
-
-  void write_initial(const Share& share) {
-    for (int64_t i = share.begin; d_.dh0 != nullptr && i < share.end; ++i) {
-      for (int64_t column = 0; column < s_.P; column += kLanes) {
-        const Floats value = load(carry_ + i * s_.P + column);
-        store_first(d_.dh0 + block_.sequence(i) * s_.H + column, value, s_.H - column);
-      }
-    }
+    carry_.write_operands(n, i, 0, saved + kReset * s_.P, 0);
+    carry_.write_operands(n, i, 1, saved + kUpdate * s_.P, 1);
   }
 
   const Call& call_;
@@ -182,9 +204,7 @@ class GeneralBackwardUnit {
   int64_t direction_;
   Block block_;
   BackPanels panels_;
-  float* carry_;      // [rows, P]
-  float* product_;    // [rows, P]
-  float* gradients_;  // [rows, 3P] operands
+  GeneralCarry<Operand> carry_;
   Zoneout zoneout_;
 };
 

@@ -1,5 +1,6 @@
 // The GRU forward where a gate needs whole rows before it can be finished: layer norm in the cell, or the reset gate in
-// front of the product. Products of a step go to memory, then rows are finished one by one.
+// front of the product. Products of a step go to memory, then rows are finished one by one. What surrounds the steps
+// serves the LSTM too.
 #pragma once
 
 #include "norm.hpp"
@@ -11,33 +12,33 @@ namespace grunlock::GRUNLOCK_ISA {
 struct GatesTable {
   float* data;
   int64_t stride;      // floats from row to row
-  int64_t offsets[3];  // of reset, update, candidate in a row
-  int64_t scales;      // of the three norm scales in a row
+  int64_t offsets[4];  // of each gate in a row
+  int64_t scales;      // of the gates' norm scales in a row
   const int64_t* index;
 
   float* row(int64_t n) const { return data + (index == nullptr ? n : index[n]) * stride; }
 };
 
 struct NormRows {  // what a direction's saved_norm holds
-  static int64_t recurrent_stride(const Shape& s) { return 6 * s.P + GRUNLOCK_ROW_PAD; }
-  static int64_t input_stride(const Shape& s) { return 3 * s.P + GRUNLOCK_ROW_PAD; }
+  static int64_t recurrent_stride(const Shape& s) { return 2 * s.gates * s.P + GRUNLOCK_ROW_PAD; }
+  static int64_t input_stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
 };
 
 inline GatesTable gates_table(const Call& call, const Shape& s, const Direction& d, float* scratch) {
   const int64_t* index = call.input_mask == nullptr ? call.index : nullptr;
   if (d.norm_weight_ih != nullptr) {
     float* data = d.saved_norm == nullptr ? scratch : d.saved_norm + s.N * NormRows::recurrent_stride(s);
-    return {data, NormRows::input_stride(s), {0, s.P, 2 * s.P}, 3 * s.P, index};
+    return {data, NormRows::input_stride(s), {0, s.P, 2 * s.P, 3 * s.P}, s.gates * s.P, index};
   }
-  if (d.saved != nullptr) {  // where activations will replace them: see Slot
-    return {d.saved, 4 * s.P, {s.P, 2 * s.P, 0}, 0, nullptr};
+  if (d.saved != nullptr) {  // where a GRU's activations will replace them: see Slot
+    return {d.saved, 4 * s.P, {s.P, 2 * s.P, 0, 0}, 0, nullptr};
   }
-  return {scratch, 3 * s.P, {0, s.P, 2 * s.P}, 0, index};
+  return {scratch, 3 * s.P, {0, s.P, 2 * s.P, 0}, 0, index};
 }
 
 inline int64_t table_rows(const Shape& s, const GatesTable& table) { return table.index == nullptr ? s.N : s.U; }
 
-// A weight [3H, size] in panels of neighbouring units of one gate: gate after gate.
+// A weight [gH, size] in panels of neighbouring units of one gate: gate after gate.
 struct UnitPanels {
   const float* data;
   int64_t num_words;
@@ -53,11 +54,9 @@ template <class Operand>
 void pack_unit_panel(const float* weight, const Shape& s, int64_t size, int64_t gate, int64_t panel, float* target) {
   const int vectors = panel_vectors(panel, s.tiles);
   for (int v = 0; v < vectors; ++v) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int64_t unit = (panel * kPanelVectors + v) * kLanes + lane;
-      const float* row = unit < s.H ? weight + (gate * s.H + unit) * size : nullptr;
-      pack_lane<Operand>(row, size, vectors, v, lane, target);
-    }
+    const float* rows[kLanes];
+    unit_rows(weight, s.H, size, gate, (panel * kPanelVectors + v) * kLanes, rows);
+    pack_vector<Operand>(rows, size, target + v * kLanes, vectors * kLanes);
   }
 }
 
@@ -89,9 +88,9 @@ void fill_gates_table(const Call& call, const Shape& s, const Direction& d, cons
       copy_operands<Operand>(x, mask, s.D, operands + i * stride);
     }
     float* target = table.data + first * table.stride;
-    multiply_units<Operand>(panels, 0, 3, rows, operands, stride, 0, 1, table.offsets, target, table.stride);
+    multiply_units<Operand>(panels, 0, s.gates, rows, operands, stride, 0, 1, table.offsets, target, table.stride);
     for (int64_t i = 0; d.norm_weight_ih != nullptr && i < rows; ++i) {
-      for (int64_t gate = 0; gate < 3; ++gate) {
+      for (int64_t gate = 0; gate < s.gates; ++gate) {
         float* row = target + i * table.stride;
         row[table.scales + gate] = normalize_units(row + table.offsets[gate], s);
       }
@@ -99,9 +98,34 @@ void fill_gates_table(const Call& call, const Shape& s, const Direction& d, cons
   }
 }
 
-template <class Operand>
+// The norm of one gate's product in packed row n, kept for the way back.
+inline void normalize_product(const Direction& d, const Shape& s, int64_t n, int64_t gate, float* product) {
+  const float scale = normalize_units(product, s);
+  if (d.saved_norm != nullptr) {
+    float* row = d.saved_norm + n * NormRows::recurrent_stride(s);
+    std::memcpy(row + gate * s.P, product, static_cast<size_t>(s.P) * sizeof(float));
+    row[2 * s.gates * s.P + gate] = scale;
+  }
+}
+
+// A product's part of a gate: gain, if there is one, and bias.
+GRUNLOCK_INLINE Floats gate_part(Floats product, const float* gain, const float* bias, int64_t gate, int64_t column,
+                                 int64_t hidden_size) {
+  const int64_t unit = gate * hidden_size + column;
+  const int64_t left = hidden_size - column;
+  product = gain == nullptr ? product : product * load_first(gain + unit, left);
+  return bias == nullptr ? product : product + load_first(bias + unit, left);
+}
+
+template <class OperandType>
 class GeneralForwardUnit {
  public:
+  using Operand = OperandType;
+  using LayerCall = Call;
+  static constexpr int64_t kGates = 3;
+
+  static const Call& layer_of(const Call& call) { return call; }
+
   // shared: shared_size floats, zeroed.
   GeneralForwardUnit(const Call& call, const Shape& shape, int64_t direction, Block block, const UnitPanels& panels,
                      const GatesTable& table, float* shared)
@@ -126,7 +150,6 @@ class GeneralForwardUnit {
   void run(Team& team) {
     start_states(Share(block_.rows(s_.B), team.rank(), team.size()));
     team.barrier();
-    static constexpr int64_t kGates = 3;
     const int64_t offsets[kGates] = {0, s_.P, 2 * s_.P};
     const int64_t at_first = call_.reset_after ? 3 : 2;
     for (int64_t step = 0; step < s_.T; ++step) {
@@ -164,26 +187,15 @@ class GeneralForwardUnit {
     return mask == nullptr ? h : h * load_first(mask + column, s_.H - column);
   }
 
-  Floats of_gate(const float* values, int64_t gate, int64_t column) const {
-    return values == nullptr ? splat(0.0f) : load_first(values + gate * s_.H + column, s_.H - column);
-  }
-
   // x_g: the input's part of a gate, bias included.
   Floats input(const float* row, int64_t gate, int64_t column) const {
-    Floats x = load(row + table_.offsets[gate] + column);
-    if (d_.norm_weight_ih != nullptr) {
-      x = x * of_gate(d_.norm_weight_ih, gate, column);
-    }
-    return x + of_gate(d_.bias_ih, gate, column);
+    return gate_part(load(row + table_.offsets[gate] + column), d_.norm_weight_ih, d_.bias_ih, gate, column, s_.H);
   }
 
   // a_g: the state's part.
   Floats recurrent(int64_t i, int64_t gate, int64_t column) const {
-    Floats a = load(products_ + i * 3 * s_.P + gate * s_.P + column);
-    if (d_.norm_weight_hh != nullptr) {
-      a = a * of_gate(d_.norm_weight_hh, gate, column);
-    }
-    return a + of_gate(d_.bias_hh, gate, column);
+    const Floats product = load(products_ + i * 3 * s_.P + gate * s_.P + column);
+    return gate_part(product, d_.norm_weight_hh, d_.bias_hh, gate, column, s_.H);
   }
 
   void start_states(const Share& share) {
@@ -198,13 +210,7 @@ class GeneralForwardUnit {
   }
 
   void normalize(int64_t t, int64_t i, int64_t gate) {
-    float* product = products_ + i * 3 * s_.P + gate * s_.P;
-    const float scale = normalize_units(product, s_);
-    if (d_.saved_norm != nullptr) {
-      float* row = d_.saved_norm + row_of(t, i) * NormRows::recurrent_stride(s_);
-      std::memcpy(row + gate * s_.P, product, static_cast<size_t>(s_.P) * sizeof(float));
-      row[6 * s_.P + gate] = scale;
-    }
+    normalize_product(d_, s_, row_of(t, i), gate, products_ + (i * 3 + gate) * s_.P);
   }
 
   // Reset and update; the products' row then holds r and z. Without reset_after, r * h as the next operand.
@@ -280,10 +286,14 @@ class GeneralForwardUnit {
 };
 
 // A general layer's forward: tables of input gates first, then units in time.
-template <class Operand>
+template <class Unit>
 class GeneralForward {
+  using Operand = typename Unit::Operand;
+  using LayerCall = typename Unit::LayerCall;
+
  public:
-  explicit GeneralForward(const Call& call) : call_(call), s_(call), sequences_(s_.N) {
+  explicit GeneralForward(const LayerCall& whole)
+      : whole_(whole), call_(Unit::layer_of(whole)), s_(call_, Unit::kGates), sequences_(s_.N) {
     for (int64_t t = 0; t < s_.T; ++t) {
       for (int64_t b = 0; b < s_.active(t); ++b) {
         sequences_[s_.start(t) + b] = static_cast<int32_t>(b);
@@ -292,9 +302,9 @@ class GeneralForward {
   }
 
   void run() {
-    const int64_t recurrent = 3 * s_.P * words<Operand>(s_.H);
-    const int64_t input = 3 * s_.P * words<Operand>(s_.D);
-    const int64_t shared = GeneralForwardUnit<Operand>::shared_size(s_, s_.B);
+    const int64_t recurrent = s_.gates * s_.P * words<Operand>(s_.H);
+    const int64_t input = s_.gates * s_.P * words<Operand>(s_.D);
+    const int64_t shared = Unit::shared_size(s_, s_.B);
     int64_t tables[GRUNLOCK_MAX_DIRECTIONS] = {};
     int64_t total = 0;
     for (int64_t i = 0; i < call_.num_directions; ++i) {
@@ -310,7 +320,7 @@ class GeneralForward {
       tables_[i] = gates_table(call_, s_, call_.directions[i], pieces.take(tables[i]));
       std::fill(shared_[i], shared_[i] + shared, 0.0f);
     }
-    run_team(wanted_threads(call_), [this](Team& team) { body(team); });
+    run_team(wanted_threads(call_, s_.gates), [this](Team& team) { body(team); });
   }
 
  private:
@@ -322,7 +332,7 @@ class GeneralForward {
       const UnitPanels recurrent = recurrent_panels(i);
       const UnitPanels input = input_panels(i);
       const Direction& d = call_.directions[i];
-      for (int64_t job = team.rank(); job < 3 * recurrent.per_gate(); job += team.size()) {
+      for (int64_t job = team.rank(); job < s_.gates * recurrent.per_gate(); job += team.size()) {
         const int64_t gate = job / recurrent.per_gate();
         const int64_t panel = job % recurrent.per_gate();
         pack_unit_panel<Operand>(d.weight_hh, s_, s_.H, gate, panel, const_cast<float*>(recurrent.at(gate, panel)));
@@ -335,11 +345,11 @@ class GeneralForward {
       fill_gates_table<Operand>(call_, s_, call_.directions[i], input_panels(i), &sequences_[0], share, tables_[i]);
     }
     team.barrier();
-    const int64_t weight_floats = 3 * s_.H * s_.H / Operand::kPerWord;
+    const int64_t weight_floats = s_.gates * s_.H * s_.H / Operand::kPerWord;
     for_each_unit(s_, call_.num_directions, weight_floats, team, arrived_, [this](int64_t i, Block block, int64_t before,
                                                                                   Team& members) {
-      float* shared = shared_[i] + GeneralForwardUnit<Operand>::shared_size(s_, before);
-      GeneralForwardUnit<Operand>(call_, s_, i, block, recurrent_panels(i), tables_[i], shared).run(members);
+      float* shared = shared_[i] + Unit::shared_size(s_, before);
+      Unit(whole_, s_, i, block, recurrent_panels(i), tables_[i], shared).run(members);
     });
     team.barrier();
     for (int64_t i = team.rank(); i < call_.num_directions; i += team.size()) {
@@ -347,6 +357,7 @@ class GeneralForward {
     }
   }
 
+  const LayerCall& whole_;
   const Call& call_;
   Shape s_;
   Array<int32_t> sequences_;  // [N]

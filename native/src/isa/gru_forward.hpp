@@ -2,6 +2,7 @@
 #pragma once
 
 #include "general_forward.hpp"
+#include "quantize.hpp"
 
 namespace grunlock::GRUNLOCK_ISA {
 
@@ -10,15 +11,19 @@ struct PackedDirection {
   const float* biases;     // [tiles][4] vectors: reset and update (both sides summed), candidate input, candidate state
   const float* recurrent;  // gate panels of weight_hh
   const float* input;      // gate panels of weight_ih
+  Scales recurrent_scales, input_scales;
 
   template <class Operand>
   static int64_t size(const Shape& s) {
-    return 4 * s.P + 3 * s.P * (words<Operand>(s.H) + words<Operand>(s.D));
+    return 4 * s.P + 3 * s.P * (words<Operand>(s.H) + words<Operand>(s.D)) + 2 * Scales::size<Operand>(s);
   }
 
   template <class Operand>
   static PackedDirection at(const float* data, const Shape& s) {
-    return {data, data + 4 * s.P, data + 4 * s.P + 3 * s.P * words<Operand>(s.H)};
+    const float* recurrent = data + 4 * s.P;
+    const float* input = recurrent + 3 * s.P * words<Operand>(s.H);
+    const float* scales = input + 3 * s.P * words<Operand>(s.D);
+    return {data, recurrent, input, Scales::at(scales, s), Scales::at(scales + Scales::size<Operand>(s), s)};
   }
 };
 
@@ -31,6 +36,7 @@ template <class Operand>
 void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t end, float* data) {
   float* recurrent = data + 4 * s.P;
   float* input = recurrent + 3 * s.P * words<Operand>(s.H);
+  float* scales = input + 3 * s.P * words<Operand>(s.D);
   for (int64_t tile = begin; tile < end; ++tile) {
     for (int lane = 0; lane < kLanes; ++lane) {
       const int64_t unit = tile * kLanes + lane;
@@ -40,8 +46,13 @@ void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t e
       biases[2 * kLanes] = bias_of(d.bias_ih, s.H, 2, unit);
       biases[3 * kLanes] = bias_of(d.bias_hh, s.H, 2, unit);
     }
-    pack_gate_panel<Operand>(d.weight_hh, s.H, s.H, tile, recurrent);
-    pack_gate_panel<Operand>(d.weight_ih, s.H, s.D, tile, input);
+    if constexpr (Operand::kPerWord == Int8::kPerWord) {
+      quantize_gate_panel(d.weight_hh, s, s.H, tile, 1.0f / kStateLevels, recurrent, scales);
+      quantize_gate_panel(d.weight_ih, s, s.D, tile, 1.0f, input, scales + Scales::size<Operand>(s));
+    } else {
+      pack_gate_panel<Operand>(d.weight_hh, s.H, s.H, tile, recurrent);
+      pack_gate_panel<Operand>(d.weight_ih, s.H, s.D, tile, input);
+    }
   }
 }
 
@@ -101,15 +112,16 @@ class ForwardUnit {
     const int64_t most_rows = kChunkRows + block_.rows(s_.B);
     const int64_t gates_stride = (tiles.end - tiles.begin) * kGateVectors * kLanes;
     Pieces pieces(thread_scratch(Pieces::size(most_rows * gates_stride) + Pieces::size(most_rows * padded_input()) +
-                                 Pieces::size(block_.rows(s_.B) * gates_stride)));
+                                 Pieces::size(most_rows) + Pieces::size(block_.rows(s_.B) * gates_stride)));
     float* projected = pieces.take(most_rows * gates_stride);
     float* operands = pieces.take(most_rows * padded_input());
+    float* row_scales = pieces.take(most_rows);
     float* products = pieces.take(block_.rows(s_.B) * gates_stride);
     int64_t chunk_end = 0;
     int64_t row = 0;  // of this step's first row among the projected ones
     for (int64_t step = 0; step < s_.T; ++step) {
       if (table_ == nullptr && step == chunk_end) {
-        chunk_end = project(step, tiles, operands, projected);
+        chunk_end = project(step, tiles, operands, row_scales, projected);
         row = 0;
       }
       const int64_t t = time(step);
@@ -151,7 +163,7 @@ class ForwardUnit {
   int64_t operand_stride() const { return s_.P / Operand::kPerWord; }
 
   // weight_ih @ x for the rows of the steps from `step` on, some kChunkRows of them. Returns the first step left out.
-  int64_t project(int64_t step, const Share& tiles, float* operands, float* projected) const {
+  int64_t project(int64_t step, const Share& tiles, float* operands, float* row_scales, float* projected) const {
     const int64_t stride = padded_input() / Operand::kPerWord;
     int64_t rows = 0;
     while (step < s_.T && rows < kChunkRows) {
@@ -159,28 +171,33 @@ class ForwardUnit {
       for (int64_t i = 0; i < block_.rows(s_.active(t)); ++i, ++rows) {
         const int64_t sequence = block_.sequence(i);
         const float* mask = call_.input_mask == nullptr ? nullptr : call_.input_mask + sequence * s_.D;
-        copy_operands<Operand>(input_row(call_, s_.start(t) + sequence), mask, s_.D, operands + rows * stride);
+        const float* x = input_row(call_, s_.start(t) + sequence);
+        row_scales[rows] = copy_operands<Operand>(x, mask, s_.D, operands + rows * stride);
       }
     }
+    const int64_t gates_stride = (tiles.end - tiles.begin) * kGateVectors * kLanes;
     multiply_gates<Operand>(rows, operands, stride, packed_.input, words<Operand>(s_.D), tiles.begin, tiles.end,
-                            projected, (tiles.end - tiles.begin) * kGateVectors * kLanes, kGateVectors * kLanes);
+                            projected, gates_stride, kGateVectors * kLanes);
+    for (int64_t i = 0; i < rows; ++i) {
+      settle<Operand>(projected + i * gates_stride, packed_.input_scales, tiles.begin, tiles.end, row_scales[i]);
+    }
     return step;
   }
 
   void advance(int64_t t, const Share& tiles, InputGates projected, float* products) {
     const int64_t rows = block_.rows(s_.active(t));
     constexpr int64_t kPanel = kGateVectors * kLanes;
-    const int64_t at_once = rows == 1 ? tiles.end - tiles.begin : 1;  // one row: panels side by side
+    const int64_t at_once = rows == 1 ? std::max<int64_t>(1, tiles.end - tiles.begin) : 1;  // see multiply_row
     for (int64_t tile = tiles.begin; tile < tiles.end; tile += at_once) {
       multiply_gates<Operand>(rows, states_.previous_operand, operand_stride(), packed_.recurrent,
                               words<Operand>(s_.H), tile, tile + at_once, products, kPanel, kPanel);
       for (int64_t i = 0; i < rows; ++i) {
+        settle<Operand>(products + i * kPanel, packed_.recurrent_scales, tile, tile + at_once, 1.0f);
         const int64_t n = s_.start(t) + block_.sequence(i);
         const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(n) : 0;
         for (int64_t next = tile; next < tile + at_once; ++next) {
-          const float* gates = table_ == nullptr
-                                   ? projected.at(i, next)
-                                   : table_ + call_.index[n] * 3 * s_.P + next * kGateVectors * kLanes;
+          const float* gates = table_ == nullptr ? projected.at(i, next)
+                                                 : table_ + call_.index[n] * 3 * s_.P + next * kPanel;
           finish(n, i, next, key, gates, products + (i + next - tile) * kPanel);
         }
       }
@@ -233,13 +250,17 @@ template <class Operand>
 void fill_table(const Call& call, const Shape& s, const PackedDirection& packed, const Share& share, float* table) {
   const int64_t stride = round_up(s.D, GRUNLOCK_ROW_PAD) / Operand::kPerWord;
   float* operands = thread_scratch(kChunkRows * stride);
+  float row_scales[kChunkRows];
   for (int64_t first = share.begin; first < share.end; first += kChunkRows) {
     const int64_t rows = std::min(kChunkRows, share.end - first);
     for (int64_t i = 0; i < rows; ++i) {
-      copy_operands<Operand>(call.rows + (first + i) * s.D, nullptr, s.D, operands + i * stride);
+      row_scales[i] = copy_operands<Operand>(call.rows + (first + i) * s.D, nullptr, s.D, operands + i * stride);
     }
     multiply_gates<Operand>(rows, operands, stride, packed.input, words<Operand>(s.D), 0, s.tiles,
                             table + first * 3 * s.P, 3 * s.P, kGateVectors * kLanes);
+    for (int64_t i = 0; i < rows; ++i) {
+      settle<Operand>(table + (first + i) * 3 * s.P, packed.input_scales, 0, s.tiles, row_scales[i]);
+    }
   }
 }
 
@@ -293,17 +314,46 @@ void gru_forward_as(const Call& call) {
 template <class Operand>
 void gru_forward_of(const Call& call) {
   if (is_general(call)) {
-    GeneralForward<Operand>(call).run();
+    GeneralForward<GeneralForwardUnit<Operand>>(call).run();
   } else {
     gru_forward_as<Operand>(call);
   }
 }
 
 inline void gru_forward(const Call& call) {
-  if (call.precision == GRUNLOCK_BFLOAT16) {
-    gru_forward_of<Bfloat16>(call);
-  } else {
-    gru_forward_of<Float32>(call);
+  switch (call.precision) {
+    case GRUNLOCK_BFLOAT16:
+      return gru_forward_of<Bfloat16>(call);
+    case GRUNLOCK_INT8:
+      return gru_forward_as<Int8>(call);
+    default:
+      return gru_forward_of<Float32>(call);
+  }
+}
+
+// A direction's weights as the forward reads them, to be given as `packed`; not for general layers.
+inline int64_t gru_packed_floats(const Call& call) {
+  const Shape s(call);
+  switch (call.precision) {
+    case GRUNLOCK_BFLOAT16:
+      return PackedDirection::size<Bfloat16>(s);
+    case GRUNLOCK_INT8:
+      return PackedDirection::size<Int8>(s);
+    default:
+      return PackedDirection::size<Float32>(s);
+  }
+}
+
+inline void gru_pack(const Call& call, int64_t direction, float* packed) {
+  const Shape s(call);
+  const Direction& d = call.directions[direction];
+  switch (call.precision) {
+    case GRUNLOCK_BFLOAT16:
+      return pack_direction<Bfloat16>(d, s, 0, s.tiles, packed);
+    case GRUNLOCK_INT8:
+      return pack_direction<Int8>(d, s, 0, s.tiles, packed);
+    default:
+      return pack_direction<Float32>(d, s, 0, s.tiles, packed);
   }
 }
 

@@ -1,309 +1,74 @@
-// All gradients of a GRU layer: backward in time, then every sum over rows, each a job of its own.
+// What is the GRU's own in gradients.hpp.
 #pragma once
 
-#include "general_backward.hpp"
-#include "weight_gradients.hpp"
+#include "gradients.hpp"
+#include "gru_backward.hpp"
 
 namespace grunlock::GRUNLOCK_ISA {
 
-// Sequence of each packed row and its state before the step, found once for all jobs.
-struct RowOrigins {
-  explicit RowOrigins(const Shape& s) : sequences(s.N), steps(s.N) {
-    for (int64_t t = 0; t < s.T; ++t) {
-      for (int64_t b = 0; b < s.active(t); ++b) {
-        sequences[s.start(t) + b] = static_cast<int32_t>(b);
-        steps[s.start(t) + b] = static_cast<int32_t>(t);
-      }
+template <class OperandType>
+class GruCell {
+ public:
+  using Operand = OperandType;
+  static constexpr int64_t kGates = 3;
+  static constexpr int64_t kSlots = 4;             // of a saved row; the first kGates are those of the input gates
+  static constexpr int kInputOrder[] = {2, 0, 1};  // gates as their input slots lie: see Slot
+
+  explicit GruCell(const Call& call) : call_(call), general_(is_general(call)) {}
+
+  // Where a gate's gradients lie in a saved row: those of the input's part, and of the state's part.
+  int64_t input_slot(int64_t gate) const { return gate == 2 ? kCandidate : kReset + gate; }
+  int64_t recurrent_slot(int64_t gate) const {
+    return gate < 2 ? kReset + gate : call_.reset_after ? kStateCandidate : kCandidate;
+  }
+
+  // What weight_hh was multiplied with for this gate, row by row of `saved`; nullptr: the masked states.
+  const float* saved_operands(const Direction& d, const Shape& s, int64_t gate) const {
+    return call_.reset_after || gate < 2 ? nullptr : d.saved + kStateCandidate * s.P;  // r * masked h
+  }
+
+  int64_t shared_size(const Shape& s, int64_t rows) const {
+    return general_ ? GeneralBackwardUnit<Operand>::shared_size(s, rows) : BackwardUnit<Operand>::shared_size(s, rows);
+  }
+
+  void pack_state_panel(const Direction& d, const Shape& s, int64_t panel, float* panels) const {
+    static constexpr int kOrder[] = {0, 1, 2};
+    if (call_.reset_after) {
+      pack_column_panel<Operand>(d.weight_hh, s.H, s.H, s.tiles, kOrder, 3, panel, panels);
+    } else {
+      pack_column_panel<Operand>(d.weight_hh, s.H, s.H, s.tiles, kOrder, 2, panel, panels);
+      pack_column_panel<Operand>(d.weight_hh, s.H, s.H, s.tiles, kOrder + 2, 1, panel, candidate_panels(s, panels));
     }
   }
 
-  Array<int32_t> sequences;  // [N]
-  Array<int32_t> steps;      // [N]
-};
-
-template <class Operand>
-class Gradients {
- public:
-  explicit Gradients(const Call& call)
-      : call_(call),
-        s_(call),
-        origins_(s_),
-        general_(is_general(call)),
-        with_norm_(call.directions[0].norm_weight_hh != nullptr),
-        with_table_(uses_table(call) || (with_norm_ && call.index != nullptr && call.input_mask == nullptr)),
-        input_rows_(with_table_ ? s_.U : s_.N),
-        scatter_rows_(call.index != nullptr || call.input_mask != nullptr) {}
-
-  void run() {
-    const int64_t num_directions = call_.num_directions;
-    const int64_t state_panels = s_.P * gradient_words();
-    const int64_t input_panels = call_.drows == nullptr ? 0 : round_up(s_.D, kLanes) * gradient_words();
-    const int64_t shared = general_ ? GeneralBackwardUnit<Operand>::shared_size(s_, s_.B)
-                                    : BackwardUnit<Operand>::shared_size(s_, s_.B);
-    const int64_t table = with_table_ ? s_.U * 3 * s_.P : 0;
-    const int64_t spread = call_.drows != nullptr && !with_table_ && scatter_rows_ ? s_.N * s_.D : 0;
-    float* scratch = call_scratch(num_directions * (Pieces::size(state_panels) + Pieces::size(input_panels) +
-                                                    Pieces::size(shared) + Pieces::size(table)) +
-                                  Pieces::size(spread));
-    Pieces pieces(scratch);
-    for (int64_t direction = 0; direction < num_directions; ++direction) {
-      state_panels_[direction] = pieces.take(state_panels);
-      input_panels_[direction] = pieces.take(input_panels);
-      shared_[direction] = pieces.take(shared);
-      tables_[direction] = pieces.take(table);
+  // A block of sequences backward in time; saved activations become gradients.
+  void run_block(const Shape& s, int64_t direction, Block block, float* panels, float* shared, Team& members) const {
+    if (general_) {
+      const BackPanels back{panels, candidate_panels(s, panels)};
+      GeneralBackwardUnit<Operand>(call_, s, direction, block, back, shared).run(members);
+    } else {
+      BackwardUnit<Operand>(call_, s, direction, block, panels, shared).run(members);
     }
-    spread_ = pieces.take(spread);
-    for (int64_t direction = 0; direction < num_directions; ++direction) {
-      std::fill(shared_[direction], shared_[direction] + shared, 0.0f);
-    }
-    run_team(wanted_threads(call_), [this](Team& team) { body(team); });
   }
 
  private:
-  int64_t gradient_words() const { return 3 * s_.P / Operand::kPerWord; }
-
-  void body(Team& team) {
-    for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
-      pack(direction, team);
-    }
-    team.barrier();
-    backward_in_time(team);
-    team.barrier();
-    for (int64_t direction = 0; with_table_ && direction < call_.num_directions; ++direction) {
-      const Scatter scatter{call_.directions[direction].saved, 4 * s_.P, 3 * s_.P, call_.index, tables_[direction]};
-      scatter.run(Share(3 * s_.tiles, team.rank(), team.size()), s_.N, s_.U);
-    }
-    team.barrier();
-    if (with_norm_) {
-      for (int64_t job = team.rank(); job < num_sums(); job += team.size()) {
-        sum_norm(sum_job(job));
-      }
-      team.barrier();
-      for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
-        input_norm_back(direction, Share(input_rows_, team.rank(), team.size()));
-      }
-      team.barrier();
-    }
-    const int64_t sums = num_sums();
-    const int64_t blocks = call_.drows == nullptr ? 0 : (input_rows_ + kBlockRows - 1) / kBlockRows;
-    for (int64_t job; (job = next_job_.fetch_add(1, std::memory_order_relaxed)) < sums + blocks;) {
-      job < sums ? sum(sum_job(job)) : input_gradients(job - sums);
-    }
-    team.barrier();
-    if (call_.drows != nullptr && !with_table_ && scatter_rows_) {
-      const Scatter scatter{spread_, s_.D, s_.D, call_.index, call_.drows};
-      scatter.run(Share((s_.D + kLanes - 1) / kLanes, team.rank(), team.size()), s_.N, s_.U);
-    }
-  }
-
-  void pack(int64_t direction, const Team& team) {
-    const Direction& d = call_.directions[direction];
-    static constexpr int kStateGates[] = {0, 1, 2};
-    static constexpr int kInputGates[] = {2, 0, 1};  // as in Slot
-    const int64_t state_panels = (s_.tiles + kPanelVectors - 1) / kPanelVectors;
-    for (int64_t panel = team.rank(); panel < state_panels; panel += team.size()) {
-      if (call_.reset_after) {
-        pack_column_panel<Operand>(d.weight_hh, s_.H, s_.H, kStateGates, 3, panel, state_panels_[direction]);
-      } else {
-        float* candidate = state_panels_[direction] + 2 * s_.P * s_.P / Operand::kPerWord;
-        pack_column_panel<Operand>(d.weight_hh, s_.H, s_.H, kStateGates, 2, panel, state_panels_[direction]);
-        pack_column_panel<Operand>(d.weight_hh, s_.H, s_.H, kStateGates + 2, 1, panel, candidate);
-      }
-    }
-    const int64_t input_panels = (round_up(s_.D, kLanes) / kLanes + kPanelVectors - 1) / kPanelVectors;
-    for (int64_t panel = team.rank(); call_.drows != nullptr && panel < input_panels; panel += team.size()) {
-      pack_column_panel<Operand>(d.weight_ih, s_.H, s_.D, kInputGates, 3, panel, input_panels_[direction]);
-    }
-  }
-
-  void backward_in_time(Team& team) {
-    const int64_t weight_floats = 3 * s_.H * s_.H / Operand::kPerWord;
-    for_each_unit(s_, call_.num_directions, weight_floats, team, arrived_, [this](int64_t direction, Block block,
-                                                                                  int64_t before, Team& members) {
-      const float* panels = state_panels_[direction];
-      if (general_) {
-        const BackPanels back{panels, panels + 2 * s_.P * s_.P / Operand::kPerWord};
-        float* shared = shared_[direction] + GeneralBackwardUnit<Operand>::shared_size(s_, before);
-        GeneralBackwardUnit<Operand>(call_, s_, direction, block, back, shared).run(members);
-      } else {
-        float* shared = shared_[direction] + BackwardUnit<Operand>::shared_size(s_, before);
-        BackwardUnit<Operand>(call_, s_, direction, block, panels, shared).run(members);
-      }
-    });
-  }
-
-  // Gradients of one kind of gate rows, as the sums need them.
-  struct Source {
-    const float* rows;        // of the products' results: what weights and inputs see
-    int64_t stride;
-    const float* before;      // of the gates themselves, gain and bias included; the same without norm
-    int64_t before_stride;
-    const float* normalized;  // with norm
-    int64_t normalized_stride;
-  };
-
-  // Input gates: n, r, z as in Slot, or r, z, n behind a norm.
-  Source input_source(int64_t direction, int64_t gate) const {
-    const Direction& d = call_.directions[direction];
-    const int64_t slot = gate == 2 ? kCandidate : kReset + gate;
-    const float* rows = with_table_ ? tables_[direction] : d.saved;
-    const int64_t stride = with_table_ ? 3 * s_.P : 4 * s_.P;
-    Source source{rows + slot * s_.P, stride, rows + slot * s_.P, stride, nullptr, 0};
-    if (with_norm_) {
-      source.normalized_stride = NormRows::input_stride(s_);
-      source.normalized = d.saved_norm + s_.N * NormRows::recurrent_stride(s_) + gate * s_.P;
-    }
-    return source;
-  }
-
-  Source recurrent_source(int64_t direction, int64_t gate) const {
-    const Direction& d = call_.directions[direction];
-    const int64_t slot = gate < 2 ? kReset + gate : call_.reset_after ? kStateCandidate : kCandidate;
-    const float* rows = d.saved + slot * s_.P;
-    Source source{rows, 4 * s_.P, rows, 4 * s_.P, nullptr, 0};
-    if (with_norm_) {
-      source.normalized = d.saved_norm + gate * s_.P;
-      source.normalized_stride = NormRows::recurrent_stride(s_);
-      source.rows = d.saved_norm + (3 + gate) * s_.P;
-      source.stride = source.normalized_stride;
-    }
-    return source;
-  }
-
-  int64_t num_strips() const { return (s_.H + kStripUnits - 1) / kStripUnits; }
-  int64_t num_sums() const { return call_.num_directions * 2 * 3 * num_strips(); }
-
-  struct SumJob {
-    int64_t first, gate, direction;  // first unit of the strip
-    bool recurrent;
-  };
-
-  SumJob sum_job(int64_t job) const {
-    const int64_t kind = job / num_strips();
-    return {job % num_strips() * kStripUnits, kind % 3, kind / 6, kind / 3 % 2 == 0};
-  }
-
-  // With norm: gradients of gains and biases, which need the gradients before the norm.
-  void sum_norm(const SumJob& job) {
-    const Direction& d = call_.directions[job.direction];
-    const Source source = job.recurrent ? recurrent_source(job.direction, job.gate)
-                                        : input_source(job.direction, job.gate);
-    float* dbias = job.recurrent ? d.dbias_hh : d.dbias_ih;
-    float* dgain = job.recurrent ? d.dnorm_weight_hh : d.dnorm_weight_ih;
-    const int64_t rows = job.recurrent ? s_.N : input_rows_;
-    const int64_t end = std::min(job.first + kStripUnits, s_.H);
-    for (int64_t unit = job.first; unit < end; unit += kLanes) {
-      Floats bias = splat(0.0f);
-      Floats gain = splat(0.0f);
-      for (int64_t n = 0; n < rows; ++n) {
-        const Floats gradient = load(source.before + n * source.before_stride + unit);
-        bias = bias + gradient;
-        gain = gain + gradient * load(source.normalized + n * source.normalized_stride + unit);
-      }
-      if (dbias != nullptr) {
-        store_first(dbias + job.gate * s_.H + unit, bias, end - unit);
-      }
-      if (dgain != nullptr) {
-        store_first(dgain + job.gate * s_.H + unit, gain, end - unit);
-      }
-    }
-  }
-
-  // With norm: input gates' gradients through it, in place.
-  void input_norm_back(int64_t direction, const Share& share) {
-    const Direction& d = call_.directions[direction];
-    for (int64_t n = share.begin; n < share.end; ++n) {
-      for (int64_t gate = 0; gate < 3; ++gate) {
-        const Source source = input_source(direction, gate);
-        const float* scales = source.normalized + n * source.normalized_stride + (3 - gate) * s_.P;
-        float* gradient = const_cast<float*>(source.rows) + n * source.stride;
-        normalize_back(gradient, source.normalized + n * source.normalized_stride,
-                       d.norm_weight_ih + gate * s_.H, scales[gate], s_, gradient);
-      }
-    }
-  }
-
-  void sum(const SumJob& job) {
-    const Direction& d = call_.directions[job.direction];
-    const int64_t row = job.gate * s_.H + job.first;
-    const int64_t units = std::min(kStripUnits, s_.H - job.first);
-    const Source source = job.recurrent ? recurrent_source(job.direction, job.gate)
-                                        : input_source(job.direction, job.gate);
-    const float* left = source.rows + job.first;
-    if (job.recurrent) {
-      const bool reset_before = !call_.reset_after && job.gate == 2;
-      const auto right = [&](int64_t n, const float** mask) -> const float* {
-        if (reset_before) {
-          return d.saved + (n * 4 + kStateCandidate) * s_.P;  // r * masked h, as the forward left it
-        }
-        const int64_t sequence = origins_.sequences[n];
-        *mask = d.state_mask == nullptr ? nullptr : d.state_mask + sequence * s_.H;
-        return previous_state(call_, s_, job.direction, origins_.steps[n], sequence);
-      };
-      write_sum(RowSum<decltype(right)>{left, source.stride, s_.N, units, s_.H, right}, row, d.dweight_hh,
-                with_norm_ ? nullptr : d.dbias_hh);
-    } else {
-      const auto right = [&](int64_t n, const float** mask) {
-        if (with_table_) {
-          return call_.rows + n * s_.D;
-        }
-        *mask = call_.input_mask == nullptr ? nullptr : call_.input_mask + origins_.sequences[n] * s_.D;
-        return input_row(call_, n);
-      };
-      write_sum(RowSum<decltype(right)>{left, source.stride, input_rows_, units, s_.D, right}, row, d.dweight_ih,
-                with_norm_ ? nullptr : d.dbias_ih);
-    }
-  }
-
-  template <class Right>
-  void write_sum(const RowSum<Right>& job, int64_t row, float* dweight, float* dbias) {
-    if (dweight != nullptr || dbias != nullptr) {
-      sum_rows<Operand>(job, dweight == nullptr ? nullptr : dweight + row * job.columns,
-                        dbias == nullptr ? nullptr : dbias + row);
-    }
-  }
-
-  void input_gradients(int64_t block) {
-    const int64_t first = block * kBlockRows;
-    const int64_t rows = std::min(kBlockRows, input_rows_ - first);
-    float* target = (!with_table_ && scatter_rows_ ? spread_ : call_.drows) + first * s_.D;
-    for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
-      const Source source = input_source(direction, 2);  // the candidate comes first
-      multiply_back<Operand>(source.rows + first * source.stride, source.stride, rows, s_, input_panels_[direction],
-                             direction > 0, target);
-    }
-    for (int64_t i = 0; call_.input_mask != nullptr && i < rows; ++i) {
-      const float* mask = call_.input_mask + origins_.sequences[first + i] * s_.D;
-      for (int64_t column = 0; column < s_.D; column += kLanes) {
-        float* place = target + i * s_.D + column;
-        const int64_t left = s_.D - column;
-        store_first(place, load_first(place, left) * load_first(mask + column, left), left);
-      }
-    }
-  }
+  static float* candidate_panels(const Shape& s, float* panels) { return panels + 2 * s.P * s.P / Operand::kPerWord; }
 
   const Call& call_;
-  Shape s_;
-  RowOrigins origins_;
   bool general_;
-  bool with_norm_;
-  bool with_table_;  // gradients of input gates are summed per distinct vector before all else
-  int64_t input_rows_;
-  bool scatter_rows_;
-  float* state_panels_[GRUNLOCK_MAX_DIRECTIONS];
-  float* input_panels_[GRUNLOCK_MAX_DIRECTIONS];
-  float* shared_[GRUNLOCK_MAX_DIRECTIONS];
-  float* tables_[GRUNLOCK_MAX_DIRECTIONS];
-  float* spread_ = nullptr;
-  std::atomic<int64_t> next_job_{0};
-  std::atomic<int64_t> arrived_[GRUNLOCK_MAX_THREADS] = {};
 };
+
+template <class Operand>
+void gru_backward_as(const Call& call) {
+  const GruCell<Operand> cell(call);
+  Gradients<GruCell<Operand>>(call, cell).run();
+}
 
 inline void gru_backward(const Call& call) {
   if (call.precision == GRUNLOCK_BFLOAT16) {
-    Gradients<Bfloat16>(call).run();
+    gru_backward_as<Bfloat16>(call);
   } else {
-    Gradients<Float32>(call).run();
+    gru_backward_as<Float32>(call);
   }
 }
 

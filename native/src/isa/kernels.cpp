@@ -26,7 +26,8 @@ void tanh_all(const float* x, float* y, int64_t count) {
   apply([](Floats v) { return tanh(v); }, x, y, count);
 }
 
-constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward, sigmoid_all, tanh_all};
+constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward,
+                            gru_packed_floats, gru_pack, sigmoid_all, tanh_all};
 
 }  // namespace
 }  // namespace GRUNLOCK_ISA

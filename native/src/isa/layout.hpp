@@ -25,7 +25,7 @@ struct Block {
 };
 
 struct Shape {
-  explicit Shape(const Call& call)
+  explicit Shape(const Call& call, int64_t num_gates = 3)
       : T(call.num_steps),
         N(call.num_rows),
         B(call.batch_sizes[0]),
@@ -33,6 +33,7 @@ struct Shape {
         D(call.input_size),
         H(call.hidden_size),
         P(round_up(call.hidden_size, GRUNLOCK_ROW_PAD)),
+        gates(num_gates),
         tiles(P / kLanes),
         output_stride(call.num_directions * call.hidden_size),
         starts(call.num_steps + 1) {
@@ -46,6 +47,7 @@ struct Shape {
   int64_t active(int64_t t) const { return t < T ? start(t + 1) - start(t) : 0; }
 
   int64_t T, N, B, U, D, H, P;
+  int64_t gates;
   int64_t tiles;          // vectors of a padded row of units
   int64_t output_stride;  // floats from row to row of output
   Array<int64_t> starts;  // [T + 1] first packed row of each step
@@ -59,7 +61,7 @@ struct Division {
 
   static Division make(const Shape& shape, int64_t num_directions, int64_t weight_floats, int threads) {
     int group_size = 1;
-    const int64_t step_work = std::min(shape.B, kBlockRows) * 3 * shape.H * shape.H;
+    const int64_t step_work = std::min(shape.B, kBlockRows) * shape.gates * shape.H * shape.H;
     const bool many_rows = shape.B >= 16 * threads;
     while (2 * group_size <= threads && step_work > kTeamWork * 2 * group_size &&
            ((!many_rows && num_directions * group_size * 2 <= threads) || weight_floats > kCacheFloats * group_size) &&
@@ -124,9 +126,17 @@ inline bool uses_table(const Call& call) {
   return call.input_mask == nullptr && repeats;
 }
 
-inline int wanted_threads(const Call& call) {
-  const int64_t per_row = 3 * call.hidden_size * (call.hidden_size + call.input_size) * call.num_directions;
-  return call.num_rows * per_row < kParallelWork ? 1 : num_threads();
+// Threads that have something to do: none is woken to wait for the others.
+inline int wanted_threads(const Call& call, int64_t num_gates = 3) {
+  const int64_t per_row = num_gates * call.hidden_size * (call.hidden_size + call.input_size) * call.num_directions;
+  if (call.num_rows * per_row < kParallelWork) {
+    return 1;
+  }
+  const int64_t sequences = call.batch_sizes[0];
+  if (sequences * 3 * call.hidden_size * call.hidden_size <= 2 * kTeamWork) {  // too little for a group: see Division
+    return static_cast<int>(std::min<int64_t>(num_threads(), call.num_directions * ((sequences + 7) / 8)));
+  }
+  return num_threads();
 }
 
 inline const float* input_row(const Call& call, int64_t n) {
@@ -146,12 +156,13 @@ inline void copy_final(const Call& call, const Shape& s, int64_t direction) {
 
 // Zoneout's share of the old state for one vector of units: 1 keeps it.
 struct Zoneout {
-  Zoneout(const Direction& direction, int64_t hidden_size)
-      : kind(direction.zoneout),
-        rate(static_cast<float>(direction.zoneout_rate)),
-        threshold(static_cast<uint32_t>(direction.zoneout_rate * 4294967296.0)),
-        seed(direction.zoneout_seed),
-        mask(direction.zoneout_mask),
+  template <class State>  // a direction, or an LSTM's cell
+  Zoneout(const State& state, int64_t hidden_size)
+      : kind(state.zoneout),
+        rate(static_cast<float>(state.zoneout_rate)),
+        threshold(static_cast<uint32_t>(state.zoneout_rate * 4294967296.0)),
+        seed(state.zoneout_seed),
+        mask(state.zoneout_mask),
         hidden_size(hidden_size) {}
 
   uint32_t row_key(int64_t n) const {

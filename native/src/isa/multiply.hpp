@@ -113,27 +113,16 @@ void multiply_tile(const float* a, int64_t stride, const float* b, int64_t num_w
 // One row of A against several neighbouring panels at once: enough sums to hide the latency of each.
 template <class Operand, int panels, int vectors>
 void multiply_row(const float* a, const float* b, int64_t panel_words, int64_t num_words, float* c,
-                  int64_t c_panel_stride, bool accumulate) {
+                  int64_t c_panel_stride) {
   using Sum = typename Operand::Sum;
-  Sum total[panels][vectors];
-#pragma GCC unroll 8
-  for (int p = 0; p < panels; ++p) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      if (accumulate) {
-        std::memcpy(&total[p][v], c + p * c_panel_stride + v * kLanes, sizeof(Sum));
-      } else {
-        total[p][v] = Sum{};
-      }
-    }
-  }
+  Sum total[panels][vectors] = {};
   for (int64_t k = 0; k < num_words; ++k) {
 #pragma GCC unroll 8
     for (int p = 0; p < panels; ++p) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        total[p][v] =
-            Operand::multiply_add(total[p][v], a + k, load(b + p * panel_words + (k * vectors + v) * kLanes));
+        const float* vector = b + p * panel_words + (k * vectors + v) * kLanes;
+        total[p][v] = Operand::multiply_add(total[p][v], a + k, load(vector));
       }
     }
   }
@@ -206,23 +195,42 @@ void multiply_long_panel(int vectors, int64_t rows, const float* a, int64_t stri
   }
 }
 
-constexpr int kRowPanels = 4;  // gate panels that one row is multiplied with at a time
+#if GRUNLOCK_LANES == 16 || defined(__aarch64__)
+constexpr int kRowPanels = 8;  // gate panels that one row is multiplied with at a time
+#else
+constexpr int kRowPanels = 4;
+#endif
 
-// Gate panels [begin, end): c holds, per panel, kGateVectors vectors; c_panel_stride floats from panel to panel.
-template <class Operand>
+// As many of the panels from `begin` on as go by groups of `panels`, then smaller groups. Returns the first left out.
+template <class Operand, int vectors, int panels>
+int64_t multiply_row_groups(const float* a, const float* b, int64_t num_words, int64_t begin, int64_t end, float* c,
+                            int64_t c_panel_stride) {
+  const int64_t panel_words = num_words * vectors * kLanes;
+  int64_t p = begin;
+  for (; p + panels <= end; p += panels) {
+    multiply_row<Operand, panels, vectors>(a, b + p * panel_words, panel_words, num_words,
+                                           c + (p - begin) * c_panel_stride, c_panel_stride);
+  }
+  if constexpr (panels > 2) {
+    return multiply_row_groups<Operand, vectors, panels / 2>(a, b, num_words, p, end, c + (p - begin) * c_panel_stride,
+                                                             c_panel_stride);
+  }
+  return p;
+}
+
+// Gate panels [begin, end): c holds, per panel, its vectors; c_panel_stride floats from panel to panel.
+template <class Operand, int vectors = kGateVectors>
 void multiply_gates(int64_t num_rows, const float* a, int64_t stride, const float* panels, int64_t num_words,
                     int64_t begin, int64_t end, float* c, int64_t c_stride, int64_t c_panel_stride) {
-  const int64_t panel_words = num_words * kGateVectors * kLanes;
+  constexpr int kPanels = vectors > kGateVectors ? kRowPanels / 2 : kRowPanels;
+  const int64_t panel_words = num_words * vectors * kLanes;
   int64_t p = begin;
   if (num_rows == 1) {
-    for (; p + kRowPanels <= end; p += kRowPanels) {
-      multiply_row<Operand, kRowPanels, kGateVectors>(a, panels + p * panel_words, panel_words, num_words,
-                                                      c + (p - begin) * c_panel_stride, c_panel_stride, false);
-    }
+    p = multiply_row_groups<Operand, vectors, kPanels>(a, panels, num_words, begin, end, c, c_panel_stride);
   }
   for (; p < end; ++p) {
-    multiply_panel<Operand, Order::kRowMajor, kGateVectors>(num_rows, a, stride, panels + p * panel_words, num_words,
-                                                            c + (p - begin) * c_panel_stride, c_stride, false);
+    multiply_panel<Operand, Order::kRowMajor, vectors>(num_rows, a, stride, panels + p * panel_words, num_words,
+                                                       c + (p - begin) * c_panel_stride, c_stride, false);
   }
 }
 

@@ -95,9 +95,10 @@ GRUNLOCK_INLINE void store_operand<Bfloat16>(float* row, int64_t column, Floats 
   std::memcpy(reinterpret_cast<char*>(row) + 2 * column, &halves, sizeof halves);
 }
 
-// x[count] (times mask, if given) as operands, zero up to the next multiple of GRUNLOCK_ROW_PAD columns.
+// x[count] (times mask, if given) as operands, zero up to the next multiple of GRUNLOCK_ROW_PAD columns. Returns what an
+// operand of 1 stands for.
 template <class Operand>
-void copy_operands(const float* x, const float* mask, int64_t count, float* row) {
+float copy_operands(const float* x, const float* mask, int64_t count, float* row) {
   for (int64_t column = 0; column < round_up(count, GRUNLOCK_ROW_PAD); column += kLanes) {
     const int64_t left = std::max<int64_t>(count - column, 0);
     Floats v = load_first(x + column, left);
@@ -106,6 +107,7 @@ void copy_operands(const float* x, const float* mask, int64_t count, float* row)
     }
     store_operand<Operand>(row, column, v);
   }
+  return 1.0f;
 }
 
 // One word of a panel from the `per word` values at x[0], x[stride], ...; those at or past `count` are zero.
@@ -130,21 +132,65 @@ GRUNLOCK_INLINE float word_of(const float* x, int64_t stride, int64_t count) {
   }
 }
 
-// Lane `lane` of vector `v` in a panel of `vectors`, all k: from a weight's row (contiguous along k).
+// VL words of a row from x on: the first of `count` values, zero behind them.
 template <class Operand>
-void pack_lane(const float* source, int64_t size, int vectors, int v, int lane, float* panel) {
-  const int64_t num_words = words<Operand>(size);
-  float* target = panel + v * kLanes + lane;
-  const int64_t step = vectors * kLanes;
-  if (source == nullptr) {
-    for (int64_t k = 0; k < num_words; ++k) {
-      target[k * step] = 0.0f;
-    }
-    return;
+GRUNLOCK_INLINE Floats load_words(const float* x, int64_t count) {
+  if constexpr (Operand::kPerWord == 1) {
+    return load_first(x, count);
+  } else {
+    const Halves parts[2] = {to_bfloat16(load_first(x, count)),
+                             to_bfloat16(count > kLanes ? load_first(x + kLanes, count - kLanes) : splat(0.0f))};
+    Floats words;
+    std::memcpy(&words, parts, sizeof words);
+    return words;
   }
-  for (int64_t k = 0; k < num_words; ++k) {
-    const int64_t first = k * Operand::kPerWord;
-    target[k * step] = word_of<Operand>(source + first, 1, size - first);
+}
+
+// rows[i][j] becomes rows[j][i].
+GRUNLOCK_INLINE void transpose(Floats* rows) {
+#pragma GCC unroll 4
+  for (int half = 1; half < kLanes; half *= 2) {
+    // Exchanges, in every pair of rows `half` apart, the blocks of `half` lanes off the diagonal.
+    Ints low, high;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      low[lane] = (lane & half) == 0 ? lane : kLanes + lane - half;
+      high[lane] = (lane & half) == 0 ? lane + half : kLanes + lane;
+    }
+#pragma GCC unroll 16
+    for (int row = 0; row < kLanes; ++row) {
+      if ((row & half) == 0) {
+        const Floats first = rows[row];
+        const Floats second = rows[row + half];
+        rows[row] = shuffle(first, second, low);
+        rows[row + half] = shuffle(first, second, high);
+      }
+    }
+  }
+}
+
+// One vector of units in a panel, all k. rows: of the weight, contiguous along k, nullptr for padding. step: floats from
+// word to word of the panel.
+template <class Operand>
+void pack_vector(const float* const* rows, int64_t size, float* target, int64_t step) {
+  const int64_t num_words = words<Operand>(size);
+  for (int64_t first = 0; first < num_words; first += kLanes) {
+    Floats block[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int64_t k = first * Operand::kPerWord;
+      block[lane] = rows[lane] == nullptr ? splat(0.0f) : load_words<Operand>(rows[lane] + k, size - k);
+    }
+    transpose(block);
+    for (int64_t i = 0; i < std::min<int64_t>(kLanes, num_words - first); ++i) {
+      store(target + (first + i) * step, block[i]);
+    }
+  }
+}
+
+// Rows of weight [3H, size] for units [first, first + kLanes) of one gate.
+inline void unit_rows(const float* weight, int64_t hidden_size, int64_t size, int64_t gate, int64_t first,
+                      const float** rows) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    rows[lane] = first + lane < hidden_size ? weight + (gate * hidden_size + first + lane) * size : nullptr;
   }
 }
 
@@ -152,12 +198,10 @@ void pack_lane(const float* source, int64_t size, int vectors, int v, int lane, 
 template <class Operand>
 void pack_gate_panel(const float* weight, int64_t hidden_size, int64_t size, int64_t tile, float* panels) {
   float* panel = panels + tile * words<Operand>(size) * kGateVectors * kLanes;
-  for (int gate = 0; gate < 3; ++gate) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int64_t unit = tile * kLanes + lane;
-      const float* row = unit < hidden_size ? weight + (gate * hidden_size + unit) * size : nullptr;
-      pack_lane<Operand>(row, size, kGateVectors, gate, lane, panel);
-    }
+  for (int gate = 0; gate < kGateVectors; ++gate) {
+    const float* rows[kLanes];
+    unit_rows(weight, hidden_size, size, gate, tile * kLanes, rows);
+    pack_vector<Operand>(rows, size, panel + gate * kLanes, kGateVectors * kLanes);
   }
 }
 
@@ -165,14 +209,13 @@ inline int panel_vectors(int64_t panel, int64_t num_vectors) {
   return static_cast<int>(std::min<int64_t>(kPanelVectors, num_vectors - panel * kPanelVectors));
 }
 
-// Panel `panel` for products with the transposed weight [3H, size]: its columns are the panel's vectors, k runs over
-// `num_gates` gates in the order given, each padded to P rows.
+// Panel `panel` of `num_vectors` vectors for products with the transposed weight [gH, size]: its columns are the panel's
+// vectors, zero behind `size`; k runs over `num_gates` gates in the order given, each padded to P rows.
 template <class Operand>
-void pack_column_panel(const float* weight, int64_t hidden_size, int64_t size, const int* gates, int num_gates,
-                       int64_t panel, float* panels) {
+void pack_column_panel(const float* weight, int64_t hidden_size, int64_t size, int64_t num_vectors, const int* gates,
+                       int num_gates, int64_t panel, float* panels) {
   const int64_t padded = round_up(hidden_size, GRUNLOCK_ROW_PAD);
   const int64_t num_words = words<Operand>(num_gates * padded);
-  const int64_t num_vectors = round_up(size, kLanes) / kLanes;
   const int vectors = panel_vectors(panel, num_vectors);
   const int64_t first = panel * kPanelVectors * kLanes;
   const int64_t columns = std::min<int64_t>(vectors * kLanes, size - first);

@@ -76,6 +76,19 @@ GRUNLOCK_INLINE Words as_words(Floats v) { return reinterpret_cast<Words>(v); }
 
 GRUNLOCK_INLINE Floats absolute(Floats x) { return as_floats(as_words(x) & splat_word(0x7fffffffu)); }
 
+// Lane i of the result is lane order[i] of a and b one behind the other.
+GRUNLOCK_INLINE Floats shuffle(Floats a, Floats b, Ints order) {
+#if defined(__clang__)
+  Floats result;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    result[lane] = order[lane] < kLanes ? a[order[lane]] : b[order[lane] - kLanes];
+  }
+  return result;
+#else
+  return __builtin_shuffle(a, b, order);
+#endif
+}
+
 GRUNLOCK_INLINE float sum(Floats v) {
   float total = 0.0f;
   for (int lane = 0; lane < kLanes; ++lane) {

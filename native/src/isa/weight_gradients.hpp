@@ -103,17 +103,17 @@ void sum_rows(const RowSum<Right>& job, float* sums, float* bias) {
   }
 }
 
-// drows (+)= gradients [rows, 3P] @ weight_ih for some rows; panels from pack_column_panel.
+// drows (+)= gradients [rows, gP] @ weight_ih for some rows; panels from pack_column_panel.
 template <class Operand>
 void multiply_back(const float* gradients, int64_t stride, int64_t rows, const Shape& s, const float* panels,
                    bool accumulate, float* drows) {
-  const int64_t operand_stride = 3 * s.P / Operand::kPerWord;
+  const int64_t operand_stride = s.gates * s.P / Operand::kPerWord;
   const int64_t num_vectors = round_up(s.D, kLanes) / kLanes;
   Pieces pieces(thread_scratch(Pieces::size(rows * kPanelVectors * kLanes) + Pieces::size(rows * operand_stride)));
   float* product = pieces.take(rows * kPanelVectors * kLanes);
   float* operands = pieces.take(rows * operand_stride);
   for (int64_t i = 0; i < rows; ++i) {
-    copy_operands<Operand>(gradients + i * stride, nullptr, 3 * s.P, operands + i * operand_stride);
+    copy_operands<Operand>(gradients + i * stride, nullptr, s.gates * s.P, operands + i * operand_stride);
   }
   for (int64_t panel = 0; panel * kPanelVectors < num_vectors; ++panel) {
     const int vectors = panel_vectors(panel, num_vectors);

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from grunlock._version import __version__
 from grunlock.artifact.format import read_members, write_members
 from grunlock.errors import ArtifactError
+from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Derived, Recipe, to_toml
 from grunlock.recipe.validation import validate
 from grunlock.runtime.classifier import TextClassifier
@@ -39,11 +40,15 @@ class Artifact:
     metrics: dict[str, Any]
     data_fingerprint: str
 
-    def network(self) -> Network:
-        return Network(self.recipe, self.weights)
+    def network(self, precision: InferencePrecision = "float32") -> Network:
+        """Raises KernelError for a precision that the layers or this machine cannot have."""
+        network = Network(self.recipe, self.weights, precision)
+        _ = network.encoder  # made ready now, so that the first prediction is as quick as the others
+        return network
 
-    def classifier(self) -> TextClassifier:
-        return TextClassifier(self.front_end, self.network(), self.labels, self.temperature)
+    def classifier(self, precision: InferencePrecision = "float32") -> TextClassifier:
+        """As network."""
+        return TextClassifier(self.front_end, self.network(precision), self.labels, self.temperature)
 
 
 def save(artifact: Artifact, path: Path) -> str:
@@ -94,9 +99,13 @@ def read(path: str | Path) -> Artifact:
     return artifact
 
 
-def load(path: str | Path) -> TextClassifier:
-    """The classifier in an artifact file or run folder, ready to predict. Imports no torch."""
-    return read(path).classifier()
+def load(path: str | Path, precision: InferencePrecision = "float32") -> TextClassifier:
+    """The classifier in an artifact file or run folder, ready to predict. Imports no torch.
+
+    precision: of the products in recurrent layers; bfloat16 and int8 are faster and change numbers slightly.
+    Raises ArtifactError as `read`, and KernelError for a precision that the layers or the machine cannot have.
+    """
+    return read(path).classifier(precision)
 
 
 def card(artifact: Artifact) -> str:

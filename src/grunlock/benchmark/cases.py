@@ -95,8 +95,11 @@ class Contender:
 
     @property
     def plain(self) -> bool:
-        """Whether it computes the plain GRU once random masks are off, so that outputs can be compared."""
-        return self.form in GRU_FORMS and not self.layer_norm
+        """Whether it computes the plain GRU in evaluation mode, so that outputs can be compared.
+
+        With zoneout it does not: there the state moves by the expectation.
+        """
+        return self.form in GRU_FORMS and not (self.layer_norm or self.zoneout)
 
 
 @dataclass(frozen=True)

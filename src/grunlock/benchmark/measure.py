@@ -24,7 +24,9 @@ WARM_SECONDS = 1.0  # a longer call warms itself
 BYTES_PER_VALUE = 4
 SAVED_VALUES = 16  # per row and hidden unit that a training step may keep, nn.GRU's included
 
-Status = Literal["measured", "not installed", "unavailable", "disagrees", "failed", "too large"]
+Status = Literal[
+    "not reached", "measured", "not installed", "unavailable", "disagrees", "failed", "too large"
+]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Entry:
 
     contender: Contender
     gflop: float | None
-    status: Status = "measured"
+    status: Status = "not reached"
     reason: str | None = None
     error: float | None = None  # relative to the reference's output and gradients
     idle_cpu_seconds: float = 0.0  # of its process, while others had their turns
@@ -98,31 +100,30 @@ def _measure_seconds(measurement: Measurement, pool: WorkerPool, effort: Effort,
         return
     turns: dict[int, Turn] = {}
     samples: dict[int, Mapping[str, list[float]]] = {}
-    try:
-        for index, entry in enumerate(measurement.entries):
-            tell(f"preparing {entry.contender.label}")
-            reply = _ask(measurement, index, pool, "prepare")
-            if reply is not None:
-                turns[index] = plan_turn(reply["seconds"], reply["single_calls"], effort.turn_seconds)
-                samples[index] = reply["sample"]
-        _compare_outputs(measurement.entries, samples)
-        for number in range(effort.rounds):
-            tell(f"round {number + 1} of {effort.rounds}")
-            _run_round(measurement, pool, turns, number)
-    finally:
-        for index in turns:
-            _ask(measurement, index, pool, "drop")
+    for index, entry in enumerate(measurement.entries):
+        tell(f"preparing {entry.contender.label}")
+        reply = _ask(measurement, index, pool, "prepare")
+        if reply is not None:
+            turns[index] = plan_turn(reply["seconds"], reply["single_calls"], effort.turn_seconds)
+            samples[index] = reply["sample"]
+    _compare_outputs(measurement.entries, samples)
+    for number in range(effort.rounds):
+        tell(f"round {number + 1} of {effort.rounds}")
+        _run_round(measurement, pool, turns, number)
+    for index in turns:
+        _ask(measurement, index, pool, "drop")
 
 
 def _run_round(measurement: Measurement, pool: WorkerPool, turns: Mapping[int, Turn], number: int) -> None:
     count = len(measurement.entries)
     for index in ((number + place) % count for place in range(count)):
         entry = measurement.entries[index]
-        if entry.status != "measured":
+        if entry.status not in ("not reached", "measured"):
             continue
         turn = turns[index]
         reply = _ask(measurement, index, pool, "run", samples=turn.samples, calls=turn.calls, warm=turn.warm)
         if reply is not None:
+            entry.status = "measured"
             entry.rounds.append(reply["seconds"])
             cpu, wall = reply["idle"]
             entry.idle_cpu_seconds += cpu
@@ -137,11 +138,16 @@ def plan_turn(seconds: float, single_calls: bool, turn_seconds: float) -> Turn:
 
 
 def _compare_outputs(entries: list[Entry], samples: Mapping[int, Mapping[str, list[float]]]) -> None:
-    """Take out who computes something else than the reference: torch.nn.GRU, or else the first plain one."""
+    """Take out who computes something else than the reference: torch.nn.GRU, or else the first in float32."""
     plain = [i for i in samples if entries[i].contender.plain]
     if len(plain) < 2:
         return
-    reference = min(plain, key=lambda i: (entries[i].contender.peer != "torch", i))
+
+    def rank(index: int) -> tuple[bool, bool, int]:
+        contender = entries[index].contender
+        return contender.precision != "float32", contender.peer != "torch", index
+
+    reference = min(plain, key=rank)
     for index in plain:
         entry = entries[index]
         entry.error = disagreement(samples[index], samples[reference])
@@ -157,6 +163,7 @@ def _measure_bytes(measurement: Measurement, pool: WorkerPool, tell: Tell) -> No
         pool.discard(entry.contender.peer)  # a process that has done nothing yet
         reply = _ask(measurement, index, pool, "memory")
         if reply is not None:
+            entry.status = "measured"
             entry.rounds.append([float(reply["bytes"])])
         pool.discard(entry.contender.peer)
 

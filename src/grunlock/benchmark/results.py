@@ -38,13 +38,22 @@ def figures(entry: Entry, measurement: Measurement) -> Figures:
         return Figures()
     middle = statistics.median(round_values(entry.rounds))
     timed = measurement.comparison.quantity == "seconds" and entry.gflop is not None
-    ceiling = next((e for e in measurement.entries if e.contender.form == "mm" and e is not entry), None)
+    ceiling = _ceiling(entry, measurement)
     return Figures(
         middle,
         entry.gflop / middle if timed and entry.gflop else None,
         ratio(entry.rounds, measurement.subject.rounds) if _same_work(entry, measurement.subject) else None,
         rate_share(entry.rounds, entry.gflop, ceiling.rounds, ceiling.gflop) if ceiling else None,
     )
+
+
+def _ceiling(entry: Entry, measurement: Measurement) -> Entry | None:
+    """torch.mm in the entry's own precision."""
+    for other in measurement.entries:
+        same = other.contender.precision == entry.contender.precision
+        if other.contender.form == "mm" and same and other is not entry:
+            return other
+    return None
 
 
 def _same_work(entry: Entry, subject: Entry) -> bool:

@@ -10,6 +10,7 @@ from grunlock.benchmark.measure import Entry, Measurement
 from grunlock.benchmark.ratios import Summary
 from grunlock.benchmark.results import Figures, figures
 
+MIN_LABEL_WIDTH = 27
 TITLES = {
     "forward": "forward, float32",
     "training": "training, float32: gradients for weights and input",
@@ -31,28 +32,37 @@ def show_group(measurements: Sequence[Measurement], console: Console) -> None:
     if measurements[0].comparison.group == "grid":
         _show_grid(measurements, console)
         return
-    table = _group_table(measurements)
-    console.print(table, markup=False)
+    console.print(TITLES[measurements[0].comparison.group], style="bold", highlight=False)
+    console.print(_group_table(measurements))
     notes = dict.fromkeys(
         f"{e.contender.label}: {e.status}, {e.reason}"
         for m in measurements
         for e in m.entries
-        if e.status not in ("measured", "not installed")
+        if e.reason is not None and e.status != "not installed"
     )
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _group_table(measurements: Sequence[Measurement]) -> Table:
-    """A section per comparison, headed by its case. Columns that would be empty are left out."""
+    """A section per comparison, headed by its case, without peers that are not installed (the command lists
+    them once) and without columns that would be empty."""
     comparison = measurements[0].comparison
     unit = "MB" if comparison.quantity == "bytes" else "ms"
-    headings = ("", unit, "GF/s", "ratio", "quartiles", "of torch.mm")
-    sections = [[(entry.contender.label, *_cells(entry, m)) for entry in m.entries] for m in measurements]
+    headings = ("", unit, "GF/s", "ratio", "quartiles", "of mm")
+    sections = [
+        [(e.contender.label, *_cells(e, m)) for e in m.entries if e.status != "not installed"]
+        for m in measurements
+    ]
     used = [i for i in range(len(headings)) if i < 2 or any(row[i] for rows in sections for row in rows)]
-    table = Table(title=TITLES[comparison.group], title_justify="left")
+    table = Table()
     for i in used:
-        table.add_column(headings[i], justify="right" if i else "left", no_wrap=i > 0)
+        table.add_column(
+            headings[i],
+            justify="right" if i else "left",
+            no_wrap=i > 0,
+            min_width=0 if i else MIN_LABEL_WIDTH,
+        )
     for measurement, rows in zip(measurements, sections, strict=True):
         table.add_section()
         table.add_row(Text(str(measurement.comparison.case), style="bold"))
@@ -97,14 +107,15 @@ def _show_grid(measurements: Sequence[Measurement], console: Console) -> None:
     for mode in dict.fromkeys(m.comparison.case.mode for m in measurements):
         cells = [m for m in measurements if m.comparison.case.mode == mode]
         sizes = list(dict.fromkeys(m.comparison.case.hidden_size for m in cells))
-        table = Table(title=f"{TITLES['grid']}, {mode}", title_justify="left")
+        console.print(f"{TITLES['grid']}, {mode}", style="bold", highlight=False)
+        table = Table()
         for heading in ("B", "T", *(f"D=H={size}" for size in sizes)):
             table.add_column(heading, justify="right")
         rows = dict.fromkeys((m.comparison.case.batch_size, m.comparison.case.num_steps) for m in cells)
         for B, T in sorted(rows):
             found = {m.comparison.case.hidden_size: _grid_cell(m) for m in cells if _place(m) == (B, T)}
             table.add_row(str(B), str(T), *(found.get(size, "") for size in sizes))
-        console.print(table, markup=False)
+        console.print(table)
     _show_losses(measurements, console)
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from grunlock.cli.options import LabelColumn, Model, ReadingOverrides, TextColumn
+from grunlock.cli.options import LabelColumn, Model, PredictionPrecision, ReadingOverrides, TextColumn
 from grunlock.errors import RunError
 
 MAX_CONFUSIONS = 10
@@ -23,6 +23,7 @@ def evaluate_command(
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     overrides: ReadingOverrides = None,
+    precision: PredictionPrecision = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
 ) -> None:
     """Measure a model: accuracy, macro F1, NLL, ECE with intervals, per class, confusions."""
@@ -34,7 +35,7 @@ def evaluate_command(
                 "Columns and --set say how to read a file, and none is given.",
                 expected="grunlock evaluate RUN FILE --set data.encoding=gb18030",
             )
-        result = evaluate_run(model, split or "test")
+        result = evaluate_run(model, split or "test", precision)
     else:
         if split is not None:
             raise RunError(
@@ -42,7 +43,7 @@ def evaluate_command(
                 got=f"{data} and --split {split}",
                 expected="grunlock evaluate RUN FILE, or grunlock evaluate RUN --split valid",
             )
-        result = evaluate_file(model, data, text_column, label_column, overrides or ())
+        result = evaluate_file(model, data, text_column, label_column, overrides or (), precision)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:

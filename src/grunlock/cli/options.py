@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from grunlock.kernels.stack import InferencePrecision
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe; may be repeated."),
@@ -21,5 +23,11 @@ RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", help="A built-in recipe, a TOML file or a run folder.")
 ]
 Model = Annotated[Path, typer.Argument(help="A run folder or a model.grunlock file.")]
+PredictionPrecision = Annotated[
+    InferencePrecision,
+    typer.Option(
+        help="Of the products in recurrent layers. bfloat16 and int8 are faster and change numbers slightly."
+    ),
+]
 TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the texts.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the labels.")]

@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from grunlock.cli.options import Model, ReadingOverrides, TextColumn
+from grunlock.cli.options import Model, PredictionPrecision, ReadingOverrides, TextColumn
 from grunlock.errors import DataError, StorageError
 from grunlock.evaluation.files import Prediction
 
@@ -25,6 +25,7 @@ def predict_command(
     ] = None,
     text_column: TextColumn = None,
     overrides: ReadingOverrides = None,
+    precision: PredictionPrecision = "float32",
 ) -> None:
     """Predict labels with probabilities, one line per text, in order."""
     from grunlock.artifact import load
@@ -40,9 +41,9 @@ def predict_command(
         )
     predictions: Iterable[Prediction]
     if data is not None:
-        predictions = predict_file(model, data, text_column, overrides or ())
+        predictions = predict_file(model, data, text_column, overrides or (), precision)
     else:
-        predictions = predict_texts(load(model), text or [])
+        predictions = predict_texts(load(model, precision), text or [])
     if output is None:
         for prediction in predictions:
             _print_line(prediction)

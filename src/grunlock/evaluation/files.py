@@ -14,6 +14,7 @@ from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.data.sources import Chunk, FileSource, read_texts
 from grunlock.errors import DataError, RecipeError, RunError
 from grunlock.evaluation.splits import runtime_forward, split_logits
+from grunlock.kernels.stack import InferencePrecision
 from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.recipe import override
 from grunlock.recipe.text_options import DataOptions
@@ -40,16 +41,17 @@ def predict_file(
     source: str | Path,
     text_column: str | None = None,
     overrides: Iterable[str] = (),
+    precision: InferencePrecision = "float32",
 ) -> Iterator[Prediction]:
     """Predict every text of a file, in order, a chunk at a time.
 
-    overrides: `data.encoding=gb18030` and the like, see READING_KEYS.
+    overrides: `data.encoding=gb18030` and the like, see READING_KEYS. precision: see grunlock.load.
 
     Raises DataError for rows that cannot be read; predictions of the chunks before have been given. An
     empty text is dropped nowhere: predictions come one for one.
     """
     artifact = read_artifact(model)
-    classifier = artifact.classifier()
+    classifier = artifact.classifier(precision)
     options = _reading_options(artifact, overrides, text_column=text_column)
     if options.empty_texts == "drop":
         options = options.model_copy(update={"empty_texts": "refuse"})
@@ -73,18 +75,22 @@ def evaluate_file(
     text_column: str | None = None,
     label_column: str | None = None,
     overrides: Iterable[str] = (),
+    precision: InferencePrecision = "float32",
 ) -> EvaluationResult:
     """Evaluate on a labelled file. Empty texts are refused, dropped or kept as in training.
 
-    overrides: as for predict_file. Raises DataError for a label the model does not know.
+    overrides, precision: as for predict_file. Raises DataError for a label the model does not know.
     """
     artifact = read_artifact(model)
     options = _reading_options(artifact, overrides, text_column=text_column, label_column=label_column)
-    probs, targets = _answers(artifact, read_texts(source, options, labels="required"), options)
+    classifier = artifact.classifier(precision)
+    probs, targets = _answers(artifact, classifier, read_texts(source, options, labels="required"), options)
     return evaluate(probs, targets, artifact.labels)
 
 
-def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
+def evaluate_run(
+    folder: str | Path, split: str, precision: InferencePrecision = "float32"
+) -> EvaluationResult:
     """Evaluate a run on one of its own splits, "valid" or "test", as tokenised in training."""
     folder = Path(folder)
     if split not in RUN_SPLITS:
@@ -104,7 +110,7 @@ def evaluate_run(folder: str | Path, split: str) -> EvaluationResult:
             where=folder,
             cure="name a data file, or evaluate with --split valid",
         )
-    forward = runtime_forward(artifact.network())
+    forward = runtime_forward(artifact.network(precision))
     logits, targets = split_logits(forward, store, data.types, len(artifact.labels))
     return evaluate(probabilities(logits, artifact.temperature), targets, artifact.labels)
 
@@ -130,8 +136,9 @@ def _reading_options(artifact: Artifact, overrides: Iterable[str], **columns: st
     return options.model_copy(update={name: value for name, value in columns.items() if value is not None})
 
 
-def _answers(artifact: Artifact, source: FileSource, options: DataOptions) -> tuple[np.ndarray, np.ndarray]:
-    classifier = artifact.classifier()
+def _answers(
+    artifact: Artifact, classifier: TextClassifier, source: FileSource, options: DataOptions
+) -> tuple[np.ndarray, np.ndarray]:
     index = {name: k for k, name in enumerate(artifact.labels)}
     probs, targets = [], []
     for chunk in source.chunks():

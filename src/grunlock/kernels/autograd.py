@@ -26,6 +26,7 @@ from grunlock.kernels.native import (
 )
 
 TENSORS_PER_DIRECTION = 9  # _tensors
+ABSENT = (0,) * (len(DirectionCall._fields) - TENSORS_PER_DIRECTION - 3)  # fields behind zoneout_seed
 LARGE_FLOATS = 1 << 18  # a megabyte; below that the allocator keeps pages itself
 
 
@@ -50,7 +51,7 @@ def gru_layer(
     reset_after: bool = True,
     precision: Precision = "float32",
 ) -> tuple[Tensor, Tensor]:  # output [N, directions * H], final [directions, B, H]
-    """See reference.gru_layer. float32 on the CPU only; gradients of gradients are not defined; masks get none."""
+    """See reference.gru_layer. float32 on the CPU; no gradients of gradients, and none for masks."""
     library = native_library()
     assert library is not None, "dispatch chooses this module only if there is a library"
     settings = Settings(
@@ -64,10 +65,13 @@ def gru_layer(
     tensors: list[Tensor | None] = []
     for direction in directions:
         tensors += _tensors(direction)
-    if torch.is_grad_enabled() and (rows.requires_grad or any(t is not None and t.requires_grad for t in tensors)):
+    if torch.is_grad_enabled() and (
+        rows.requires_grad or any(t is not None and t.requires_grad for t in tensors)
+    ):
         output, final = _GruLayer.apply(settings, rows, index, input_mask, *tensors)  # type: ignore[no-untyped-call]
         return output, final
-    output, final, _ = _forward(settings, _dense(rows), _dense(index), _dense(input_mask), [*map(_dense, tensors)])
+    given = [_maybe_dense(tensor) for tensor in (index, input_mask, *tensors)]
+    output, final, _ = _forward(settings, _dense(rows), given[0], given[1], given[2:])
     return output, final
 
 
@@ -81,15 +85,16 @@ class _GruLayer(torch.autograd.Function):
         input_mask: Tensor | None,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        arrays = [_dense(rows), _dense(index), _dense(input_mask), *map(_dense, tensors)]
-        output, final, saved = _forward(settings, arrays[0], arrays[1], arrays[2], arrays[3:], train=True)
+        vectors = _dense(rows)
+        given = [_maybe_dense(tensor) for tensor in (index, input_mask, *tensors)]
+        output, final, saved = _forward(settings, vectors, given[0], given[1], given[2:], train=True)
         ctx.settings, ctx.saved_rows = settings, saved
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(output, *arrays)
+        ctx.save_for_backward(output, vectors, *given)
         return output, final
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, doutput: Tensor | None, dfinal: Tensor | None) -> tuple[Tensor | None, ...]:
         output, rows, index, input_mask, *tensors = ctx.saved_tensors
         settings: Settings = ctx.settings
@@ -105,7 +110,9 @@ class _GruLayer(torch.autograd.Function):
         ]
         directions = _direction_calls(settings, tensors, None, ctx.saved_rows, dfinal, gradients)
         layer = _layer_call(settings, rows, index, input_mask, output, len(directions), tensors[1].shape[1])
-        gru_backward(settings.library, layer._replace(doutput=doutput.data_ptr(), drows=_at(drows)), directions)
+        gru_backward(
+            settings.library, layer._replace(doutput=doutput.data_ptr(), drows=_at(drows)), directions
+        )
         ctx.saved_rows = None
         return (None, drows, None, None, *gradients)
 
@@ -187,9 +194,7 @@ def _direction_calls(
     calls = []
     for i, zoneout in enumerate(settings.zoneouts):
         given = slice(i * TENSORS_PER_DIRECTION, (i + 1) * TENSORS_PER_DIRECTION)
-        call = DirectionCall(
-            *map(_at, tensors[given]),
-            *zoneout,
+        call = DirectionCall._make((*map(_at, tensors[given]), *zoneout, *ABSENT))._replace(
             final=0 if final is None else final[i].data_ptr(),
             saved=0 if saved is None else saved[i][0].data_ptr(),
             saved_norm=0 if saved is None else _at(saved[i][1]),
@@ -237,8 +242,12 @@ def _zoneout(zoneout: Tensor | float | DrawnZoneout | None) -> tuple[int, float,
             return Zoneout.RATE, zoneout, 0
 
 
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().contiguous()
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous()
+
+
+def _maybe_dense(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else _dense(tensor)
 
 
 def _at(tensor: Tensor | None) -> int:

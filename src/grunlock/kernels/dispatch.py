@@ -1,15 +1,18 @@
 """The one place that chooses a kernel. Callers ask here and never import a kernel themselves.
 
-Training: the compiled kernels for float32 on the CPU, reference.py (torch) for everything else. Inference without torch:
-portable.py (numpy). GRUNLOCK_KERNEL (library.py) forces one.
+Training: the compiled kernels for float32 on the CPU, reference.py (torch) for everything else. Inference
+without torch: the compiled kernels, or portable.py (numpy). GRUNLOCK_KERNEL (library.py) forces one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from grunlock.errors import KernelError
 from grunlock.kernels.library import native_library
+from grunlock.kernels.stack import InferencePrecision, LayerWeights, RecurrentStack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +38,36 @@ def _compiled_for(rows: Tensor) -> bool:
     return rows.dtype is torch.float32 and rows.device.type == "cpu" and native_library() is not None
 
 
-def inference_kernel() -> ModuleType:
-    """The module whose gru_scan and lstm_scan take numpy arrays."""
-    from grunlock.kernels import portable
+def gru_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> RecurrentStack:
+    """Trained GRU layers ready to predict, without torch.
 
-    return portable
+    Raises KernelError for a precision that layers or this machine cannot have.
+    """
+    library = native_library()
+    if library is not None:
+        from grunlock.kernels.native_stack import NativeGruStack
+
+        return NativeGruStack(library, layers, precision)
+    _refuse_without_library(precision)
+    from grunlock.kernels.portable_stack import PortableStack
+
+    return PortableStack(layers, "gru")
+
+
+def lstm_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> RecurrentStack:
+    """The same for LSTM layers, which have float32 only."""
+    if precision != "float32":
+        raise KernelError("LSTM layers predict in float32 only.", got=precision, expected="float32")
+    from grunlock.kernels.portable_stack import PortableStack
+
+    return PortableStack(layers, "lstm")
+
+
+def _refuse_without_library(precision: InferencePrecision) -> None:
+    if precision != "float32":
+        raise KernelError(
+            "Without the compiled kernels predictions are made in float32 only.",
+            got=precision,
+            expected="float32",
+            cure="grunlock doctor --kernels says why they are not in use",
+        )

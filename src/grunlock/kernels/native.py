@@ -1,7 +1,7 @@
 """Calls of the compiled kernels on raw addresses: arrays of any library, no copies, no torch.
 
-Callers guarantee what the C header native/include/grunlock_gru.h asks for: float32 arrays, dense and row-major, that
-live until the call returns. An address of 0 stands for an absent array.
+Callers guarantee what the C header native/include/grunlock_gru.h asks for: float32 arrays, dense and
+row-major, that live until the call returns. An address of 0 stands for an absent array.
 """
 
 import ctypes
@@ -71,7 +71,7 @@ class LayerCall(NamedTuple):
     precision: int
     batch_sizes: int
     rows: int
-    index: int
+    row_index: int
     input_mask: int
     output: int
     doutput: int = 0
@@ -95,18 +95,24 @@ def gru_forward(library: NativeLibrary, layer: LayerCall, directions: tuple[Dire
 
 
 def gru_backward(library: NativeLibrary, layer: LayerCall, directions: tuple[DirectionCall, ...]) -> None:
-    """Write the gradients that have an address. Overwrites `saved`. Raises KernelError when memory runs out."""
+    """Write the gradients that have an address; overwrites `saved`. Raises KernelError as gru_forward."""
     _run(_functions(library)[1], layer, directions)
 
 
-def _run(function: "ctypes._NamedFuncPointer", layer: LayerCall, directions: tuple[DirectionCall, ...]) -> None:
+def layer_bytes(layer: LayerCall, directions: tuple[DirectionCall, ...]) -> bytes:
+    """grunlock_gru_call as it lies in memory."""
     call = _LAYER.pack(*layer) + b"".join(_DIRECTION.pack(*direction) for direction in directions)
-    if len(directions) == 1:
-        call += _NO_DIRECTION
-    result = function(call)
+    return call if len(directions) > 1 else call + _NO_DIRECTION
+
+
+def _run(
+    function: "ctypes._NamedFuncPointer", layer: LayerCall, directions: tuple[DirectionCall, ...]
+) -> None:
+    result = function(layer_bytes(layer, directions))
     if result == _INDEX_OUTSIDE:
         raise ShapeError(
-            "The index names vectors that are not there.", expected=f"0 to {layer.num_vectors - 1} in every row"
+            "The index names vectors that are not there.",
+            expected=f"0 to {layer.num_vectors - 1} in every row",
         )
     if result != 0:
         raise KernelError(
@@ -117,7 +123,7 @@ def _run(function: "ctypes._NamedFuncPointer", layer: LayerCall, directions: tup
 
 
 class Buffer:
-    """Uninitialised float32 [rows, columns] that numpy and torch can wrap; goes back to the library's store when freed.
+    """Uninitialised float32 [rows, columns] for numpy and torch to wrap; back to the library's store when freed.
 
     Raises KernelError when memory runs out.
     """

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from grunlock.kernels import NORM_EPS
+from grunlock.kernels.native import Precision
 from grunlock.layers import GRU, LSTM
 from grunlock.layers.gru import NUM_GATES as GRU_GATES
 from grunlock.layers.initialization import Initialization, initialize_recurrent
@@ -69,6 +70,7 @@ class LayerArguments(TypedDict):
     state_dropout: float
     weight_dropout: float
     zoneout: float
+    precision: Precision
 
 
 def build_layer(width: int, options: GruOptions | LstmOptions, chrono_steps: int) -> GRU | LSTM:
@@ -81,6 +83,7 @@ def build_layer(width: int, options: GruOptions | LstmOptions, chrono_steps: int
         state_dropout=options.state_dropout,
         weight_dropout=options.weight_dropout,
         zoneout=options.zoneout,
+        precision=options.precision,
     )
     layer: GRU | LSTM
     if isinstance(options, GruOptions):

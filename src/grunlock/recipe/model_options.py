@@ -24,6 +24,9 @@ class RecurrentOptions(Section):
     zoneout: Probability = 0.0  # a unit keeps its old state, drawn per step
     recurrent_init: Literal["orthogonal", "uniform"] = "orthogonal"  # per gate
     input_init: Literal["xavier", "uniform"] = "xavier"  # per gate
+    precision: Literal["float32", "bfloat16"] = (
+        "float32"  # of products in training; states and sums stay float32
+    )
 
 
 class GruOptions(RecurrentOptions):

@@ -4,39 +4,48 @@ Weights come under the names that models/ gives them; every function here has it
 and must give the same numbers.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grunlock.kernels import NORM_EPS
-from grunlock.kernels.dispatch import inference_kernel
+from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Recipe
-from grunlock.recipe.model_options import GruOptions, LstmOptions, PoolingPart
+from grunlock.recipe.model_options import PoolingPart
+from grunlock.runtime.encoder import Encoder, Weights
 from grunlock.shapes import FloatArray, PackedLayout, sequence_major_rows
 from grunlock.text.types import DistinctTokens
-
-Weights = Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network. Safe to call from many threads: it holds no state."""
+    """A trained network. Safe to call from many threads: it holds no state.
+
+    precision: of the products in recurrent layers; all else is float32.
+    """
 
     recipe: Recipe
     weights: Weights
+    precision: InferencePrecision = "float32"
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The recurrent layers, their weights made ready once.
+
+        Raises KernelError for a precision that the layers or this machine cannot have.
+        """
+        return Encoder(self.weights, self.recipe.encoder, self.precision)
 
     def logits(self, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
         """[B, K], longest sequence first; `tokens.inverse` in packed order."""
-        rows = embed(self.weights, tokens)
-        rows, final = encode(self.weights, self.recipe.encoder, rows, layout)
+        rows, final = self.encoder.run(embed(self.weights, tokens), tokens.inverse, layout)
         pooled = pool(self.weights, self.recipe.pooling.parts, rows, final, layout)
         result: FloatArray = pooled @ self.weights["head.weight"].T + self.weights["head.bias"]
         return result
 
 
-def embed(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [N, D]
+def embed(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [U, D]
     vectors: FloatArray = weights["embedding.tokens.weight"][tokens.vocab_ids].astype(np.float32)  # [U, D]
     if tokens.ngram_ids is not None and tokens.ngram_offsets is not None:
         starts, counts = tokens.ngram_offsets[:-1], np.diff(tokens.ngram_offsets)
@@ -45,24 +54,7 @@ def embed(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [N, D]
         if len(rows):
             sums = np.add.reduceat(rows, starts[some], axis=0)
             vectors[some] += sums / counts[some, None].astype(np.float32)
-    return vectors[tokens.inverse]
-
-
-def encode(
-    weights: Weights, options: GruOptions | LstmOptions, rows: FloatArray, layout: PackedLayout
-) -> tuple[FloatArray, FloatArray]:  # [N, E], [B, E]
-    final = rows[:0]
-    for index in range(options.num_layers):
-        if options.norm is not None:
-            rows = _normalize(weights, f"encoder.norms.{index}.", options.norm, rows)
-        suffixes = ("_l0", "_l0_reverse") if options.bidirectional else ("_l0",)
-        runs = [
-            _run_direction(weights, f"encoder.layers.{index}.", suffix, options, rows, layout)
-            for suffix in suffixes
-        ]
-        rows = np.concatenate([output for output, _ in runs], axis=1)
-        final = np.concatenate([last for _, last in runs], axis=1)
-    return rows, final
+    return vectors
 
 
 def pool(
@@ -99,47 +91,3 @@ def _attend(
     shares = exponentials / np.repeat(np.add.reduceat(exponentials, starts), lengths)
     result: FloatArray = np.add.reduceat(shares[:, None] * states, starts, axis=0)
     return result
-
-
-def _normalize(weights: Weights, prefix: str, norm: str, rows: FloatArray) -> FloatArray:
-    mean: FloatArray
-    variance: FloatArray
-    if norm == "batch":
-        mean, variance = weights[prefix + "running_mean"], weights[prefix + "running_var"]
-    else:
-        mean, variance = rows.mean(axis=1, keepdims=True), rows.var(axis=1, keepdims=True)
-    normalized: FloatArray = (rows - mean) / np.sqrt(variance + np.float32(NORM_EPS))
-    return normalized * weights[prefix + "weight"] + weights[prefix + "bias"]
-
-
-def _run_direction(
-    weights: Weights,
-    prefix: str,
-    suffix: str,
-    options: GruOptions | LstmOptions,
-    rows: FloatArray,
-    layout: PackedLayout,
-) -> tuple[FloatArray, FloatArray]:
-    kernel = inference_kernel()
-    gates = rows @ weights[f"{prefix}weight_ih{suffix}"].T
-    if options.cell_norm:
-        norm_weight = weights[f"{prefix}norm_weight_ih{suffix}"]
-        gates = kernel.normalize_gates(gates, norm_weight, options.hidden_size)
-    gates = gates + weights[f"{prefix}bias_ih{suffix}"]
-    zeros = np.zeros((layout.num_sequences, options.hidden_size), dtype=gates.dtype)
-    arguments = (
-        gates,
-        layout.batch_sizes.tolist(),
-        weights[f"{prefix}weight_hh{suffix}"],
-        weights[f"{prefix}bias_hh{suffix}"],
-    )
-    common = {
-        "reverse": suffix.endswith("reverse"),
-        "zoneout": options.zoneout or None,
-        "norm_weight": weights[f"{prefix}norm_weight_hh{suffix}"] if options.cell_norm else None,
-    }
-    if isinstance(options, GruOptions):
-        output, final = kernel.gru_scan(*arguments, zeros, reset_after=options.reset_after, **common)
-    else:
-        output, final, _ = kernel.lstm_scan(*arguments, zeros, zeros, **common)
-    return output, final

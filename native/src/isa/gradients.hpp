@@ -1,0 +1,293 @@
+// All gradients of a layer: backward in time, then every sum over rows, each a job of its own. What tells a GRU from an
+// LSTM is its cell: see GruCell in gru_gradients.hpp.
+#pragma once
+
+#include "general_backward.hpp"
+#include "weight_gradients.hpp"
+
+namespace grunlock::GRUNLOCK_ISA {
+
+// Sequence of each packed row and its state before the step, found once for all jobs.
+struct RowOrigins {
+  explicit RowOrigins(const Shape& s) : sequences(s.N), steps(s.N) {
+    for (int64_t t = 0; t < s.T; ++t) {
+      for (int64_t b = 0; b < s.active(t); ++b) {
+        sequences[s.start(t) + b] = static_cast<int32_t>(b);
+        steps[s.start(t) + b] = static_cast<int32_t>(t);
+      }
+    }
+  }
+
+  Array<int32_t> sequences;  // [N]
+  Array<int32_t> steps;      // [N]
+};
+
+template <class Cell>
+class Gradients {
+  using Operand = typename Cell::Operand;
+
+ public:
+  Gradients(const Call& call, const Cell& cell)
+      : call_(call),
+        cell_(cell),
+        s_(call, kGates),
+        origins_(s_),
+        with_norm_(call.directions[0].norm_weight_hh != nullptr),
+        with_table_(uses_table(call) || (with_norm_ && call.index != nullptr && call.input_mask == nullptr)),
+        input_rows_(with_table_ ? s_.U : s_.N),
+        scatter_rows_(call.index != nullptr || call.input_mask != nullptr) {}
+
+  void run() {
+    const int64_t num_directions = call_.num_directions;
+    const int64_t state_panels = s_.P * gradient_words();
+    const int64_t input_panels = call_.drows == nullptr ? 0 : round_up(s_.D, kLanes) * gradient_words();
+    const int64_t shared = cell_.shared_size(s_, s_.B);
+    const int64_t table = with_table_ ? s_.U * kGates * s_.P : 0;
+    const int64_t spread = call_.drows != nullptr && !with_table_ && scatter_rows_ ? s_.N * s_.D : 0;
+    float* scratch = call_scratch(num_directions * (Pieces::size(state_panels) + Pieces::size(input_panels) +
+                                                    Pieces::size(shared) + Pieces::size(table)) +
+                                  Pieces::size(spread));
+    Pieces pieces(scratch);
+    for (int64_t direction = 0; direction < num_directions; ++direction) {
+      state_panels_[direction] = pieces.take(state_panels);
+      input_panels_[direction] = pieces.take(input_panels);
+      shared_[direction] = pieces.take(shared);
+      tables_[direction] = pieces.take(table);
+    }
+    spread_ = pieces.take(spread);
+    for (int64_t direction = 0; direction < num_directions; ++direction) {
+      std::fill(shared_[direction], shared_[direction] + shared, 0.0f);
+    }
+    run_team(wanted_threads(call_, kGates), [this](Team& team) { body(team); });
+  }
+
+ private:
+  static constexpr int64_t kGates = Cell::kGates;
+
+  int64_t gradient_words() const { return kGates * s_.P / Operand::kPerWord; }
+
+  void body(Team& team) {
+    for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
+      pack(direction, team);
+    }
+    team.barrier();
+    backward_in_time(team);
+    team.barrier();
+    for (int64_t direction = 0; with_table_ && direction < call_.num_directions; ++direction) {
+      const Scatter scatter{call_.directions[direction].saved, Cell::kSlots * s_.P, kGates * s_.P, call_.index,
+                            tables_[direction]};
+      scatter.run(Share(kGates * s_.tiles, team.rank(), team.size()), s_.N, s_.U);
+    }
+    team.barrier();
+    if (with_norm_) {
+      for (int64_t job = team.rank(); job < num_sums(); job += team.size()) {
+        sum_norm(sum_job(job));
+      }
+      team.barrier();
+      for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
+        input_norm_back(direction, Share(input_rows_, team.rank(), team.size()));
+      }
+      team.barrier();
+    }
+    const int64_t sums = num_sums();
+    const int64_t blocks = call_.drows == nullptr ? 0 : (input_rows_ + kBlockRows - 1) / kBlockRows;
+    for (int64_t job; (job = next_job_.fetch_add(1, std::memory_order_relaxed)) < sums + blocks;) {
+      job < sums ? sum(sum_job(job)) : input_gradients(job - sums);
+    }
+    team.barrier();
+    if (call_.drows != nullptr && !with_table_ && scatter_rows_) {
+      const Scatter scatter{spread_, s_.D, s_.D, call_.index, call_.drows};
+      scatter.run(Share((s_.D + kLanes - 1) / kLanes, team.rank(), team.size()), s_.N, s_.U);
+    }
+  }
+
+  void pack(int64_t direction, const Team& team) {
+    const Direction& d = call_.directions[direction];
+    const int64_t state_panels = (s_.tiles + kPanelVectors - 1) / kPanelVectors;
+    for (int64_t panel = team.rank(); panel < state_panels; panel += team.size()) {
+      cell_.pack_state_panel(d, s_, panel, state_panels_[direction]);
+    }
+    const int64_t input_vectors = round_up(s_.D, kLanes) / kLanes;
+    const int64_t input_panels = (input_vectors + kPanelVectors - 1) / kPanelVectors;
+    for (int64_t panel = team.rank(); call_.drows != nullptr && panel < input_panels; panel += team.size()) {
+      pack_column_panel<Operand>(d.weight_ih, s_.H, s_.D, input_vectors, Cell::kInputOrder, kGates, panel,
+                                 input_panels_[direction]);
+    }
+  }
+
+  void backward_in_time(Team& team) {
+    const int64_t weight_floats = kGates * s_.H * s_.H / Operand::kPerWord;
+    for_each_unit(s_, call_.num_directions, weight_floats, team, arrived_, [this](int64_t direction, Block block,
+                                                                                  int64_t before, Team& members) {
+      float* shared = shared_[direction] + cell_.shared_size(s_, before);
+      cell_.run_block(s_, direction, block, state_panels_[direction], shared, members);
+    });
+  }
+
+  // Gradients of one kind of gate rows, as the sums need them.
+  struct Source {
+    const float* rows;        // of the products' results: what weights and inputs see
+    int64_t stride;
+    const float* before;      // of the gates themselves, gain and bias included; the same without norm
+    int64_t before_stride;
+    const float* normalized;  // with norm
+    int64_t normalized_stride;
+  };
+
+  Source input_source(int64_t direction, int64_t gate) const {
+    const Direction& d = call_.directions[direction];
+    const int64_t slot = cell_.input_slot(gate);
+    const float* rows = with_table_ ? tables_[direction] : d.saved;
+    const int64_t stride = (with_table_ ? kGates : Cell::kSlots) * s_.P;
+    Source source{rows + slot * s_.P, stride, rows + slot * s_.P, stride, nullptr, 0};
+    if (with_norm_) {
+      source.normalized_stride = NormRows::input_stride(s_);
+      source.normalized = d.saved_norm + s_.N * NormRows::recurrent_stride(s_) + gate * s_.P;
+    }
+    return source;
+  }
+
+  Source recurrent_source(int64_t direction, int64_t gate) const {
+    const Direction& d = call_.directions[direction];
+    const float* rows = d.saved + cell_.recurrent_slot(gate) * s_.P;
+    const int64_t stride = Cell::kSlots * s_.P;
+    Source source{rows, stride, rows, stride, nullptr, 0};
+    if (with_norm_) {
+      source.normalized = d.saved_norm + gate * s_.P;
+      source.normalized_stride = NormRows::recurrent_stride(s_);
+      source.rows = d.saved_norm + (kGates + gate) * s_.P;
+      source.stride = source.normalized_stride;
+    }
+    return source;
+  }
+
+  int64_t num_strips() const { return (s_.H + kStripUnits - 1) / kStripUnits; }
+  int64_t num_sums() const { return call_.num_directions * 2 * kGates * num_strips(); }
+
+  struct SumJob {
+    int64_t first, gate, direction;  // first unit of the strip
+    bool recurrent;
+  };
+
+  SumJob sum_job(int64_t job) const {
+    const int64_t kind = job / num_strips();
+    return {job % num_strips() * kStripUnits, kind % kGates, kind / (2 * kGates), kind / kGates % 2 == 0};
+  }
+
+  // With norm: gradients of gains and biases, which need the gradients before the norm.
+  void sum_norm(const SumJob& job) {
+    const Direction& d = call_.directions[job.direction];
+    const Source source = job.recurrent ? recurrent_source(job.direction, job.gate)
+                                        : input_source(job.direction, job.gate);
+    float* dbias = job.recurrent ? d.dbias_hh : d.dbias_ih;
+    float* dgain = job.recurrent ? d.dnorm_weight_hh : d.dnorm_weight_ih;
+    const int64_t rows = job.recurrent ? s_.N : input_rows_;
+    const int64_t end = std::min(job.first + kStripUnits, s_.H);
+    for (int64_t unit = job.first; unit < end; unit += kLanes) {
+      Floats bias = splat(0.0f);
+      Floats gain = splat(0.0f);
+      for (int64_t n = 0; n < rows; ++n) {
+        const Floats gradient = load(source.before + n * source.before_stride + unit);
+        bias = bias + gradient;
+        gain = gain + gradient * load(source.normalized + n * source.normalized_stride + unit);
+      }
+      if (dbias != nullptr) {
+        store_first(dbias + job.gate * s_.H + unit, bias, end - unit);
+      }
+      if (dgain != nullptr) {
+        store_first(dgain + job.gate * s_.H + unit, gain, end - unit);
+      }
+    }
+  }
+
+  // With norm: input gates' gradients through it, in place.
+  void input_norm_back(int64_t direction, const Share& share) {
+    const Direction& d = call_.directions[direction];
+    for (int64_t n = share.begin; n < share.end; ++n) {
+      for (int64_t gate = 0; gate < kGates; ++gate) {
+        const Source source = input_source(direction, gate);
+        const float* scales = source.normalized + n * source.normalized_stride + (kGates - gate) * s_.P;
+        float* gradient = const_cast<float*>(source.rows) + n * source.stride;
+        normalize_back(gradient, source.normalized + n * source.normalized_stride,
+                       d.norm_weight_ih + gate * s_.H, scales[gate], s_, gradient);
+      }
+    }
+  }
+
+  void sum(const SumJob& job) {
+    const Direction& d = call_.directions[job.direction];
+    const int64_t row = job.gate * s_.H + job.first;
+    const int64_t units = std::min(kStripUnits, s_.H - job.first);
+    const Source source = job.recurrent ? recurrent_source(job.direction, job.gate)
+                                        : input_source(job.direction, job.gate);
+    const float* left = source.rows + job.first;
+    if (job.recurrent) {
+      const float* products = cell_.saved_operands(d, s_, job.gate);
+      const auto right = [&](int64_t n, const float** mask) -> const float* {
+        if (products != nullptr) {
+          return products + n * Cell::kSlots * s_.P;
+        }
+        const int64_t sequence = origins_.sequences[n];
+        *mask = d.state_mask == nullptr ? nullptr : d.state_mask + sequence * s_.H;
+        return previous_state(call_, s_, job.direction, origins_.steps[n], sequence);
+      };
+      write_sum(RowSum<decltype(right)>{left, source.stride, s_.N, units, s_.H, right}, row, d.dweight_hh,
+                with_norm_ ? nullptr : d.dbias_hh);
+    } else {
+      const auto right = [&](int64_t n, const float** mask) {
+        if (with_table_) {
+          return call_.rows + n * s_.D;
+        }
+        *mask = call_.input_mask == nullptr ? nullptr : call_.input_mask + origins_.sequences[n] * s_.D;
+        return input_row(call_, n);
+      };
+      write_sum(RowSum<decltype(right)>{left, source.stride, input_rows_, units, s_.D, right}, row, d.dweight_ih,
+                with_norm_ ? nullptr : d.dbias_ih);
+    }
+  }
+
+  template <class Right>
+  void write_sum(const RowSum<Right>& job, int64_t row, float* dweight, float* dbias) {
+    if (dweight != nullptr || dbias != nullptr) {
+      sum_rows<Operand>(job, dweight == nullptr ? nullptr : dweight + row * job.columns,
+                        dbias == nullptr ? nullptr : dbias + row);
+    }
+  }
+
+  void input_gradients(int64_t block) {
+    const int64_t first = block * kBlockRows;
+    const int64_t rows = std::min(kBlockRows, input_rows_ - first);
+    float* target = (!with_table_ && scatter_rows_ ? spread_ : call_.drows) + first * s_.D;
+    for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
+      const Source source = input_source(direction, Cell::kInputOrder[0]);
+      multiply_back<Operand>(source.rows + first * source.stride, source.stride, rows, s_, input_panels_[direction],
+                             direction > 0, target);
+    }
+    for (int64_t i = 0; call_.input_mask != nullptr && i < rows; ++i) {
+      const float* mask = call_.input_mask + origins_.sequences[first + i] * s_.D;
+      for (int64_t column = 0; column < s_.D; column += kLanes) {
+        float* place = target + i * s_.D + column;
+        const int64_t left = s_.D - column;
+        store_first(place, load_first(place, left) * load_first(mask + column, left), left);
+      }
+    }
+  }
+
+  const Call& call_;
+  const Cell& cell_;
+  Shape s_;
+  RowOrigins origins_;
+  bool with_norm_;
+  bool with_table_;  // gradients of input gates are summed per distinct vector before all else
+  int64_t input_rows_;
+  bool scatter_rows_;
+  float* state_panels_[GRUNLOCK_MAX_DIRECTIONS];
+  float* input_panels_[GRUNLOCK_MAX_DIRECTIONS];
+  float* shared_[GRUNLOCK_MAX_DIRECTIONS];
+  float* tables_[GRUNLOCK_MAX_DIRECTIONS];
+  float* spread_ = nullptr;
+  std::atomic<int64_t> next_job_{0};
+  std::atomic<int64_t> arrived_[GRUNLOCK_MAX_THREADS] = {};
+};
+
+}  // namespace grunlock::GRUNLOCK_ISA

@@ -41,6 +41,11 @@ GRUNLOCK_API int32_t grunlock_isa_supported(int32_t index);   /* 1 or 0: does th
 GRUNLOCK_API int32_t grunlock_select(const char* name);
 GRUNLOCK_API const char* grunlock_selected(void);
 
+/* Run calls on the threads of the GNU OpenMP runtime with these functions, which the process must hold: where another
+   library uses it, its idle threads spin for a while, and a second pool of threads would have to wait for them. A forked
+   child goes back to threads of its own. */
+GRUNLOCK_API void grunlock_use_openmp(void* gomp_parallel, void* omp_get_thread_num, void* omp_get_num_threads);
+
 /* Threads that a call may use, the calling one included; at least 1. Results do not depend on the number. */
 GRUNLOCK_API void grunlock_set_num_threads(int32_t count);
 GRUNLOCK_API int32_t grunlock_num_threads(void);

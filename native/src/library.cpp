@@ -49,6 +49,10 @@ int32_t grunlock_select(const char* name) {
 
 const char* grunlock_selected() { return grunlock::selected_kernels().name; }
 
+void grunlock_use_openmp(void* gomp_parallel, void* omp_get_thread_num, void* omp_get_num_threads) {
+  grunlock::use_host_threads(gomp_parallel, omp_get_thread_num, omp_get_num_threads);
+}
+
 void grunlock_set_num_threads(int32_t count) { grunlock::set_num_threads(count); }
 
 int32_t grunlock_num_threads() { return grunlock::num_threads(); }

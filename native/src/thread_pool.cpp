@@ -126,19 +126,57 @@ class Pool {
   std::vector<Worker*> workers_;
 };
 
+// The threads of an OpenMP runtime that is in the process anyway. They wait for work by spinning: a second pool beside
+// them would get its processors only once they give up.
+struct HostThreads {
+  void (*parallel)(void (*body)(void*), void* data, unsigned num_threads, unsigned flags);  // GOMP_parallel
+  int (*thread_num)();
+  int (*num_threads)();
+};
+
 std::atomic<int> thread_count{0};
 std::atomic<Pool*> shared_pool{nullptr};
+std::atomic<HostThreads*> host_threads{nullptr};
+std::atomic<bool> forked{false};
 
-// A forked child has none of the parent's threads, and a mutex may be held by one of them: begin anew.
-void forget_pool() { shared_pool.store(new Pool); }
+// A forked child has none of the parent's threads, and a mutex may be held by one of them: begin anew, without the
+// host's threads, whose runtime does not survive a fork.
+void forget_threads() {
+  shared_pool.store(new Pool);
+  host_threads.store(nullptr);
+  forked.store(true);
+}
+
+void watch_forks() {
+  static std::once_flag once;
+  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, forget_threads); });
+}
 
 Pool& pool() {
   static std::once_flag once;
   std::call_once(once, [] {
+    watch_forks();
     shared_pool.store(new Pool);
-    pthread_atfork(nullptr, nullptr, forget_pool);
   });
   return *shared_pool.load();
+}
+
+struct HostJob {
+  const HostThreads* host;
+  void (*body)(void*, Team&);
+  void* context;
+  std::atomic<int64_t> arrived{0};
+};
+
+void run_on_host(const HostThreads& host, int size, void (*body)(void*, Team&), void* context) {
+  HostJob job{&host, body, context};
+  host.parallel(
+      [](void* data) {
+        HostJob& job = *static_cast<HostJob*>(data);
+        Team team(job.host->thread_num(), job.host->num_threads(), &job.arrived);
+        job.body(job.context, team);
+      },
+      &job, static_cast<unsigned>(size), 0);
 }
 
 }  // namespace
@@ -153,9 +191,12 @@ void Team::barrier() {
 }
 
 void run_team(int max_size, void (*body)(void*, Team&), void* context) {
+  const int wanted = std::min(max_size, num_threads()) - 1;
+  if (const HostThreads* host = host_threads.load(std::memory_order_acquire); host != nullptr && wanted > 0) {
+    return run_on_host(*host, 1 + wanted, body, context);
+  }
   Job job{body, context};
   std::vector<Worker*> helpers;
-  const int wanted = std::min(max_size, num_threads()) - 1;
   if (wanted > 0) {
     helpers = pool().claim(wanted);
   }
@@ -179,6 +220,15 @@ void parallel_for(int64_t items, void (*body)(void*, int64_t), void* context) {
 }
 
 void set_num_threads(int count) { thread_count.store(std::min(std::max(1, count), kMaxThreads)); }
+
+void use_host_threads(void* parallel, void* thread_num, void* num_threads) {
+  watch_forks();
+  auto* host = new HostThreads{reinterpret_cast<decltype(HostThreads::parallel)>(parallel),
+                               reinterpret_cast<int (*)()>(thread_num), reinterpret_cast<int (*)()>(num_threads)};
+  if (!forked.load()) {
+    host_threads.store(host, std::memory_order_release);  // the one before is kept: calls may be running on it
+  }
+}
 
 int num_threads() {
   const int count = thread_count.load(std::memory_order_relaxed);

@@ -37,6 +37,9 @@ void run_team(int max_size, Body&& body) {
 // body(context, item) for every item in [0, items), on as many threads as are idle.
 void parallel_for(int64_t items, void (*body)(void* context, int64_t item), void* context);
 
+// Runs teams on GNU OpenMP's threads from now on; omp_get_thread_num and omp_get_num_threads of the same runtime.
+void use_host_threads(void* gomp_parallel, void* thread_num, void* num_threads);
+
 void set_num_threads(int count);
 int num_threads();
 

@@ -77,7 +77,12 @@ class Case:
 
     def __str__(self) -> str:
         on = [f.name for f in fields(self) if getattr(self, f.name) is True]
-        words = [f"B{len(self.lengths)}", f"T{self.lengths[0]}", f"D{self.input_size}", f"H{self.hidden_size}"]
+        words = [
+            f"B{len(self.lengths)}",
+            f"T{self.lengths[0]}",
+            f"D{self.input_size}",
+            f"H{self.hidden_size}",
+        ]
         return "-".join([*words, f"{self.num_directions}x", self.indexing, self.zoneout, *on])
 
 
@@ -132,7 +137,9 @@ def draw_case(random: Random, most_work: float) -> Case:
 def _draw_size(random: Random, most: int) -> int:
     """From 1 to `most`: small ones as often as large ones, and the neighbours of vector and tile widths."""
     if random.random() < 0.4:
-        near = random.choice([1, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024]) + random.choice([-1, 0, 0, 1])
+        near = random.choice([1, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024]) + random.choice(
+            [-1, 0, 0, 1]
+        )
         return min(max(1, near), most)
     return min(most, int(2 ** random.uniform(0, most.bit_length())))
 
@@ -150,6 +157,14 @@ def draw_problem(case: Case) -> Problem:
 
     def mask(*shape: int, scale: float = 1 / KEEP) -> Tensor:
         return (torch.rand(*shape, generator=random) < KEEP).float() * scale
+
+    def inputs_kept() -> Tensor | None:
+        if not case.input_mask:
+            return None
+        kept = mask(batch, case.input_size)
+        if case.norm:  # a sequence without any input stays at 0, where a norm's slope is steepest, for ever
+            kept[:, 0] = 1 / KEEP
+        return kept
 
     def zoneout() -> Tensor | float | DrawnZoneout | None:
         seed = int(torch.randint(2**62, (), generator=random))
@@ -184,7 +199,7 @@ def draw_problem(case: Case) -> Problem:
         index,
         case.batch_sizes,
         directions,
-        mask(batch, case.input_size) if case.input_mask else None,
+        inputs_kept(),
         case.reset_after,
         (normal(rows, case.num_directions * size), normal(case.num_directions, batch, size)),
     )

@@ -62,21 +62,22 @@ class Oracle:
         if problems:
             raise DisagreementError("; ".join(problems))
 
-    def _ratio(self, name: str, found: Tensor, precision: str) -> float:
-        expected = self.results[name]
-        if found.shape != expected.shape:
-            return inf
-        error = (found.double() - expected).abs().max().item()
-        return error / self._allowed(name, expected, precision) if error == error else inf
-
-    def _allowed(self, name: str, expected: Tensor, precision: str) -> float:
+    def allowed(self, name: str, precision: str = "float32") -> float:
+        """Largest error that a result may have."""
         inputs, units, rows = self.case.input_size, self.case.hidden_size, self.case.num_rows
         rounding = FLOAT32_ROUNDING * (sqrt(inputs + units) + 4) + OPERAND_ROUNDING[precision]
         unit = MARGIN * rounding * max(1.0, sqrt(inputs / units)) * self.condition
         if not name.startswith("grad_"):
             return unit
-        size = max(1.0, expected.abs().max().item()) + sqrt(rows) / 8
+        size = max(1.0, self.results[name].abs().max().item()) + sqrt(rows) / 8
         return (unit + MARGIN * FLOAT32_ROUNDING * sqrt(rows)) * size
+
+    def _ratio(self, name: str, found: Tensor, precision: str) -> float:
+        expected = self.results[name]
+        if found.shape != expected.shape:
+            return inf
+        error = (found.double() - expected).abs().max().item()
+        return error / self.allowed(name, precision) if error == error else inf
 
 
 @contextmanager

@@ -19,7 +19,10 @@ struct PackedDirection {
   }
 
   template <class Operand>
-  static PackedDirection at(const float* data, const Shape& s) {
+  static PackedDirection at(const float* data, const Shape& s, bool unpacked = false) {
+    if (unpacked) {
+      return {data, nullptr, nullptr, {}, {}};
+    }
     const float* recurrent = data + 4 * s.P;
     const float* input = recurrent + 3 * s.P * words<Operand>(s.H);
     const float* scales = input + 3 * s.P * words<Operand>(s.D);
@@ -33,7 +36,8 @@ inline float bias_of(const float* bias, int64_t hidden_size, int gate, int64_t u
 
 // Tiles [begin, end) of one direction, into memory laid out as PackedDirection::at.
 template <class Operand>
-void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t end, float* data) {
+void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t end, float* data,
+                    bool biases_only = false) {
   float* recurrent = data + 4 * s.P;
   float* input = recurrent + 3 * s.P * words<Operand>(s.H);
   float* scales = input + 3 * s.P * words<Operand>(s.D);
@@ -46,6 +50,9 @@ void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t e
       biases[2 * kLanes] = bias_of(d.bias_ih, s.H, 2, unit);
       biases[3 * kLanes] = bias_of(d.bias_hh, s.H, 2, unit);
     }
+    if (biases_only) {
+      continue;
+    }
     if constexpr (Operand::kPerWord == Int8::kPerWord) {
       quantize_gate_panel(d.weight_hh, s, s.H, tile, 1.0f / kStateLevels, recurrent, scales);
       quantize_gate_panel(d.weight_ih, s, s.D, tile, 1.0f, input, scales + Scales::size<Operand>(s));
@@ -55,6 +62,31 @@ void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t e
     }
   }
 }
+
+constexpr int64_t kUnpackedRows = 8;  // packed rows of a call up to which packing its weights costs more than it saves
+
+// Gate panels [begin, end) of one of a direction's weights, packed or, for few rows, as the caller holds it.
+template <class Operand>
+struct GateWeight {
+  const float* panels;
+  const float* unpacked;  // [3H, size], used if there are no panels
+  int64_t hidden_size;
+  int64_t size;
+
+  void multiply(int64_t num_rows, const float* a, int64_t stride, int64_t begin, int64_t end, float* c,
+                int64_t c_stride, int64_t c_panel_stride) const {
+    if constexpr (Operand::kPerWord == 1) {
+      for (int64_t tile = begin; panels == nullptr && tile < end; ++tile) {
+        multiply_gates_unpacked(num_rows, a, stride, unpacked, hidden_size, size, tile,
+                                c + (tile - begin) * c_panel_stride, c_stride);
+      }
+    }
+    if (panels != nullptr) {
+      multiply_gates<Operand>(num_rows, a, stride, panels, words<Operand>(size), begin, end, c, c_stride,
+                              c_panel_stride);
+    }
+  }
+};
 
 // The states of a block's sequences before and after a step, shared by the threads of a group.
 struct States {
@@ -176,8 +208,8 @@ class ForwardUnit {
       }
     }
     const int64_t gates_stride = (tiles.end - tiles.begin) * kGateVectors * kLanes;
-    multiply_gates<Operand>(rows, operands, stride, packed_.input, words<Operand>(s_.D), tiles.begin, tiles.end,
-                            projected, gates_stride, kGateVectors * kLanes);
+    const GateWeight<Operand> weight{packed_.input, d_.weight_ih, s_.H, s_.D};
+    weight.multiply(rows, operands, stride, tiles.begin, tiles.end, projected, gates_stride, kGateVectors * kLanes);
     for (int64_t i = 0; i < rows; ++i) {
       settle<Operand>(projected + i * gates_stride, packed_.input_scales, tiles.begin, tiles.end, row_scales[i]);
     }
@@ -189,8 +221,8 @@ class ForwardUnit {
     constexpr int64_t kPanel = kGateVectors * kLanes;
     const int64_t at_once = rows == 1 ? std::max<int64_t>(1, tiles.end - tiles.begin) : 1;  // see multiply_row
     for (int64_t tile = tiles.begin; tile < tiles.end; tile += at_once) {
-      multiply_gates<Operand>(rows, states_.previous_operand, operand_stride(), packed_.recurrent,
-                              words<Operand>(s_.H), tile, tile + at_once, products, kPanel, kPanel);
+      const GateWeight<Operand> weight{packed_.recurrent, d_.weight_hh, s_.H, s_.H};
+      weight.multiply(rows, states_.previous_operand, operand_stride(), tile, tile + at_once, products, kPanel, kPanel);
       for (int64_t i = 0; i < rows; ++i) {
         settle<Operand>(products + i * kPanel, packed_.recurrent_scales, tile, tile + at_once, 1.0f);
         const int64_t n = s_.start(t) + block_.sequence(i);
@@ -270,7 +302,8 @@ void gru_forward_as(const Call& call) {
   const int64_t num_directions = call.num_directions;
   const bool with_table = uses_table(call);
   const int64_t weight_floats = 3 * s.H * (s.H + (with_table ? 0 : s.D)) / Operand::kPerWord;
-  const int64_t packed_size = PackedDirection::size<Operand>(s);
+  const bool unpacked = Operand::kPerWord == 1 && s.N <= kUnpackedRows && !with_table;
+  const int64_t packed_size = unpacked ? 4 * s.P : PackedDirection::size<Operand>(s);
   const int64_t table_size = with_table ? s.U * 3 * s.P : 0;
   const int64_t states_size = ForwardUnit<Operand>::states_size(s, {0, 1});
   float* scratch = call_scratch(num_directions * (Pieces::size(packed_size) + Pieces::size(table_size) +
@@ -289,7 +322,7 @@ void gru_forward_as(const Call& call) {
       packed[direction] = d.packed == nullptr ? room : static_cast<const float*>(d.packed);
       if (d.packed == nullptr) {
         const Share tiles(s.tiles, team.rank(), team.size());
-        pack_direction<Operand>(d, s, tiles.begin, tiles.end, room);
+        pack_direction<Operand>(d, s, tiles.begin, tiles.end, room, unpacked);
       }
     }
     team.barrier();
@@ -300,7 +333,9 @@ void gru_forward_as(const Call& call) {
     team.barrier();
     for_each_unit(s, num_directions, weight_floats, team, arrived, [&](int64_t direction, Block block, int64_t before,
                                                                        Team& members) {
-      ForwardUnit<Operand>(call, s, direction, block, PackedDirection::at<Operand>(packed[direction], s),
+      const bool as_given = unpacked && call.directions[direction].packed == nullptr;
+      const PackedDirection weights = PackedDirection::at<Operand>(packed[direction], s, as_given);
+      ForwardUnit<Operand>(call, s, direction, block, weights,
                            with_table ? tables[direction] : nullptr, states[direction] + 4 * before * s.P)
           .run(members);
     });

@@ -103,7 +103,7 @@ def load(path: str | Path, precision: InferencePrecision = "float32") -> TextCla
     """The classifier in an artifact file or run folder, ready to predict. Imports no torch.
 
     precision: of the products in recurrent layers; bfloat16 and int8 are faster and change numbers slightly.
-    Raises ArtifactError as `read`, and KernelError for a precision that the layers or the machine cannot have.
+    Raises ArtifactError as `read`, and KernelError for a precision that the layers or machine cannot have.
     """
     return read(path).classifier(precision)
 

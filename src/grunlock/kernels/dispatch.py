@@ -7,6 +7,7 @@ without torch: the compiled kernels, or portable.py (numpy). GRUNLOCK_KERNEL (li
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 def gru_kernel(rows: Tensor) -> ModuleType:
     """The module whose gru_layer takes torch tensors and carries gradients; `rows` are its input vectors."""
+    compiled, reference = _gru_modules()
+    return compiled if _compiled_for(rows) else reference
+
+
+@cache
+def _gru_modules() -> tuple[ModuleType, ModuleType]:
     from grunlock.kernels import autograd, reference
 
-    return autograd if _compiled_for(rows) else reference
+    return autograd, reference
 
 
 def lstm_kernel(rows: Tensor) -> ModuleType:
@@ -33,9 +40,9 @@ def lstm_kernel(rows: Tensor) -> ModuleType:
 
 
 def _compiled_for(rows: Tensor) -> bool:
-    import torch
-
-    return rows.dtype is torch.float32 and rows.device.type == "cpu" and native_library() is not None
+    return (
+        rows.is_cpu and rows.dtype.itemsize == 4 and rows.is_floating_point() and native_library() is not None
+    )
 
 
 def gru_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> RecurrentStack:

@@ -38,6 +38,7 @@ _PROTOTYPES = {
     "grunlock_isa_supported": (ctypes.c_int32, (ctypes.c_int32,)),
     "grunlock_select": (ctypes.c_int32, (ctypes.c_char_p,)),
     "grunlock_selected": (ctypes.c_char_p, ()),
+    "grunlock_use_openmp": (None, (ctypes.c_void_p,) * 3),
     "grunlock_set_num_threads": (None, (ctypes.c_int32,)),
     "grunlock_num_threads": (ctypes.c_int32, ()),
 }

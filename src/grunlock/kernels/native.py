@@ -108,7 +108,11 @@ def layer_bytes(layer: LayerCall, directions: tuple[DirectionCall, ...]) -> byte
 def _run(
     function: "ctypes._NamedFuncPointer", layer: LayerCall, directions: tuple[DirectionCall, ...]
 ) -> None:
-    result = function(layer_bytes(layer, directions))
+    check_result(function(layer_bytes(layer, directions)), layer)
+
+
+def check_result(result: int, layer: LayerCall) -> None:
+    """Raise KernelError or ShapeError for a grunlock_result that is none of a finished call."""
     if result == _INDEX_OUTSIDE:
         raise ShapeError(
             "The index names vectors that are not there.",
@@ -116,14 +120,14 @@ def _run(
         )
     if result != 0:
         raise KernelError(
-            "Not enough memory for one GRU layer.",
+            "Not enough memory for one recurrent layer.",
             got=f"{layer.num_rows} rows of {layer.hidden_size} units",
             cure="use smaller batches or shorter sequences",
         )
 
 
 class Buffer:
-    """Uninitialised float32 [rows, columns] for numpy and torch to wrap; back to the library's store when freed.
+    """Uninitialised float32 [rows, columns] for numpy and torch to wrap, from the library's store and back.
 
     Raises KernelError when memory runs out.
     """

@@ -56,7 +56,7 @@ class NativeGruStack:
     def run(
         self, rows: FloatArray, index: IntArray | None, batch_sizes: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Rows [U, D], read through index [N] or as they are, to the last layer's output [N, E] and final [B, E].
+        """Rows [U, D], read through index [N] if given, to the last layer's output [N, E] and final [B, E].
 
         Raises ShapeError for an index that names no row.
         """

@@ -63,6 +63,7 @@ def lstm_layer(
     directions: Sequence[LstmDirection],
     *,
     input_mask: Tensor | None = None,  # [B, D]
+    precision: Literal["float32", "bfloat16"] = "float32",  # see gru_layer
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, directions * H], final h and final c [directions, B, H]
     """One LSTM layer, all its directions; see gru_layer."""
     if input_mask is not None:

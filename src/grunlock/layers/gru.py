@@ -1,18 +1,17 @@
 """The GRU as a torch module: a drop-in for torch.nn.GRU with the regularisers a GRU needs."""
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from grunlock.errors import ShapeError
 from grunlock.kernels.direction import GruDirection
 from grunlock.kernels.dispatch import gru_kernel
+from grunlock.kernels.native import Precision
 from grunlock.layers.packing import IndexedRows, Packed, pack
 from grunlock.layers.stack import (
     ParameterNames,
     Regularization,
+    check_precision,
     describe,
     initial_states,
     reset_uniform,
@@ -21,7 +20,6 @@ from grunlock.layers.stack import (
 )
 
 NUM_GATES = 3
-Precision = Literal["float32", "bfloat16"]
 
 
 class GRU(nn.Module):
@@ -83,9 +81,7 @@ class GRU(nn.Module):
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        if precision not in get_args(Precision):
-            expected = " or ".join(map(repr, get_args(Precision)))
-            raise ShapeError("`precision` is not known.", got=repr(precision), expected=expected)
+        check_precision(precision)
         self.reset_after = reset_after
         self.precision = precision
         set_up(

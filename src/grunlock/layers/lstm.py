@@ -6,10 +6,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from grunlock.kernels.direction import LstmDirection
 from grunlock.kernels.dispatch import lstm_kernel
+from grunlock.kernels.native import Precision
 from grunlock.layers.packing import IndexedRows, Packed, pack
 from grunlock.layers.stack import (
     ParameterNames,
     Regularization,
+    check_precision,
     describe,
     initial_states,
     reset_uniform,
@@ -57,8 +59,11 @@ class LSTM(nn.Module):
         weight_dropout: float = 0.0,
         zoneout: float = 0.0,
         layer_norm: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
+        check_precision(precision)
+        self.precision = precision
         set_up(
             self,
             NUM_GATES,
@@ -95,7 +100,7 @@ class LSTM(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes and whatever is not torch's default, for print(module)."""
-        return describe(self)
+        return describe(self) + ("" if self.precision == "float32" else f", precision={self.precision}")
 
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are not laid out for cuDNN. Here because code for torch.nn.GRU calls it."""
@@ -104,6 +109,11 @@ class LSTM(nn.Module):
         self, packed: Packed, directions: list[LstmDirection], input_mask: Tensor | None
     ) -> tuple[Tensor, ...]:
         result: tuple[Tensor, Tensor, Tensor] = lstm_kernel(packed.rows).lstm_layer(
-            packed.rows, packed.index, packed.batch_sizes, directions, input_mask=input_mask
+            packed.rows,
+            packed.index,
+            packed.batch_sizes,
+            directions,
+            input_mask=input_mask,
+            precision=self.precision,
         )
         return result

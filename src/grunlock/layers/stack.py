@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from grunlock.errors import ShapeError
 from grunlock.kernels.direction import GruDirection, LstmDirection
+from grunlock.kernels.native import Precision
 from grunlock.layers.dropout import drop_variational, drop_weight, variational_mask, zoneout_of
 from grunlock.layers.packing import Packed
 
@@ -120,6 +121,13 @@ def describe(module: RecurrentModule) -> str:
     changed = {name: getattr(module, name) for name in flags if getattr(module, name) != flags[name]}
     sizes = f"{module.input_size}, {module.hidden_size}, num_layers={module.num_layers}"
     return ", ".join([sizes, *(f"{name}={value}" for name, value in {**changed, **rates}.items())])
+
+
+def check_precision(precision: str) -> None:
+    """Raise ShapeError unless it is a Precision."""
+    if precision not in get_args(Precision):
+        expected = " or ".join(map(repr, get_args(Precision)))
+        raise ShapeError("`precision` is not known.", got=repr(precision), expected=expected)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from grunlock.layers.embedding import RowTable
 from grunlock.layers.packing import IndexedRows
 from grunlock.models.inputs import TokenInputs
 from grunlock.recipe.text_options import EmbeddingOptions
@@ -24,12 +25,12 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         self.word_dropout = options.word_dropout
         self.embedding_dropout = options.embedding_dropout
-        self.tokens = nn.Embedding(vocab_size, options.size)
-        self.ngrams: nn.EmbeddingBag | None = None
+        self.tokens = RowTable(vocab_size, options.size)
+        self.ngrams: RowTable | None = None
         # Entries of variance 1 / D: a vector's length is about 1, whatever its size.
         nn.init.normal_(self.tokens.weight, std=1.0 / math.sqrt(options.size))
         if options.ngrams is not None:
-            self.ngrams = nn.EmbeddingBag(options.ngrams.buckets, options.size, mode="mean")
+            self.ngrams = RowTable(options.ngrams.buckets, options.size)
             nn.init.normal_(self.ngrams.weight, std=1.0 / math.sqrt(options.size))
         self.requires_grad_(options.trainable)
 

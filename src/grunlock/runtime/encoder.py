@@ -58,7 +58,7 @@ class Encoder:
     def run(
         self, vectors: FloatArray, index: IntArray, layout: PackedLayout
     ) -> tuple[FloatArray, FloatArray]:
-        """Distinct vectors [U, D], read through index [N], to rows [N, E] and final [B, E] of the last layer."""
+        """Distinct vectors [U, D], read through index [N], to the last rows [N, E] and final [B, E]."""
         rows, final = vectors, vectors[:0]
         read: IntArray | None = index
         for norm, stack in self._parts:

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "grunlock_gru.h"
+#include "grunlock_lstm.h"
 #include "thread_pool.hpp"
 
 namespace grunlock {
@@ -15,6 +16,8 @@ struct Kernels {
   void (*gru_backward)(const grunlock_gru_call& call);
   int64_t (*gru_packed_floats)(const grunlock_gru_call& call);
   void (*gru_pack)(const grunlock_gru_call& call, int64_t direction, float* packed);
+  void (*lstm_forward)(const grunlock_lstm_call& call);
+  void (*lstm_backward)(const grunlock_lstm_call& call);
   void (*sigmoid)(const float* x, float* y, int64_t count);
   void (*tanh)(const float* x, float* y, int64_t count);
 };

@@ -1,28 +1,32 @@
-"""How far the compiled GRU layer may be from the oracle in float64, from the type of its numbers and the sizes of a case.
+"""How far the compiled GRU layer may be from the oracle in float64: by its numbers' type and a case's sizes.
 
-A sum of K products in float32 is off by some u * sqrt(K) of its size, u = 2^-24 being the largest error of one rounding:
-errors of either sign add up as a random walk does (Higham and Mary 2019, doi:10.1137/18M1226312). Operands in bfloat16
-add v = 2^-8, 2^-9 for each of two, whatever K is, for they are rounded only once.
+A sum of K products in float32 is off by some u * sqrt(K) of its size, u = 2^-24 being the largest error of
+one rounding: errors of either sign add up as a random walk does (Higham and Mary 2019,
+doi:10.1137/18M1226312). Operands in bfloat16 add v = 2^-8, 2^-9 for each of two, whatever K is, for they
+are rounded only once.
 
-An argument of a gate is a sum of K = D + H products. With weights of at most 1 / sqrt(H) and inputs of deviation 1 its
-size is A = max(1, sqrt(D / H)), and gates have slopes of at most 1. What is carried from step to step shrinks (the weights
-contract, and the update gate blends), so T does not matter. Beside the sum, a gate costs some four more roundings.
+An argument of a gate is a sum of K = D + H products. With weights of at most 1 / sqrt(H) and inputs of
+deviation 1 its size is A = max(1, sqrt(D / H)), and gates have slopes of at most 1. What is carried from
+step to step shrinks (the weights contract, and the update gate blends), so T does not matter. Beside the
+sum, a gate costs some four more roundings.
 
         unit = (u * (sqrt(D + H) + 4) + v) * A
 
-Layer norm divides an argument, and with it its error, by the deviation in its row: unit grows by the largest such factor,
-which the oracle reports. The weights no longer contract the state then: errors add up over the steps, by sqrt(T).
+Layer norm divides an argument, and with it its error, by the deviation in its row: unit grows by the
+largest such factor, which the oracle reports. The weights no longer contract the state then: errors add up
+over the steps, by sqrt(T).
 
-Values are of size 1, so unit bounds them. A gradient inherits the error of the values in proportion to its size. One that
-is a sum over N rows is the rest of terms that cancel; these leave an error as large as sqrt(N) of them have, and the sum
-itself one of u * sqrt(N).
+Values are of size 1, so unit bounds them. A gradient inherits the error of the values in proportion to its
+size. One that is a sum over N rows is the rest of terms that cancel; these leave an error as large as
+sqrt(N) of them have, and the sum itself one of u * sqrt(N).
 
         gradient's bound = (unit + u * sqrt(N)) * (max(1, its largest number) + sqrt(N) / 8)
 
-All bounds are multiplied by MARGIN, which was measured: benchmarks/kernel_agreement.py records how much of it is used.
+All bounds are multiplied by MARGIN, which was measured: benchmarks/kernel_agreement.py records how much of
+it is used.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf, sqrt
 
@@ -31,7 +35,9 @@ from torch import Tensor
 
 from grunlock.kernels import NORM_EPS, reference
 from tests.parity.agreement import DisagreementError, Results
-from tests.parity.native_cases import Case, Problem, converted, solve
+from tests.parity.native_cases import Case, Layer, Problem, converted, solve
+
+Solve = Callable[[Layer, Problem], Results]
 
 MARGIN = 6.0
 FLOAT32_ROUNDING = 2.0**-24
@@ -41,14 +47,16 @@ OPERAND_ROUNDING = {"float32": 0.0, "bfloat16": 2.0**-8}
 class Oracle:
     """The right results of a case, and how much its layer norms magnify errors (1 without)."""
 
-    def __init__(self, case: Case, problem: Problem) -> None:
+    def __init__(
+        self, case: Case, problem: Problem, layer: Layer = reference.gru_layer, solve: Solve = solve
+    ) -> None:
         self.case = case
         with _steepest_norm() as steepest:
-            self.results = solve(reference.gru_layer, converted(problem, torch.float64))
+            self.results = solve(layer, converted(problem, torch.float64))
         self.condition = max(steepest) * sqrt(case.lengths[0]) if steepest else 1.0
 
     def ratios(self, found: Results, precision: str = "float32") -> dict[str, float]:
-        """Each result's largest error as a share of what is allowed; infinite where a number is missing or NaN."""
+        """Each result's largest error as a share of what is allowed; infinite for NaN or another shape."""
         if found.keys() != self.results.keys():
             raise DisagreementError(f"names differ: {sorted(found)}, expected {sorted(self.results)}")
         return {name: self._ratio(name, found[name], precision) for name in found}
@@ -82,7 +90,7 @@ class Oracle:
 
 @contextmanager
 def _steepest_norm() -> Iterator[list[float]]:
-    """Collects the largest 1 / deviation of every layer norm that the oracle computes. Rows of zeros stay zeros."""
+    """Collects the largest 1 / deviation of each layer norm of the oracle. Rows of zeros stay zeros."""
     normalize_gates, steepest = reference.normalize_gates, []
 
     def recording(gates: Tensor, norm_weight: Tensor, hidden_size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The compiled GRU layer as a part of torch's graphs: what is asked of it, what it refuses, what stays apart."""
+"""The compiled GRU layer as a part of torch's graphs: what it gives, what it refuses, what stays apart."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ forms = pytest.mark.parametrize("case", FORMS, ids=str)
 
 
 def graph(problem: Problem, wanted: Sequence[str] | None = None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Fresh leaves by name, of which the wanted ones (default: all) need gradients; output and final of them."""
+    """Fresh leaves by name, the wanted ones (default: all) with gradients; output and final of them."""
     fresh = {name: value.detach().clone() for name, value in leaves(problem).items()}
     for name in fresh if wanted is None else wanted:
         fresh[name].requires_grad_()
@@ -128,11 +128,10 @@ def test_a_broadcast_gradient_is_read_as_it_is_meant() -> None:
 
 
 def test_gradients_of_gradients_are_refused() -> None:
-    problem = draw_problem(CASE)
-    fresh, output, _ = graph(problem)
-    (gradient,) = torch.autograd.grad(output.sum(), [fresh["rows"]], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        torch.autograd.grad(gradient.sum(), [fresh["rows"]])
+    fresh, output, _ = graph(draw_problem(CASE))
+    (gradient,) = torch.autograd.grad(output.square().sum(), [fresh["rows"]], create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice a function that was marked with @once_diff"):
+        gradient.sum().backward()
 
 
 @pytest.mark.parametrize("name", ["rows", "weight_hh.0", "h0.1"])
@@ -181,7 +180,10 @@ def test_weights_of_another_type_are_refused(name: str, dtype: torch.dtype) -> N
     """Read as float32 they would be noise, or end before the kernel does."""
     problem = draw_problem(CASE)
     other = with_leaves(problem, {name: leaves(problem)[name].to(dtype)})
-    with pytest.raises((ShapeError, RuntimeError), match="float32"):
+    expected = rf"got: +{dtype} on cpu\n +expected: +torch.float32 on cpu"
+    with pytest.raises(ShapeError, match=expected):
+        graph(other)
+    with pytest.raises(ShapeError, match=expected), torch.no_grad():
         forward(autograd.gru_layer, other)
 
 

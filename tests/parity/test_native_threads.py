@@ -1,4 +1,4 @@
-"""The same call gives the same bits: whatever the number of threads, whoever else computes, in a forked child too."""
+"""The same call gives the same bits: on any number of threads, beside other calls, in a forked child."""
 
 import subprocess
 import sys
@@ -51,7 +51,10 @@ def test_a_repeated_call_gives_the_same_bits(case: Case) -> None:
     problem = draw_problem(case)
     with kernel(threads=2):
         first = solve(autograd.gru_layer, problem)
-        for other in (Case((3,), 3, 3), Case((50,) * 70, 70, 90)):  # what they leave in memory must not be read
+        for other in (
+            Case((3,), 3, 3),
+            Case((50,) * 70, 70, 90),
+        ):  # their leavings in memory
             solve(autograd.gru_layer, draw_problem(other))
             assert_same_bits(solve(autograd.gru_layer, problem), first)
 

@@ -1,6 +1,8 @@
 // One instruction set's kernels. Compiled once per set, with its flags and -DGRUNLOCK_ISA=<name>.
 #include "gru_forward.hpp"
 #include "gru_gradients.hpp"
+#include "lstm_forward.hpp"
+#include "lstm_gradients.hpp"
 
 #define GRUNLOCK_JOIN_(a, b) a##b
 #define GRUNLOCK_JOIN(a, b) GRUNLOCK_JOIN_(a, b)
@@ -27,7 +29,7 @@ void tanh_all(const float* x, float* y, int64_t count) {
 }
 
 constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward,
-                            gru_packed_floats, gru_pack, sigmoid_all, tanh_all};
+                            gru_packed_floats, gru_pack, lstm_forward, lstm_backward, sigmoid_all, tanh_all};
 
 }  // namespace
 }  // namespace GRUNLOCK_ISA

@@ -136,30 +136,31 @@ void multiply_row(const float* a, const float* b, int64_t panel_words, int64_t n
 }
 
 template <class Operand, Order order, int vectors, int rows = max_rows(vectors)>
-GRUNLOCK_INLINE void multiply_rows_left(int64_t left, const float* a, int64_t stride, const float* b,
+GRUNLOCK_INLINE void multiply_some_rows(int64_t wanted, const float* a, int64_t stride, const float* b,
                                         int64_t num_words, float* c, int64_t c_stride, bool accumulate) {
   if constexpr (rows > 0) {
-    if (left == rows) {
+    if (wanted == rows) {
       multiply_tile<Operand, order, rows, vectors>(a, stride, b, num_words, c, c_stride, accumulate);
     } else {
-      multiply_rows_left<Operand, order, vectors, rows - 1>(left, a, stride, b, num_words, c, c_stride, accumulate);
+      multiply_some_rows<Operand, order, vectors, rows - 1>(wanted, a, stride, b, num_words, c, c_stride, accumulate);
     }
   }
 }
 
-// One panel of `vectors` vectors against all rows.
+// One panel of `vectors` vectors against all rows, in tiles as even as possible: a tile of one row takes as long as a
+// tile of several, because its sums wait for each other.
 template <class Operand, Order order, int vectors>
 void multiply_panel(int64_t num_rows, const float* a, int64_t stride, const float* b, int64_t num_words, float* c,
                     int64_t c_stride, bool accumulate) {
-  constexpr int kRows = max_rows(vectors);
+  constexpr int64_t kRows = max_rows(vectors);
   const int64_t row_step = order == Order::kRowMajor ? stride : 1;
-  int64_t r = 0;
-  for (; r + kRows <= num_rows; r += kRows) {
-    multiply_tile<Operand, order, kRows, vectors>(a + r * row_step, stride, b, num_words, c + r * c_stride, c_stride,
-                                                  accumulate);
+  for (int64_t tiles = (num_rows + kRows - 1) / kRows; tiles > 0; --tiles) {
+    const int64_t rows = (num_rows + tiles - 1) / tiles;
+    multiply_some_rows<Operand, order, vectors>(rows, a, stride, b, num_words, c, c_stride, accumulate);
+    num_rows -= rows;
+    a += rows * row_step;
+    c += rows * c_stride;
   }
-  multiply_rows_left<Operand, order, vectors>(num_rows - r, a + r * row_step, stride, b, num_words, c + r * c_stride,
-                                              c_stride, accumulate);
 }
 
 // Panels of kPanelVectors, the last one maybe narrower; c columns follow the vectors.
@@ -195,40 +196,42 @@ void multiply_long_panel(int vectors, int64_t rows, const float* a, int64_t stri
   }
 }
 
+// Gate panels that one row is multiplied with at a time: as many as fill the registers, of int8 as many as stay in the
+// level 1 cache together.
+template <class Operand, int vectors>
+constexpr int row_panels() {
 #if GRUNLOCK_LANES == 16 || defined(__aarch64__)
-constexpr int kRowPanels = 8;  // gate panels that one row is multiplied with at a time
+  return Operand::kPerWord == 4 || vectors > kGateVectors ? 4 : 8;
 #else
-constexpr int kRowPanels = 4;
+  return vectors > kGateVectors ? 2 : 4;
 #endif
+}
 
-// As many of the panels from `begin` on as go by groups of `panels`, then smaller groups. Returns the first left out.
-template <class Operand, int vectors, int panels>
-int64_t multiply_row_groups(const float* a, const float* b, int64_t num_words, int64_t begin, int64_t end, float* c,
-                            int64_t c_panel_stride) {
+// As many of the panels from `begin` on as go by groups of `panels`, then by smaller groups.
+template <class Operand, int vectors, int panels = row_panels<Operand, vectors>()>
+void multiply_row_groups(const float* a, const float* b, int64_t num_words, int64_t begin, int64_t end, float* c,
+                         int64_t c_panel_stride) {
   const int64_t panel_words = num_words * vectors * kLanes;
   int64_t p = begin;
   for (; p + panels <= end; p += panels) {
     multiply_row<Operand, panels, vectors>(a, b + p * panel_words, panel_words, num_words,
                                            c + (p - begin) * c_panel_stride, c_panel_stride);
   }
-  if constexpr (panels > 2) {
-    return multiply_row_groups<Operand, vectors, panels / 2>(a, b, num_words, p, end, c + (p - begin) * c_panel_stride,
-                                                             c_panel_stride);
+  if constexpr (panels > 1) {
+    multiply_row_groups<Operand, vectors, panels / 2>(a, b, num_words, p, end, c + (p - begin) * c_panel_stride,
+                                             c_panel_stride);
   }
-  return p;
 }
 
 // Gate panels [begin, end): c holds, per panel, its vectors; c_panel_stride floats from panel to panel.
 template <class Operand, int vectors = kGateVectors>
 void multiply_gates(int64_t num_rows, const float* a, int64_t stride, const float* panels, int64_t num_words,
                     int64_t begin, int64_t end, float* c, int64_t c_stride, int64_t c_panel_stride) {
-  constexpr int kPanels = vectors > kGateVectors ? kRowPanels / 2 : kRowPanels;
   const int64_t panel_words = num_words * vectors * kLanes;
-  int64_t p = begin;
   if (num_rows == 1) {
-    p = multiply_row_groups<Operand, vectors, kPanels>(a, panels, num_words, begin, end, c, c_panel_stride);
+    return multiply_row_groups<Operand, vectors>(a, panels, num_words, begin, end, c, c_panel_stride);
   }
-  for (; p < end; ++p) {
+  for (int64_t p = begin; p < end; ++p) {
     multiply_panel<Operand, Order::kRowMajor, vectors>(num_rows, a, stride, panels + p * panel_words, num_words,
                                                        c + (p - begin) * c_panel_stride, c_stride, false);
   }

@@ -186,7 +186,7 @@ void pack_vector(const float* const* rows, int64_t size, float* target, int64_t 
   }
 }
 
-// Rows of weight [3H, size] for units [first, first + kLanes) of one gate.
+// Rows of weight [gH, size] for units [first, first + kLanes) of one gate.
 inline void unit_rows(const float* weight, int64_t hidden_size, int64_t size, int64_t gate, int64_t first,
                       const float** rows) {
   for (int lane = 0; lane < kLanes; ++lane) {
@@ -194,14 +194,15 @@ inline void unit_rows(const float* weight, int64_t hidden_size, int64_t size, in
   }
 }
 
-// Gate panel `tile` of weight [3H, size]: units [tile * kLanes, ...) of reset, update and candidate.
-template <class Operand>
+// Units [tile * kLanes, ...) of every gate of weight [gH, size], `vectors` gates to a panel, panel after panel.
+template <class Operand, int gates = kGateVectors, int vectors = kGateVectors>
 void pack_gate_panel(const float* weight, int64_t hidden_size, int64_t size, int64_t tile, float* panels) {
-  float* panel = panels + tile * words<Operand>(size) * kGateVectors * kLanes;
-  for (int gate = 0; gate < kGateVectors; ++gate) {
+  const int64_t vector_words = words<Operand>(size) * kLanes;
+  for (int gate = 0; gate < gates; ++gate) {
+    float* panel = panels + (tile * gates + gate / vectors * vectors) * vector_words;
     const float* rows[kLanes];
     unit_rows(weight, hidden_size, size, gate, tile * kLanes, rows);
-    pack_vector<Operand>(rows, size, panel + gate * kLanes, kGateVectors * kLanes);
+    pack_vector<Operand>(rows, size, panel + gate % vectors * kLanes, vectors * kLanes);
   }
 }
 

@@ -57,7 +57,7 @@ def gru_layer(
         output, final = apply(settings, rows, index, input_mask, *tensors)  # type: ignore[no-untyped-call]
         return output, final
     given = [dense(tensor) for tensor in tensors]
-    output, final, _ = _forward(settings, dense(rows), dense(index), dense(input_mask), given)
+    output, final, _ = _forward(settings, dense(rows), dense(index, torch.int64), dense(input_mask), given)
     return output, final
 
 
@@ -71,7 +71,7 @@ class _GruLayer(torch.autograd.Function):
         input_mask: Tensor | None,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        rows, index, input_mask = dense(rows), dense(index), dense(input_mask)
+        rows, index, input_mask = dense(rows), dense(index, torch.int64), dense(input_mask)
         given = [dense(tensor) for tensor in tensors]
         output, final, saved = _forward(settings, rows, index, input_mask, given, train=True)
         ctx.settings, ctx.saved_rows = settings, saved

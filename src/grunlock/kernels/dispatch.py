@@ -34,9 +34,15 @@ def _gru_modules() -> tuple[ModuleType, ModuleType]:
 
 def lstm_kernel(rows: Tensor) -> ModuleType:
     """The same for lstm_layer."""
-    from grunlock.kernels import reference
+    compiled, reference = _lstm_modules()
+    return compiled if _compiled_for(rows) else reference
 
-    return reference
+
+@cache
+def _lstm_modules() -> tuple[ModuleType, ModuleType]:
+    from grunlock.kernels import lstm_autograd, reference
+
+    return lstm_autograd, reference
 
 
 def _compiled_for(rows: Tensor) -> bool:

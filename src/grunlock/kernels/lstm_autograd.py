@@ -147,7 +147,7 @@ def _inputs(
 ) -> Given:
     given = [dense(tensor) for tensor in tensors]
     split = len(given) // (TENSORS_PER_DIRECTION + TENSORS_PER_CELL) * TENSORS_PER_DIRECTION
-    return Given(dense(rows), dense(index), dense(input_mask), given[:split], given[split:])
+    return Given(dense(rows), dense(index, torch.int64), dense(input_mask), given[:split], given[split:])
 
 
 def _forward(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grunlock.errors import ShapeError
 from grunlock.kernels.direction import DrawnZoneout, GruDirection, LstmDirection
 from grunlock.kernels.library import NativeLibrary, native_library
 from grunlock.kernels.native import (
@@ -174,11 +175,21 @@ def zoneout_call(zoneout: Tensor | float | DrawnZoneout | None) -> tuple[int, fl
 
 
 @overload
-def dense(tensor: Tensor) -> Tensor: ...
+def dense(tensor: Tensor, dtype: torch.dtype = ...) -> Tensor: ...
 @overload
-def dense(tensor: None) -> None: ...
-def dense(tensor: Tensor | None) -> Tensor | None:
-    return tensor if tensor is None or tensor.is_contiguous() else tensor.contiguous()
+def dense(tensor: None, dtype: torch.dtype = ...) -> None: ...
+def dense(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor | None:
+    """Row-major. Raises ShapeError for another type or device: the kernels would misread its memory."""
+    if tensor is None:
+        return None
+    if tensor.dtype is not dtype or not tensor.is_cpu:
+        raise ShapeError(
+            "Tensors of one layer differ in type or device.",
+            got=f"{tensor.dtype} on {tensor.device}",
+            expected=f"{dtype} on cpu, as the layer's inputs",
+            cure="convert the model and its inputs alike",
+        )
+    return tensor if tensor.is_contiguous() else tensor.contiguous()
 
 
 def address(tensor: Tensor | None) -> int:

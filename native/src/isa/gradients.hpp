@@ -35,12 +35,14 @@ class Gradients {
         with_norm_(call.directions[0].norm_weight_hh != nullptr),
         with_table_(uses_table(call) || (with_norm_ && call.index != nullptr && call.input_mask == nullptr)),
         input_rows_(with_table_ ? s_.U : s_.N),
-        scatter_rows_(call.index != nullptr || call.input_mask != nullptr) {}
+        scatter_rows_(call.index != nullptr || call.input_mask != nullptr),
+        unpacked_input_(Operand::kPerWord == 1 && input_rows_ <= kUnpackedRows && s_.D % kLanes == 0) {}
 
   void run() {
     const int64_t num_directions = call_.num_directions;
     const int64_t state_panels = s_.P * gradient_words();
-    const int64_t input_panels = call_.drows == nullptr ? 0 : round_up(s_.D, kLanes) * gradient_words();
+    const int64_t input_panels =
+        call_.drows == nullptr || unpacked_input_ ? 0 : round_up(s_.D, kLanes) * gradient_words();
     const int64_t shared = cell_.shared_size(s_, s_.B);
     const int64_t table = with_table_ ? s_.U * kGates * s_.P : 0;
     const int64_t spread = call_.drows != nullptr && !with_table_ && scatter_rows_ ? s_.N * s_.D : 0;
@@ -103,13 +105,15 @@ class Gradients {
 
   void pack(int64_t direction, const Team& team) {
     const Direction& d = call_.directions[direction];
-    const int64_t state_panels = (s_.tiles + kPanelVectors - 1) / kPanelVectors;
+    const bool carried = s_.T > 1 || needs_carry(call_, direction);
+    const int64_t state_panels = carried ? (s_.tiles + kPanelVectors - 1) / kPanelVectors : 0;
     for (int64_t panel = team.rank(); panel < state_panels; panel += team.size()) {
       cell_.pack_state_panel(d, s_, panel, state_panels_[direction]);
     }
     const int64_t input_vectors = round_up(s_.D, kLanes) / kLanes;
     const int64_t input_panels = (input_vectors + kPanelVectors - 1) / kPanelVectors;
-    for (int64_t panel = team.rank(); call_.drows != nullptr && panel < input_panels; panel += team.size()) {
+    const bool wanted = call_.drows != nullptr && !unpacked_input_;
+    for (int64_t panel = team.rank(); wanted && panel < input_panels; panel += team.size()) {
       pack_column_panel<Operand>(d.weight_ih, s_.H, s_.D, input_vectors, Cell::kInputOrder, kGates, panel,
                                  input_panels_[direction]);
     }
@@ -260,6 +264,11 @@ class Gradients {
     float* target = (!with_table_ && scatter_rows_ ? spread_ : call_.drows) + first * s_.D;
     for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
       const Source source = input_source(direction, Cell::kInputOrder[0]);
+      if (unpacked_input_) {
+        multiply_back_unpacked(source.rows, source.stride, rows, s_, call_.directions[direction].weight_ih,
+                               Cell::kInputOrder, direction > 0, target);
+        continue;
+      }
       multiply_back<Operand>(source.rows + first * source.stride, source.stride, rows, s_, input_panels_[direction],
                              direction > 0, target);
     }
@@ -281,6 +290,7 @@ class Gradients {
   bool with_table_;  // gradients of input gates are summed per distinct vector before all else
   int64_t input_rows_;
   bool scatter_rows_;
+  bool unpacked_input_;
   float* state_panels_[GRUNLOCK_MAX_DIRECTIONS];
   float* input_panels_[GRUNLOCK_MAX_DIRECTIONS];
   float* shared_[GRUNLOCK_MAX_DIRECTIONS];

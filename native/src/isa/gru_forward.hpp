@@ -63,8 +63,6 @@ void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t e
   }
 }
 
-constexpr int64_t kUnpackedRows = 8;  // packed rows of a call up to which packing its weights costs more than it saves
-
 // Gate panels [begin, end) of one of a direction's weights, packed or, for few rows, as the caller holds it.
 template <class Operand>
 struct GateWeight {

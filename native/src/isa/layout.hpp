@@ -11,6 +11,7 @@ using Direction = grunlock_gru_direction;
 
 constexpr int64_t kBlockRows = 64;           // most rows of a block: their states stay in the level 2 cache
 constexpr int64_t kChunkRows = 64;           // rows projected at a time: the input weights are read once for all
+constexpr int64_t kUnpackedRows = 8;         // packed rows of a call up to which packing weights costs more than it saves
 constexpr int64_t kCacheFloats = 160 * 1024;  // weights above this do not fit one core's level 2 cache beside the rest
 constexpr int64_t kTeamWork = 60 * 1000;     // multiply-adds of a step worth a barrier
 constexpr int64_t kParallelWork = 300 * 1000;  // multiply-adds of a call worth waking a thread
@@ -137,6 +138,11 @@ inline int wanted_threads(const Call& call, int64_t num_gates = 3) {
     return static_cast<int>(std::min<int64_t>(num_threads(), call.num_directions * ((sequences + 7) / 8)));
   }
   return num_threads();
+}
+
+// Whether the backward goes on from a direction's first step: to h0, or in a general layer, which always does.
+inline bool needs_carry(const Call& call, int64_t direction) {
+  return call.directions[direction].dh0 != nullptr || is_general(call);
 }
 
 inline const float* input_row(const Call& call, int64_t n) {

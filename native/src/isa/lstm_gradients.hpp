@@ -41,7 +41,8 @@ class LstmBackwardUnit {
       float* gradients = gradients_[step % 2];
       gate_gradients(t, tiles, gradients);
       team.barrier();
-      for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      const bool wanted = step + 1 < s_.T || needs_carry(call_, direction_);
+      for (int64_t panel = panels.begin; wanted && panel < panels.end; ++panel) {
         carry_back(t, panel, gradients, product);
       }
     }

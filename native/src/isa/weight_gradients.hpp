@@ -70,14 +70,16 @@ void sum_rows(const RowSum<Right>& job, float* sums, float* bias) {
   const int64_t columns = round_up(job.columns, kLanes);
   const int64_t num_vectors = columns / kLanes;
   const int64_t most_words = words<Operand>(kSumRows);
-  Pieces pieces(thread_scratch(Pieces::size(width * columns) + Pieces::size(most_words * width) +
+  const bool in_place = sums != nullptr && columns == job.columns;  // no padding: the result is summed where it belongs
+  const int64_t result_size = in_place ? 0 : width * columns;
+  Pieces pieces(thread_scratch(Pieces::size(result_size) + Pieces::size(most_words * width) +
                                Pieces::size(most_words * columns)));
-  float* result = pieces.take(width * columns);
+  float* room = pieces.take(result_size);
+  float* result = in_place ? sums : room;
   float* left = pieces.take(most_words * width);
   float* right = pieces.take(most_words * columns);
   Floats totals[kStripUnits / kLanes];
   std::fill(totals, totals + width / kLanes, splat(0.0f));
-  std::fill(result, result + width * columns, 0.0f);
   for (int64_t first = 0; first < job.num_rows; first += kSumRows) {
     const int64_t rows = std::min(kSumRows, job.num_rows - first);
     const int64_t num_words = words<Operand>(rows);
@@ -90,15 +92,43 @@ void sum_rows(const RowSum<Right>& job, float* sums, float* bias) {
       const int64_t column = panel * kPanelVectors * kLanes;
       multiply_panel_of<Operand, Order::kStepMajor>(panel_vectors(panel, num_vectors), job.units, left, width,
                                                     right + column * num_words, num_words, result + column, columns,
-                                                    true);
+                                                    first > 0);
     }
   }
   for (int64_t unit = 0; unit < job.units; ++unit) {
-    if (sums != nullptr) {
+    if (sums != nullptr && !in_place) {
       std::memcpy(sums + unit * job.columns, result + unit * columns, static_cast<size_t>(job.columns) * 4);
     }
     if (bias != nullptr) {
       bias[unit] = totals[unit / kLanes][unit % kLanes];
+    }
+  }
+}
+
+// As multiply_back for few rows, straight from the weight: nothing is packed. D must be a multiple of kLanes. order: the
+// gate of each input slot.
+inline void multiply_back_unpacked(const float* gradients, int64_t stride, int64_t rows, const Shape& s,
+                                   const float* weight_ih, const int* order, bool accumulate, float* drows) {
+  constexpr int64_t kVectors = 4;  // columns at a time: whole cache lines of each row of the weight
+  for (int64_t first = 0; first < s.D; first += kVectors * kLanes) {
+    const int64_t vectors = std::min(kVectors, (s.D - first) / kLanes);
+    Floats totals[kUnpackedRows][kVectors] = {};
+    for (int64_t slot = 0; slot < s.gates; ++slot) {
+      const float* weight = weight_ih + order[slot] * s.H * s.D + first;
+      for (int64_t unit = 0; unit < s.H; ++unit) {
+        for (int64_t i = 0; i < rows; ++i) {
+          const float gradient = gradients[i * stride + slot * s.P + unit];
+          for (int64_t v = 0; v < vectors; ++v) {
+            totals[i][v] = load(weight + unit * s.D + v * kLanes) * gradient + totals[i][v];
+          }
+        }
+      }
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t v = 0; v < vectors; ++v) {
+        float* target = drows + i * s.D + first + v * kLanes;
+        store(target, accumulate ? load(target) + totals[i][v] : totals[i][v]);
+      }
     }
   }
 }

@@ -6,6 +6,7 @@ and must give the same numbers.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,10 @@ class Network:
         Raises KernelError for a precision that the layers or this machine cannot have.
         """
         return Encoder(self.weights, self.recipe.encoder, self.precision)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but the encoder, which is made ready anew."""
+        return {name: value for name, value in vars(self).items() if name != "encoder"}
 
     def logits(self, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
         """[B, K], longest sequence first; `tokens.inverse` in packed order."""

@@ -187,19 +187,26 @@ class Gradients {
     float* dgain = job.recurrent ? d.dnorm_weight_hh : d.dnorm_weight_ih;
     const int64_t rows = job.recurrent ? s_.N : input_rows_;
     const int64_t end = std::min(job.first + kStripUnits, s_.H);
-    for (int64_t unit = job.first; unit < end; unit += kLanes) {
-      Floats bias = splat(0.0f);
-      Floats gain = splat(0.0f);
-      for (int64_t n = 0; n < rows; ++n) {
-        const Floats gradient = load(source.before + n * source.before_stride + unit);
-        bias = bias + gradient;
-        gain = gain + gradient * load(source.normalized + n * source.normalized_stride + unit);
+    constexpr int kVectors = kStripUnits / kLanes;
+    const int64_t vectors = (end - job.first + kLanes - 1) / kLanes;
+    Floats bias[kVectors] = {};
+    Floats gain[kVectors] = {};
+    for (int64_t n = 0; n < rows; ++n) {
+      const float* gradients = source.before + n * source.before_stride + job.first;
+      const float* normalized = source.normalized + n * source.normalized_stride + job.first;
+      for (int64_t v = 0; v < vectors; ++v) {
+        const Floats gradient = load(gradients + v * kLanes);
+        bias[v] = bias[v] + gradient;
+        gain[v] = gain[v] + gradient * load(normalized + v * kLanes);
       }
+    }
+    for (int64_t v = 0; v < vectors; ++v) {
+      const int64_t unit = job.first + v * kLanes;
       if (dbias != nullptr) {
-        store_first(dbias + job.gate * s_.H + unit, bias, end - unit);
+        store_first(dbias + job.gate * s_.H + unit, bias[v], end - unit);
       }
       if (dgain != nullptr) {
-        store_first(dgain + job.gate * s_.H + unit, gain, end - unit);
+        store_first(dgain + job.gate * s_.H + unit, gain[v], end - unit);
       }
     }
   }

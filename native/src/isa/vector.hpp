@@ -90,11 +90,15 @@ GRUNLOCK_INLINE Floats shuffle(Floats a, Floats b, Ints order) {
 }
 
 GRUNLOCK_INLINE float sum(Floats v) {
-  float total = 0.0f;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    total += v[lane];
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    Ints order;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      order[lane] = (lane + half) % kLanes;
+    }
+    v = v + shuffle(v, v, order);
   }
-  return total;
+  return v[0];
 }
 
 // exp(x) = 2^exponent * (1 + fraction), |fraction| < 0.42, for |x| <= 104; NaN stays NaN in fraction.

@@ -22,7 +22,7 @@ Indexing = Literal["none", "distinct", "few"]
 
 KEEP = 0.7  # chance that a mask keeps an entry
 ZONEOUT_RATE = 0.3
-FEW_UNITS = 8  # layer norm over fewer often divides by next to nothing, and errors grow from step to step
+FEW_UNITS = 16  # layer norm over fewer often divides by next to nothing: errors then grow from step to step
 FEW_STEPS = 3
 MASKS = ("state_mask", "zoneout", "cell_zoneout")  # of a direction; they get no gradients
 

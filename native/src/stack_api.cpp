@@ -1,16 +1,38 @@
 // The C interface of grunlock_stack.h.
 #include "grunlock_stack.h"
 
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <vector>
 
 #include "kernels.hpp"
 
+namespace {
+
+struct Free {
+  void operator()(float* data) const { std::free(data); }
+};
+
+// Whole pages: a vector across two cache lines takes twice as long to read, and the fewer pages the better.
+using Pages = std::unique_ptr<float, Free>;
+
+Pages pages(int64_t floats) {
+  constexpr size_t kPage = 4096;
+  const size_t bytes = (static_cast<size_t>(floats) * sizeof(float) + kPage - 1) / kPage * kPage;
+  Pages data(static_cast<float*>(std::aligned_alloc(kPage, bytes)));
+  if (data == nullptr) {
+    throw std::bad_alloc();
+  }
+  return data;
+}
+
+}  // namespace
+
 struct grunlock_stack {
   const grunlock::Kernels* kernels;
   std::vector<grunlock_gru_call> layers;
-  std::vector<std::vector<float>> packed;  // one per layer and direction; none for layers that need their weights
+  std::vector<Pages> packed;  // one per layer and direction; none for layers that need their weights
 };
 
 namespace {
@@ -24,9 +46,9 @@ void pack_layer(grunlock_stack& stack, grunlock_gru_call& layer) {
   layer.batch_sizes = &no_steps;
   layer.num_steps = 0;
   for (int64_t i = 0; can_be_packed(layer) && i < layer.num_directions; ++i) {
-    stack.packed.emplace_back(static_cast<size_t>(stack.kernels->gru_packed_floats(layer)));
-    stack.kernels->gru_pack(layer, i, stack.packed.back().data());
-    layer.directions[i].packed = stack.packed.back().data();
+    stack.packed.push_back(pages(stack.kernels->gru_packed_floats(layer)));
+    stack.kernels->gru_pack(layer, i, stack.packed.back().get());
+    layer.directions[i].packed = stack.packed.back().get();
   }
   layer.batch_sizes = nullptr;
 }

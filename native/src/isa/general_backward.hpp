@@ -44,19 +44,32 @@ class GeneralCarry {
     }
   }
 
-  // The gradient of a gate's recurrent part, through the norm if there is one, as operands of gate `place`.
-  void write_operands(int64_t n, int64_t i, int64_t gate, const float* gradient, int64_t place) {
-    const float* values = gradient;
-    if (d_.norm_weight_hh != nullptr) {
-      float* row = d_.saved_norm + n * NormRows::recurrent_stride(s_);
-      float* through = row + (s_.gates + gate) * s_.P;
-      const float scale = row[2 * s_.gates * s_.P + gate];
-      normalize_back(gradient, row + gate * s_.P, d_.norm_weight_hh + gate * s_.H, scale, s_, through);
-      values = through;
+  // The gradients of the recurrent parts of n gates from `gate` on, through the norm if there is one, as operands of gates
+  // from `place` on, for rows of the block. gradients(i): [n][P]; row_of(i): its packed row.
+  template <int n, class Gradients, class RowOf>
+  void write_operands(const Share& share, int64_t gate, int64_t place, const Gradients& gradients, const RowOf& row_of) {
+    if (d_.norm_weight_hh == nullptr) {
+      for (int64_t i = share.begin; i < share.end; ++i) {
+        write_operand<n>(i, place, gradients(i));
+      }
+      return;
     }
-    for (int64_t column = 0; column < s_.P; column += kLanes) {
-      store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(values + column));
-    }
+    in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
+      NormBackRow<n> rows[count.value];
+      for (int j = 0; j < count.value; ++j) {
+        float* kept = d_.saved_norm + row_of(first + j) * NormRows::recurrent_stride(s_);
+        rows[j].normalized = kept + gate * s_.P;
+        rows[j].scales = kept + 2 * s_.gates * s_.P + gate;
+        for (int g = 0; g < n; ++g) {
+          rows[j].gradients[g] = gradients(first + j) + g * s_.P;
+          rows[j].results[g] = kept + (s_.gates + gate + g) * s_.P;
+        }
+      }
+      normalize_back<n, count.value>(rows, d_.norm_weight_hh + gate * s_.H, s_);
+      for (int j = 0; j < count.value; ++j) {
+        write_operand<n>(first + j, place, rows[j].results[0]);
+      }
+    });
   }
 
   // product = operands @ panels over the first `num_gates` places, columns of a share of the panels.
@@ -86,6 +99,13 @@ class GeneralCarry {
 
  private:
   int64_t gradient_stride() const { return s_.gates * s_.P / Operand::kPerWord; }
+
+  template <int n>
+  void write_operand(int64_t i, int64_t place, const float* gradients) {
+    for (int64_t column = 0; column < n * s_.P; column += kLanes) {
+      store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(gradients + column));
+    }
+  }
 
   const Shape& s_;
   const Direction& d_;
@@ -124,6 +144,7 @@ class GeneralBackwardUnit {
       for (int64_t i = share.begin; i < share.end; ++i) {
         gate_gradients(t, i);
       }
+      call_.reset_after ? write_operands<3>(t, share, kReset, 0, 0) : write_operands<1>(t, share, kCandidate, 2, 0);
       team.barrier();
       if (!call_.reset_after) {
         carry_.multiply(panels_.candidate, 1, panels, rows);
@@ -131,6 +152,7 @@ class GeneralBackwardUnit {
         for (int64_t i = share.begin; i < share.end; ++i) {
           reset_gradients(t, i);
         }
+        write_operands<2>(t, share, kReset, 0, 0);
         team.barrier();
       }
       carry_.multiply(panels_.all, call_.reset_after ? 3 : 2, panels, rows);
@@ -171,13 +193,13 @@ class GeneralBackwardUnit {
         store(slots + kStateCandidate * s_.P, dn * r);
       }
     }
-    if (call_.reset_after) {
-      for (int64_t gate = 0; gate < 3; ++gate) {
-        carry_.write_operands(n, i, gate, saved + (kReset + gate) * s_.P, gate);
-      }
-    } else {
-      carry_.write_operands(n, i, 2, saved + kCandidate * s_.P, 0);
-    }
+  }
+
+  template <int n>
+  void write_operands(int64_t t, const Share& share, int64_t slot, int64_t gate, int64_t place) {
+    carry_.template write_operands<n>(
+        share, gate, place, [&](int64_t i) { return d_.saved + (row_of(t, i) * 4 + slot) * s_.P; },
+        [&](int64_t i) { return row_of(t, i); });
   }
 
   // Without reset_after: product_ holds the gradient of r * masked h.
@@ -194,8 +216,6 @@ class GeneralBackwardUnit {
       store(saved + kReset * s_.P + column, (dq * masked) * (r * (1.0f - r)));
       store(carry, load(carry) + kept * (dq * r));
     }
-    carry_.write_operands(n, i, 0, saved + kReset * s_.P, 0);
-    carry_.write_operands(n, i, 1, saved + kUpdate * s_.P, 1);
   }
 
   const Call& call_;

@@ -3,119 +3,9 @@
 // serves the LSTM too.
 #pragma once
 
-#include "norm.hpp"
+#include "general_tables.hpp"
 
 namespace grunlock::GRUNLOCK_ISA {
-
-// Input gates of every vector (or, with an input mask, of every packed row). With layer norm they are normalised, their
-// gain still to come.
-struct GatesTable {
-  float* data;
-  int64_t stride;      // floats from row to row
-  int64_t offsets[4];  // of each gate in a row
-  int64_t scales;      // of the gates' norm scales in a row
-  const int64_t* index;
-
-  float* row(int64_t n) const { return data + (index == nullptr ? n : index[n]) * stride; }
-};
-
-struct NormRows {  // what a direction's saved_norm holds
-  static int64_t recurrent_stride(const Shape& s) { return 2 * s.gates * s.P + GRUNLOCK_ROW_PAD; }
-  static int64_t input_stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
-};
-
-inline GatesTable gates_table(const Call& call, const Shape& s, const Direction& d, float* scratch) {
-  const int64_t* index = call.input_mask == nullptr ? call.index : nullptr;
-  if (d.norm_weight_ih != nullptr) {
-    float* data = d.saved_norm == nullptr ? scratch : d.saved_norm + s.N * NormRows::recurrent_stride(s);
-    return {data, NormRows::input_stride(s), {0, s.P, 2 * s.P, 3 * s.P}, s.gates * s.P, index};
-  }
-  if (d.saved != nullptr) {  // where a GRU's activations will replace them: see Slot
-    return {d.saved, 4 * s.P, {s.P, 2 * s.P, 0, 0}, 0, nullptr};
-  }
-  return {scratch, 3 * s.P, {0, s.P, 2 * s.P, 0}, 0, index};
-}
-
-inline int64_t table_rows(const Shape& s, const GatesTable& table) { return table.index == nullptr ? s.N : s.U; }
-
-// A weight [gH, size] in panels of neighbouring units of one gate: gate after gate.
-struct UnitPanels {
-  const float* data;
-  int64_t num_words;
-  int64_t tiles;
-
-  int64_t per_gate() const { return (tiles + kPanelVectors - 1) / kPanelVectors; }
-  const float* at(int64_t gate, int64_t panel) const {
-    return data + (gate * tiles + panel * kPanelVectors) * kLanes * num_words;
-  }
-};
-
-template <class Operand>
-void pack_unit_panel(const float* weight, const Shape& s, int64_t size, int64_t gate, int64_t panel, float* target) {
-  const int vectors = panel_vectors(panel, s.tiles);
-  for (int v = 0; v < vectors; ++v) {
-    const float* rows[kLanes];
-    unit_rows(weight, s.H, size, gate, (panel * kPanelVectors + v) * kLanes, rows);
-    pack_vector<Operand>(rows, size, target + v * kLanes, vectors * kLanes);
-  }
-}
-
-// All rows against gates [first, last), shared out by panels. offsets: of each gate in a row of c.
-template <class Operand>
-void multiply_units(const UnitPanels& panels, int64_t first, int64_t last, int64_t rows, const float* operands,
-                    int64_t stride, int rank, int size, const int64_t* offsets, float* c, int64_t c_stride) {
-  const Share share((last - first) * panels.per_gate(), rank, size);
-  for (int64_t job = share.begin; job < share.end; ++job) {
-    const int64_t gate = first + job / panels.per_gate();
-    const int64_t panel = job % panels.per_gate();
-    multiply_long_panel<Operand, Order::kRowMajor>(panel_vectors(panel, panels.tiles), rows, operands, stride,
-                                                   panels.at(gate, panel), panels.num_words,
-                                                   c + offsets[gate] + panel * kPanelVectors * kLanes, c_stride, false);
-  }
-}
-
-template <class Operand>
-void fill_gates_table(const Call& call, const Shape& s, const Direction& d, const UnitPanels& panels,
-                      const int32_t* sequences, const Share& share, const GatesTable& table) {
-  const int64_t stride = round_up(s.D, GRUNLOCK_ROW_PAD) / Operand::kPerWord;
-  float* operands = thread_scratch(kChunkRows * stride);
-  for (int64_t first = share.begin; first < share.end; first += kChunkRows) {
-    const int64_t rows = std::min(kChunkRows, share.end - first);
-    for (int64_t i = 0; i < rows; ++i) {
-      const int64_t v = first + i;
-      const float* mask = call.input_mask == nullptr ? nullptr : call.input_mask + sequences[v] * s.D;
-      const float* x = table.index != nullptr ? call.rows + v * s.D : input_row(call, v);
-      copy_operands<Operand>(x, mask, s.D, operands + i * stride);
-    }
-    float* target = table.data + first * table.stride;
-    multiply_units<Operand>(panels, 0, s.gates, rows, operands, stride, 0, 1, table.offsets, target, table.stride);
-    for (int64_t i = 0; d.norm_weight_ih != nullptr && i < rows; ++i) {
-      for (int64_t gate = 0; gate < s.gates; ++gate) {
-        float* row = target + i * table.stride;
-        row[table.scales + gate] = normalize_units(row + table.offsets[gate], s);
-      }
-    }
-  }
-}
-
-// The norm of one gate's product in packed row n, kept for the way back.
-inline void normalize_product(const Direction& d, const Shape& s, int64_t n, int64_t gate, float* product) {
-  const float scale = normalize_units(product, s);
-  if (d.saved_norm != nullptr) {
-    float* row = d.saved_norm + n * NormRows::recurrent_stride(s);
-    std::memcpy(row + gate * s.P, product, static_cast<size_t>(s.P) * sizeof(float));
-    row[2 * s.gates * s.P + gate] = scale;
-  }
-}
-
-// A product's part of a gate: gain, if there is one, and bias.
-GRUNLOCK_INLINE Floats gate_part(Floats product, const float* gain, const float* bias, int64_t gate, int64_t column,
-                                 int64_t hidden_size) {
-  const int64_t unit = gate * hidden_size + column;
-  const int64_t left = hidden_size - column;
-  product = gain == nullptr ? product : product * load_first(gain + unit, left);
-  return bias == nullptr ? product : product + load_first(bias + unit, left);
-}
 
 template <class OperandType>
 class GeneralForwardUnit {
@@ -127,16 +17,15 @@ class GeneralForwardUnit {
   static const Call& layer_of(const Call& call) { return call; }
 
   // shared: shared_size floats, zeroed.
-  GeneralForwardUnit(const Call& call, const Shape& shape, int64_t direction, Block block, const UnitPanels& panels,
-                     const GatesTable& table, float* shared)
+  GeneralForwardUnit(const Call& call, const Shape& shape, int64_t direction, Block block,
+                     const GeneralWeights& weights, float* shared)
       : call_(call),
         s_(shape),
         d_(call.directions[direction]),
         reverse_(direction == 1),
         output_(call.output + direction * shape.H),
         block_(block),
-        panels_(panels),
-        table_(table),
+        weights_(weights),
         zoneout_(call.directions[direction], shape.H) {
     const int64_t size = block.rows(shape.B) * shape.P;
     states_ = shared;
@@ -156,23 +45,20 @@ class GeneralForwardUnit {
       const int64_t t = reverse_ ? s_.T - 1 - step : step;
       const int64_t rows = block_.rows(s_.active(t));
       const Share share(rows, team.rank(), team.size());
-      multiply_units<Operand>(panels_, 0, at_first, rows, operands_, operand_stride(), team.rank(), team.size(),
+      multiply_units<Operand>(weights_.panels, 0, at_first, rows, operands_, operand_stride(), team.rank(), team.size(),
                               offsets, products_, 3 * s_.P);
       team.barrier();
-      for (int64_t i = share.begin; i < share.end; ++i) {
-        gates(t, i);
-        if (call_.reset_after) {
-          finish(t, i);
-        }
+      if (call_.reset_after) {
+        finish_rows<3>(t, share);
+      } else {
+        open_rows(t, share);
       }
       team.barrier();
       if (!call_.reset_after) {
-        multiply_units<Operand>(panels_, 2, 3, rows, reset_operands_, operand_stride(), team.rank(), team.size(),
+        multiply_units<Operand>(weights_.panels, 2, 3, rows, reset_operands_, operand_stride(), team.rank(), team.size(),
                                 offsets, products_, 3 * s_.P);
         team.barrier();
-        for (int64_t i = share.begin; i < share.end; ++i) {
-          finish(t, i);
-        }
+        finish_rows<1>(t, share);
         team.barrier();
       }
     }
@@ -189,13 +75,13 @@ class GeneralForwardUnit {
 
   // x_g: the input's part of a gate, bias included.
   Floats input(const float* row, int64_t gate, int64_t column) const {
-    return gate_part(load(row + table_.offsets[gate] + column), d_.norm_weight_ih, d_.bias_ih, gate, column, s_.H);
+    return weights_.input.part(load(row + weights_.table.offsets[gate] + column), gate * s_.P + column);
   }
 
   // a_g: the state's part.
   Floats recurrent(int64_t i, int64_t gate, int64_t column) const {
-    const Floats product = load(products_ + i * 3 * s_.P + gate * s_.P + column);
-    return gate_part(product, d_.norm_weight_hh, d_.bias_hh, gate, column, s_.H);
+    const int64_t place = gate * s_.P + column;
+    return weights_.state.part(load(products_ + i * 3 * s_.P + place), place);
   }
 
   void start_states(const Share& share) {
@@ -209,64 +95,91 @@ class GeneralForwardUnit {
     }
   }
 
-  void normalize(int64_t t, int64_t i, int64_t gate) {
-    normalize_product(d_, s_, row_of(t, i), gate, products_ + (i * 3 + gate) * s_.P);
+  template <int n>
+  void normalize_rows(int64_t t, const Share& share, int64_t gate) {
+    if (d_.norm_weight_hh != nullptr) {
+      normalize_products<n>(d_, s_, share, gate, products_, [&](int64_t i) { return row_of(t, i); });
+    }
   }
 
-  // Reset and update; the products' row then holds r and z. Without reset_after, r * h as the next operand.
-  void gates(int64_t t, int64_t i) {
-    const int64_t at_first = call_.reset_after ? 3 : 2;
-    for (int64_t gate = 0; d_.norm_weight_hh != nullptr && gate < at_first; ++gate) {
-      normalize(t, i, gate);
+  // Reset before the product: reset and update, and r * h as the next operand. The products' row then holds r and z.
+  void open_rows(int64_t t, const Share& share) {
+    normalize_rows<2>(t, share, 0);
+    for (int64_t i = share.begin; i < share.end; ++i) {
+      open_gates(t, i);
     }
-    const float* x = table_.row(row_of(t, i));
+  }
+
+  void open_gates(int64_t t, int64_t i) {
+    const float* x = weights_.table.row(row_of(t, i));
     float* product = products_ + i * 3 * s_.P;
     for (int64_t column = 0; column < s_.P; column += kLanes) {
-      const Floats r = sigmoid(input(x, 0, column) + recurrent(i, 0, column));
-      const Floats z = sigmoid(input(x, 1, column) + recurrent(i, 1, column));
-      store(product + column, r);
-      store(product + s_.P + column, z);
-      if (!call_.reset_after) {
-        const Floats q = r * masked(load(states_ + i * s_.P + column), i, column);
-        store_operand<Operand>(reset_operands_ + i * operand_stride(), column, q);
-        // The last slot holds no input gate, so it may be written while others are still to be read.
-        if (d_.saved != nullptr) {
-          store(d_.saved + (row_of(t, i) * 4 + 3) * s_.P + column, q);
-        }
+      Floats opened[2] = {input(x, 0, column) + recurrent(i, 0, column), input(x, 1, column) + recurrent(i, 1, column)};
+      sigmoid<2>(opened);
+      store(product + column, opened[0]);
+      store(product + s_.P + column, opened[1]);
+      const Floats q = opened[0] * masked(load(states_ + i * s_.P + column), i, column);
+      store_operand<Operand>(reset_operands_ + i * operand_stride(), column, q);
+      // The last slot holds no input gate, so it may be written while others are still to be read.
+      if (d_.saved != nullptr) {
+        store(d_.saved + (row_of(t, i) * 4 + 3) * s_.P + column, q);
       }
     }
   }
 
-  void finish(int64_t t, int64_t i) {
-    const int64_t n = row_of(t, i);
-    if (!call_.reset_after && d_.norm_weight_hh != nullptr) {
-      normalize(t, i, 2);
+  // The next states. gates: 3, or 1 if reset and update are there already.
+  template <int gates>
+  void finish_rows(int64_t t, const Share& share) {
+    normalize_rows<gates>(t, share, 3 - gates);
+    for (int64_t i = share.begin; i < share.end; ++i) {
+      int64_t column = 0;
+      for (; column + kAtOnce * kLanes <= s_.P; column += kAtOnce * kLanes) {
+        finish<gates, kAtOnce>(row_of(t, i), i, column);
+      }
+      for (; column < s_.P; column += kLanes) {
+        finish<gates, 1>(row_of(t, i), i, column);
+      }
     }
-    const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(n) : 0;
-    const float* x = table_.row(n);
-    const float* gates = products_ + i * 3 * s_.P;
-    for (int64_t column = 0; column < s_.P; column += kLanes) {
-      const Floats r = load(gates + column);
-      const Floats z = load(gates + s_.P + column);
-      const Floats a_n = recurrent(i, 2, column);
-      const Floats candidate = tanh(input(x, 2, column) + (call_.reset_after ? r * a_n : a_n));
-      const Floats h_prev = load(states_ + i * s_.P + column);
-      Floats h = candidate + z * (h_prev - candidate);
+  }
+
+  // n neighbouring vectors of packed row `row`.
+  template <int gates, int n>
+  GRUNLOCK_INLINE void finish(int64_t row, int64_t i, int64_t first) {
+    const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(row) : 0;
+    const float* x = weights_.table.row(row);
+    const float* opened = products_ + i * 3 * s_.P + first;
+    const auto column = [&](int j) { return first + j * kLanes; };
+    Floats r[n], z[n], a_n[n], candidate[n];
+    if constexpr (gates == 3) {
+      each<n>([&](int j) { r[j] = input(x, 0, column(j)) + recurrent(i, 0, column(j)); });
+      each<n>([&](int j) { z[j] = input(x, 1, column(j)) + recurrent(i, 1, column(j)); });
+      sigmoid<n>(r);
+      sigmoid<n>(z);
+    } else {
+      each<n>([&](int j) { r[j] = load(opened + j * kLanes); });
+      each<n>([&](int j) { z[j] = load(opened + s_.P + j * kLanes); });
+    }
+    each<n>([&](int j) { a_n[j] = recurrent(i, 2, column(j)); });
+    each<n>([&](int j) { candidate[j] = input(x, 2, column(j)) + (gates == 3 ? r[j] * a_n[j] : a_n[j]); });
+    tanh<n>(candidate);
+    each<n>([&](int j) {
+      const Floats h_prev = load(states_ + i * s_.P + column(j));
+      Floats h = candidate[j] + z[j] * (h_prev - candidate[j]);
       if (zoneout_.kind != GRUNLOCK_ZONEOUT_OFF) {
-        h = h + zoneout_.keep(n, key, column) * (h_prev - h);
+        h = h + zoneout_.keep(row, key, column(j)) * (h_prev - h);
       }
-      if (d_.saved != nullptr) {
-        float* saved = d_.saved + n * 4 * s_.P + column;
-        store(saved, candidate);
-        store(saved + s_.P, r);
-        store(saved + 2 * s_.P, z);
-        if (call_.reset_after) {
-          store(saved + 3 * s_.P, a_n);
-        }
+      store_first(output_ + row * s_.output_stride + column(j), h, s_.H - column(j));
+      store(states_ + i * s_.P + column(j), h);
+      store_operand<Operand>(operands_ + i * operand_stride(), column(j), masked(h, i, column(j)));
+    });
+    for (int j = 0; d_.saved != nullptr && j < n; ++j) {
+      float* saved = d_.saved + row * 4 * s_.P + column(j);
+      store(saved, candidate[j]);
+      store(saved + s_.P, r[j]);
+      store(saved + 2 * s_.P, z[j]);
+      if (gates == 3) {
+        store(saved + 3 * s_.P, a_n[j]);
       }
-      store_first(output_ + n * s_.output_stride + column, h, s_.H - column);
-      store(states_ + i * s_.P + column, h);
-      store_operand<Operand>(operands_ + i * operand_stride(), column, masked(h, i, column));
     }
   }
 
@@ -276,8 +189,7 @@ class GeneralForwardUnit {
   bool reverse_;
   float* output_;
   Block block_;
-  UnitPanels panels_;
-  GatesTable table_;
+  GeneralWeights weights_;
   Zoneout zoneout_;
   float* states_;          // [rows, P]
   float* operands_;        // [rows, P] masked
@@ -310,26 +222,29 @@ class GeneralForward {
     for (int64_t i = 0; i < call_.num_directions; ++i) {
       const GatesTable table = gates_table(call_, s_, call_.directions[i], nullptr);
       tables[i] = table.data == nullptr ? table_rows(s_, table) * table.stride : 0;
-      total += Pieces::size(recurrent) + Pieces::size(input) + Pieces::size(shared) + Pieces::size(tables[i]);
+      total += Pieces::size(recurrent) + Pieces::size(input) + Pieces::size(shared) + Pieces::size(tables[i]) +
+               2 * Pieces::size(GateTerms::size(s_));
     }
     Pieces pieces(call_scratch(total));
     for (int64_t i = 0; i < call_.num_directions; ++i) {
-      recurrent_[i] = pieces.take(recurrent);
+      const Direction& d = call_.directions[i];
       input_[i] = pieces.take(input);
       shared_[i] = pieces.take(shared);
-      tables_[i] = gates_table(call_, s_, call_.directions[i], pieces.take(tables[i]));
+      weights_[i].panels = {pieces.take(recurrent), words<Operand>(s_.H), s_.tiles};
+      weights_[i].table = gates_table(call_, s_, d, pieces.take(tables[i]));
+      weights_[i].input = GateTerms::copy(d.norm_weight_ih, d.bias_ih, s_, pieces.take(GateTerms::size(s_)));
+      weights_[i].state = GateTerms::copy(d.norm_weight_hh, d.bias_hh, s_, pieces.take(GateTerms::size(s_)));
       std::fill(shared_[i], shared_[i] + shared, 0.0f);
     }
     run_team(wanted_threads(call_, s_.gates), [this](Team& team) { body(team); });
   }
 
  private:
-  UnitPanels recurrent_panels(int64_t i) const { return {recurrent_[i], words<Operand>(s_.H), s_.tiles}; }
   UnitPanels input_panels(int64_t i) const { return {input_[i], words<Operand>(s_.D), s_.tiles}; }
 
   void body(Team& team) {
     for (int64_t i = 0; i < call_.num_directions; ++i) {
-      const UnitPanels recurrent = recurrent_panels(i);
+      const UnitPanels recurrent = weights_[i].panels;
       const UnitPanels input = input_panels(i);
       const Direction& d = call_.directions[i];
       for (int64_t job = team.rank(); job < s_.gates * recurrent.per_gate(); job += team.size()) {
@@ -341,15 +256,16 @@ class GeneralForward {
     }
     team.barrier();
     for (int64_t i = 0; i < call_.num_directions; ++i) {
-      const Share share(table_rows(s_, tables_[i]), team.rank(), team.size());
-      fill_gates_table<Operand>(call_, s_, call_.directions[i], input_panels(i), &sequences_[0], share, tables_[i]);
+      const Share share(table_rows(s_, weights_[i].table), team.rank(), team.size());
+      fill_gates_table<Operand>(call_, s_, call_.directions[i], input_panels(i), &sequences_[0], share,
+                                weights_[i].table);
     }
     team.barrier();
     const int64_t weight_floats = s_.gates * s_.H * s_.H / Operand::kPerWord;
     for_each_unit(s_, call_.num_directions, weight_floats, team, arrived_, [this](int64_t i, Block block, int64_t before,
                                                                                   Team& members) {
       float* shared = shared_[i] + Unit::shared_size(s_, before);
-      Unit(whole_, s_, i, block, recurrent_panels(i), tables_[i], shared).run(members);
+      Unit(whole_, s_, i, block, weights_[i], shared).run(members);
     });
     team.barrier();
     for (int64_t i = team.rank(); i < call_.num_directions; i += team.size()) {
@@ -361,10 +277,9 @@ class GeneralForward {
   const Call& call_;
   Shape s_;
   Array<int32_t> sequences_;  // [N]
-  float* recurrent_[GRUNLOCK_MAX_DIRECTIONS];
   float* input_[GRUNLOCK_MAX_DIRECTIONS];
   float* shared_[GRUNLOCK_MAX_DIRECTIONS];
-  GatesTable tables_[GRUNLOCK_MAX_DIRECTIONS];
+  GeneralWeights weights_[GRUNLOCK_MAX_DIRECTIONS];
   std::atomic<int64_t> arrived_[GRUNLOCK_MAX_THREADS] = {};
 };
 

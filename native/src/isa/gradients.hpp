@@ -214,15 +214,23 @@ class Gradients {
   // With norm: input gates' gradients through it, in place.
   void input_norm_back(int64_t direction, const Share& share) {
     const Direction& d = call_.directions[direction];
-    for (int64_t n = share.begin; n < share.end; ++n) {
-      for (int64_t gate = 0; gate < kGates; ++gate) {
-        const Source source = input_source(direction, gate);
-        const float* scales = source.normalized + n * source.normalized_stride + (kGates - gate) * s_.P;
-        float* gradient = const_cast<float*>(source.rows) + n * source.stride;
-        normalize_back(gradient, source.normalized + n * source.normalized_stride,
-                       d.norm_weight_ih + gate * s_.H, scales[gate], s_, gradient);
-      }
+    Source sources[kGates];
+    for (int64_t gate = 0; gate < kGates; ++gate) {
+      sources[gate] = input_source(direction, gate);
     }
+    in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
+      NormBackRow<kGates> rows[count.value];
+      for (int j = 0; j < count.value; ++j) {
+        const int64_t n = first + j;
+        rows[j].normalized = sources[0].normalized + n * sources[0].normalized_stride;
+        rows[j].scales = rows[j].normalized + kGates * s_.P;
+        for (int64_t gate = 0; gate < kGates; ++gate) {
+          rows[j].results[gate] = const_cast<float*>(sources[gate].rows) + n * sources[gate].stride;
+          rows[j].gradients[gate] = rows[j].results[gate];
+        }
+      }
+      normalize_back<kGates, count.value>(rows, d.norm_weight_ih, s_);
+    });
   }
 
   void sum(const SumJob& job) {

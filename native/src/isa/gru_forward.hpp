@@ -2,89 +2,9 @@
 #pragma once
 
 #include "general_forward.hpp"
-#include "quantize.hpp"
+#include "gru_row.hpp"
 
 namespace grunlock::GRUNLOCK_ISA {
-
-// What one direction reads in every step, as pack_direction lays it out.
-struct PackedDirection {
-  const float* biases;     // [tiles][4] vectors: reset and update (both sides summed), candidate input, candidate state
-  const float* recurrent;  // gate panels of weight_hh
-  const float* input;      // gate panels of weight_ih
-  Scales recurrent_scales, input_scales;
-
-  template <class Operand>
-  static int64_t size(const Shape& s) {
-    return 4 * s.P + 3 * s.P * (words<Operand>(s.H) + words<Operand>(s.D)) + 2 * Scales::size<Operand>(s);
-  }
-
-  template <class Operand>
-  static PackedDirection at(const float* data, const Shape& s, bool unpacked = false) {
-    if (unpacked) {
-      return {data, nullptr, nullptr, {}, {}};
-    }
-    const float* recurrent = data + 4 * s.P;
-    const float* input = recurrent + 3 * s.P * words<Operand>(s.H);
-    const float* scales = input + 3 * s.P * words<Operand>(s.D);
-    return {data, recurrent, input, Scales::at(scales, s), Scales::at(scales + Scales::size<Operand>(s), s)};
-  }
-};
-
-inline float bias_of(const float* bias, int64_t hidden_size, int gate, int64_t unit) {
-  return bias == nullptr || unit >= hidden_size ? 0.0f : bias[gate * hidden_size + unit];
-}
-
-// Tiles [begin, end) of one direction, into memory laid out as PackedDirection::at.
-template <class Operand>
-void pack_direction(const Direction& d, const Shape& s, int64_t begin, int64_t end, float* data,
-                    bool biases_only = false) {
-  float* recurrent = data + 4 * s.P;
-  float* input = recurrent + 3 * s.P * words<Operand>(s.H);
-  float* scales = input + 3 * s.P * words<Operand>(s.D);
-  for (int64_t tile = begin; tile < end; ++tile) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int64_t unit = tile * kLanes + lane;
-      float* biases = data + tile * 4 * kLanes + lane;
-      biases[0] = bias_of(d.bias_ih, s.H, 0, unit) + bias_of(d.bias_hh, s.H, 0, unit);
-      biases[kLanes] = bias_of(d.bias_ih, s.H, 1, unit) + bias_of(d.bias_hh, s.H, 1, unit);
-      biases[2 * kLanes] = bias_of(d.bias_ih, s.H, 2, unit);
-      biases[3 * kLanes] = bias_of(d.bias_hh, s.H, 2, unit);
-    }
-    if (biases_only) {
-      continue;
-    }
-    if constexpr (Operand::kPerWord == Int8::kPerWord) {
-      quantize_gate_panel(d.weight_hh, s, s.H, tile, 1.0f / kStateLevels, recurrent, scales);
-      quantize_gate_panel(d.weight_ih, s, s.D, tile, 1.0f, input, scales + Scales::size<Operand>(s));
-    } else {
-      pack_gate_panel<Operand>(d.weight_hh, s.H, s.H, tile, recurrent);
-      pack_gate_panel<Operand>(d.weight_ih, s.H, s.D, tile, input);
-    }
-  }
-}
-
-// Gate panels [begin, end) of one of a direction's weights, packed or, for few rows, as the caller holds it.
-template <class Operand>
-struct GateWeight {
-  const float* panels;
-  const float* unpacked;  // [3H, size], used if there are no panels
-  int64_t hidden_size;
-  int64_t size;
-
-  void multiply(int64_t num_rows, const float* a, int64_t stride, int64_t begin, int64_t end, float* c,
-                int64_t c_stride, int64_t c_panel_stride) const {
-    if constexpr (Operand::kPerWord == 1) {
-      for (int64_t tile = begin; panels == nullptr && tile < end; ++tile) {
-        multiply_gates_unpacked(num_rows, a, stride, unpacked, hidden_size, size, tile,
-                                c + (tile - begin) * c_panel_stride, c_stride);
-      }
-    }
-    if (panels != nullptr) {
-      multiply_gates<Operand>(num_rows, a, stride, panels, words<Operand>(size), begin, end, c, c_stride,
-                              c_panel_stride);
-    }
-  }
-};
 
 // The states of a block's sequences before and after a step, shared by the threads of a group.
 struct States {
@@ -122,6 +42,7 @@ class ForwardUnit {
         output_(call.output + direction * shape.H),
         block_(block),
         packed_(packed),
+        weight_{packed.recurrent, d_.weight_hh, shape.H, shape.H},
         table_(table),
         zoneout_(call.directions[direction], shape.H),
         own_operands_(Operand::kPerWord > 1 || d_.state_mask != nullptr) {
@@ -155,7 +76,8 @@ class ForwardUnit {
         row = 0;
       }
       const int64_t t = time(step);
-      advance(t, tiles, {projected + row * gates_stride, gates_stride, tiles.begin}, products);
+      const InputGates gates{projected + row * gates_stride, gates_stride, tiles.begin};
+      is_plain_row() ? advance_row(t, tiles, gates, products) : advance(t, tiles, gates, products);
       row += block_.rows(s_.active(t));
       states_.swap();
       team.barrier();
@@ -217,37 +139,56 @@ class ForwardUnit {
   void advance(int64_t t, const Share& tiles, InputGates projected, float* products) {
     const int64_t rows = block_.rows(s_.active(t));
     constexpr int64_t kPanel = kGateVectors * kLanes;
-    // Of one row, gates are finished several tiles at a time, since each by itself is a long chain of instructions. To and
-    // fro, so that a step begins with the panels that the step before has left in the level 1 cache.
-    const int64_t group = rows > 1 ? 1 : row_panels<Operand, kGateVectors>();
-    const int64_t num_groups = (tiles.end - tiles.begin + group - 1) / group;
-    for (int64_t g = 0; g < num_groups; ++g) {
-      const int64_t tile = tiles.begin + (t % 2 == 0 ? g : num_groups - 1 - g) * group;
-      const int64_t at_once = std::min(group, tiles.end - tile);
-      const GateWeight<Operand> weight{packed_.recurrent, d_.weight_hh, s_.H, s_.H};
-      weight.multiply(rows, states_.previous_operand, operand_stride(), tile, tile + at_once, products, kPanel, kPanel);
+    const int64_t group = rows > 1 ? 1 : kRowPanels;
+    for (int64_t first = tiles.begin; first < tiles.end; first += group) {
+      const int64_t end = std::min(first + group, tiles.end);
+      weight_.multiply(rows, states_.previous_operand, operand_stride(), first, end, products, kPanel, kPanel);
       for (int64_t i = 0; i < rows; ++i) {
-        settle<Operand>(products + i * kPanel, packed_.recurrent_scales, tile, tile + at_once, 1.0f);
         const int64_t n = s_.start(t) + block_.sequence(i);
         const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(n) : 0;
-        for (int64_t next = tile; next < tile + at_once; ++next) {
-          const float* gates = table_ == nullptr ? projected.at(i, next)
-                                                 : table_ + call_.index[n] * 3 * s_.P + next * kPanel;
-          finish(n, i, next, key, gates, products + (i + next - tile) * kPanel);
+        for (int64_t tile = first; tile < end; ++tile) {
+          finish(n, i, tile, key, input_gates(projected, n, i, tile), products + (i + tile - first) * kPanel);
         }
       }
     }
+  }
+
+  const float* input_gates(const InputGates& projected, int64_t n, int64_t i, int64_t tile) const {
+    return table_ == nullptr ? projected.at(i, tile)
+                             : table_ + (call_.index[n] * s_.P + tile * kLanes) * kGateVectors;
+  }
+
+  bool is_plain_row() const {
+    return block_.rows(s_.B) == 1 && d_.saved == nullptr && d_.state_mask == nullptr &&
+           zoneout_.kind == GRUNLOCK_ZONEOUT_OFF;
+  }
+
+  void advance_row(int64_t t, const Share& tiles, const InputGates& projected, float* products) {
+    if (block_.rows(s_.active(t)) == 0) {
+      return;
+    }
+    const int64_t n = s_.start(t) + block_.sequence(0);
+    const RowPlaces places{states_.previous_operand, states_.previous, input_gates(projected, n, 0, tiles.begin),
+                           products, states_.next, states_.next_operand, output_ + n * s_.output_stride};
+    RowStep<Operand>(packed_, weight_, tiles).run(places, t % 2 == 1);
   }
 
   // Equations (2) to (6) for one vector of units of one sequence.
   GRUNLOCK_INLINE void finish(int64_t n, int64_t i, int64_t tile, uint32_t key, const float* x, const float* a) {
     const int64_t column = tile * kLanes;
     const float* biases = packed_.biases + tile * 4 * kLanes;
+    const auto product = [&](int gate) {
+      const int64_t place = (tile * kGateVectors + gate) * kLanes;
+      return settled<Operand>(load(a + gate * kLanes), packed_.recurrent_scales, place, 1.0f);
+    };
     const Floats h_prev = load(states_.previous + i * s_.P + column);
-    const Floats r = sigmoid(load(x) + load(a) + load(biases));
-    const Floats z = sigmoid(load(x + kLanes) + load(a + kLanes) + load(biases + kLanes));
-    const Floats a_n = load(a + 2 * kLanes) + load(biases + 3 * kLanes);
-    const Floats candidate = tanh(load(x + 2 * kLanes) + load(biases + 2 * kLanes) + r * a_n);
+    Floats r = load(x) + product(0) + load(biases);
+    Floats z = load(x + kLanes) + product(1) + load(biases + kLanes);
+    sigmoid<1>(&r);
+    sigmoid<1>(&z);
+    const Floats a_n = product(2) + load(biases + 3 * kLanes);
+    Floats candidate = load(x + 2 * kLanes) + load(biases + 2 * kLanes) + r * a_n;
+    tanh<1>(&candidate);
     Floats h = candidate + z * (h_prev - candidate);
     if (zoneout_.kind != GRUNLOCK_ZONEOUT_OFF) {
       h = h + zoneout_.keep(n, key, column) * (h_prev - h);
@@ -274,6 +215,7 @@ class ForwardUnit {
   float* output_;
   Block block_;
   PackedDirection packed_;
+  GateWeight<Operand> weight_;
   const float* table_;
   Zoneout zoneout_;
   bool own_operands_;
@@ -366,32 +308,6 @@ inline void gru_forward(const Call& call) {
       return gru_forward_as<Int8>(call);
     default:
       return gru_forward_of<Float32>(call);
-  }
-}
-
-// A direction's weights as the forward reads them, to be given as `packed`; not for general layers.
-inline int64_t gru_packed_floats(const Call& call) {
-  const Shape s(call);
-  switch (call.precision) {
-    case GRUNLOCK_BFLOAT16:
-      return PackedDirection::size<Bfloat16>(s);
-    case GRUNLOCK_INT8:
-      return PackedDirection::size<Int8>(s);
-    default:
-      return PackedDirection::size<Float32>(s);
-  }
-}
-
-inline void gru_pack(const Call& call, int64_t direction, float* packed) {
-  const Shape s(call);
-  const Direction& d = call.directions[direction];
-  switch (call.precision) {
-    case GRUNLOCK_BFLOAT16:
-      return pack_direction<Bfloat16>(d, s, 0, s.tiles, packed);
-    case GRUNLOCK_INT8:
-      return pack_direction<Int8>(d, s, 0, s.tiles, packed);
-    default:
-      return pack_direction<Float32>(d, s, 0, s.tiles, packed);
   }
 }
 

@@ -16,17 +16,15 @@ namespace {
 template <class Function>
 void apply(Function function, const float* x, float* y, int64_t count) {
   for (int64_t i = 0; i < count; i += kLanes) {
-    store_first(y + i, function(load_first(x + i, count - i)), count - i);
+    Floats v = load_first(x + i, count - i);
+    function(&v);
+    store_first(y + i, v, count - i);
   }
 }
 
-void sigmoid_all(const float* x, float* y, int64_t count) {
-  apply([](Floats v) { return sigmoid(v); }, x, y, count);
-}
+void sigmoid_all(const float* x, float* y, int64_t count) { apply(sigmoid<1>, x, y, count); }
 
-void tanh_all(const float* x, float* y, int64_t count) {
-  apply([](Floats v) { return tanh(v); }, x, y, count);
-}
+void tanh_all(const float* x, float* y, int64_t count) { apply(tanh<1>, x, y, count); }
 
 constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward,
                             gru_packed_floats, gru_pack, lstm_forward, lstm_backward, sigmoid_all, tanh_all};

@@ -54,12 +54,15 @@ struct LstmStates {
 // Equations (2) to (5) for one vector of units, from the gates' arguments. saved: of this row and column, or nullptr.
 GRUNLOCK_INLINE LstmStates lstm_step(const Floats* a, LstmStates previous, const LstmZoneout& zoneout, int64_t n,
                                      LstmZoneout::Keys keys, int64_t column, float* saved, int64_t slot_stride) {
-  const Floats i = sigmoid(a[kInputGate]);
-  const Floats f = sigmoid(a[kForgetGate]);
-  const Floats g = tanh(a[kCellCandidate]);
-  const Floats o = sigmoid(a[kOutputGate]);
+  Floats gates[3] = {a[kInputGate], a[kForgetGate], a[kOutputGate]};
+  Floats g = a[kCellCandidate];
+  sigmoid<3>(gates);
+  tanh<1>(&g);
+  const Floats i = gates[0], f = gates[1], o = gates[2];
   const Floats c = LstmZoneout::apply(zoneout.cell, n, keys.cell, column, f * previous.cell + i * g, previous.cell);
-  const Floats h = LstmZoneout::apply(zoneout.hidden, n, keys.hidden, column, o * tanh(c), previous.hidden);
+  Floats tanh_c = c;
+  tanh<1>(&tanh_c);
+  const Floats h = LstmZoneout::apply(zoneout.hidden, n, keys.hidden, column, o * tanh_c, previous.hidden);
   if (saved != nullptr) {
     store(saved + kInputGate * slot_stride, i);
     store(saved + kForgetGate * slot_stride, f);
@@ -78,7 +81,8 @@ GRUNLOCK_INLINE LstmStates lstm_step_back(Floats dh, Floats dc, Floats c_prev, c
   const Floats f = load(saved + kForgetGate * slot_stride);
   const Floats g = load(saved + kCellCandidate * slot_stride);
   const Floats o = load(saved + kOutputGate * slot_stride);
-  const Floats tanh_c = tanh(load(saved + kCellState * slot_stride));
+  Floats tanh_c = load(saved + kCellState * slot_stride);
+  tanh<1>(&tanh_c);
   LstmStates kept = {splat(0.0f), splat(0.0f)};
   if (zoneout.hidden.kind != GRUNLOCK_ZONEOUT_OFF) {
     kept.hidden = zoneout.hidden.keep(n, keys.hidden, column) * dh;

@@ -30,10 +30,11 @@ void pack_lstm(const Direction& d, const Shape& s, const Share& tiles, float* da
   float* input = recurrent + kLstmGates * s.P * words<Operand>(s.H);
   for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
     for (int gate = 0; gate < kLstmGates; ++gate) {
-      const Floats zero = splat(0.0f);
-      const Floats of_state = gate_part(zero, nullptr, d.bias_hh, gate, tile * kLanes, s.H);
-      const Floats of_input = gate_part(zero, nullptr, d.bias_ih, gate, tile * kLanes, s.H);
-      store(data + (tile * kLstmGates + gate) * kLanes, of_input + of_state);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const int64_t unit = tile * kLanes + lane;
+        data[(tile * kLstmGates + gate) * kLanes + lane] =
+            bias_of(d.bias_ih, s.H, gate, unit) + bias_of(d.bias_hh, s.H, gate, unit);
+      }
     }
     pack_gate_panel<Operand, kLstmGates, kPanelVectors>(d.weight_hh, s.H, s.H, tile, recurrent);
     pack_gate_panel<Operand, kLstmGates, kPanelVectors>(d.weight_ih, s.H, s.D, tile, input);

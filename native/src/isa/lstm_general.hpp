@@ -16,7 +16,7 @@ class GeneralLstmForwardUnit {
 
   // shared: shared_size floats, zeroed.
   GeneralLstmForwardUnit(const LstmCall& call, const Shape& shape, int64_t direction, Block block,
-                         const UnitPanels& panels, const GatesTable& table, float* shared)
+                         const GeneralWeights& weights, float* shared)
       : call_(call.layer),
         s_(shape),
         d_(call_.directions[direction]),
@@ -24,8 +24,7 @@ class GeneralLstmForwardUnit {
         reverse_(direction == 1),
         output_(call_.output + direction * shape.H),
         block_(block),
-        panels_(panels),
-        table_(table),
+        weights_(weights),
         zoneout_(call, direction, shape.H) {
     const int64_t size = block.rows(shape.B) * shape.P;
     hidden_ = shared;
@@ -45,9 +44,10 @@ class GeneralLstmForwardUnit {
       const int64_t t = reverse_ ? s_.T - 1 - step : step;
       const int64_t rows = block_.rows(s_.active(t));
       const Share share(rows, team.rank(), team.size());
-      multiply_units<Operand>(panels_, 0, kLstmGates, rows, operands_, operand_stride(), team.rank(), team.size(),
+      multiply_units<Operand>(weights_.panels, 0, kLstmGates, rows, operands_, operand_stride(), team.rank(), team.size(),
                               offsets, products_, kLstmGates * s_.P);
       team.barrier();
+      normalize_products<kLstmGates>(d_, s_, share, 0, products_, [&](int64_t i) { return row_of(t, i); });
       for (int64_t i = share.begin; i < share.end; ++i) {
         finish(t, i);
       }
@@ -62,6 +62,7 @@ class GeneralLstmForwardUnit {
 
  private:
   int64_t operand_stride() const { return s_.P / Operand::kPerWord; }
+  int64_t row_of(int64_t t, int64_t i) const { return s_.start(t) + block_.sequence(i); }
 
   void write_operand(int64_t i, int64_t column, Floats h) {
     if (d_.state_mask != nullptr) {
@@ -83,19 +84,15 @@ class GeneralLstmForwardUnit {
   }
 
   void finish(int64_t t, int64_t i) {
-    const int64_t n = s_.start(t) + block_.sequence(i);
+    const int64_t n = row_of(t, i);
     const LstmZoneout::Keys keys = zoneout_.keys(n);
-    const float* x = table_.row(n);
-    float* a = products_ + i * kLstmGates * s_.P;
-    for (int64_t gate = 0; gate < kLstmGates; ++gate) {
-      normalize_product(d_, s_, n, gate, a + gate * s_.P);
-    }
+    const float* x = weights_.table.row(n);
+    const float* a = products_ + i * kLstmGates * s_.P;
     for (int64_t column = 0; column < s_.P; column += kLanes) {
       Floats gates[kLstmGates];
       for (int64_t gate = 0; gate < kLstmGates; ++gate) {
         const int64_t place = gate * s_.P + column;
-        gates[gate] = gate_part(load(x + place), d_.norm_weight_ih, d_.bias_ih, gate, column, s_.H) +
-                      gate_part(load(a + place), d_.norm_weight_hh, d_.bias_hh, gate, column, s_.H);
+        gates[gate] = weights_.input.part(load(x + place), place) + weights_.state.part(load(a + place), place);
       }
       float* hidden = hidden_ + i * s_.P + column;
       float* cell = cells_ + i * s_.P + column;
@@ -115,8 +112,7 @@ class GeneralLstmForwardUnit {
   bool reverse_;
   float* output_;
   Block block_;
-  UnitPanels panels_;
-  GatesTable table_;
+  GeneralWeights weights_;
   LstmZoneout zoneout_;
   float* hidden_;    // [rows, P]
   float* cells_;     // [rows, P]
@@ -163,6 +159,9 @@ class GeneralLstmBackwardUnit {
       for (int64_t i = share.begin; i < share.end; ++i) {
         gate_gradients(t, i);
       }
+      carry_.template write_operands<kLstmGates>(
+          share, 0, 0, [&](int64_t i) { return d_.saved + row_of(t, i) * kLstmSlots * s_.P; },
+          [&](int64_t i) { return row_of(t, i); });
       team.barrier();
       carry_.multiply(panels_, kLstmGates, panels, rows);
       team.barrier();
@@ -181,8 +180,10 @@ class GeneralLstmBackwardUnit {
   }
 
  private:
+  int64_t row_of(int64_t t, int64_t i) const { return s_.start(t) + block_.sequence(i); }
+
   void gate_gradients(int64_t t, int64_t i) {
-    const int64_t n = s_.start(t) + block_.sequence(i);
+    const int64_t n = row_of(t, i);
     const LstmZoneout::Keys keys = zoneout_.keys(n);
     const PreviousCell c_prev(whole_, s_, direction_, t, block_.sequence(i));
     const float* doutput = call_.doutput + n * s_.output_stride + direction_ * s_.H;
@@ -195,9 +196,6 @@ class GeneralLstmBackwardUnit {
                                                saved + column, s_.P);
       store(carry, before.hidden);
       store(cell_carry, before.cell);
-    }
-    for (int64_t gate = 0; gate < kLstmGates; ++gate) {
-      carry_.write_operands(n, i, gate, saved + gate * s_.P, gate);
     }
   }
 

@@ -196,19 +196,21 @@ void multiply_long_panel(int vectors, int64_t rows, const float* a, int64_t stri
   }
 }
 
-// Gate panels that one row is multiplied with at a time: as many as fill the registers, of int8 as many as stay in the
-// level 1 cache together.
-template <class Operand, int vectors>
-constexpr int row_panels() {
+// Most gate panels that one row is multiplied with at a time: sums enough to hide the latency of each.
 #if GRUNLOCK_LANES == 16 || defined(__aarch64__)
-  return Operand::kPerWord == 4 || vectors > kGateVectors ? 4 : 8;
+constexpr int kRowPanels = 4;
 #else
-  return vectors > kGateVectors ? 2 : 4;
+constexpr int kRowPanels = 2;
 #endif
+
+// How many of them: fewer where they would not stay in the level 1 cache together.
+inline int64_t row_panels(int64_t panel_words) {
+  constexpr int64_t kCacheWords = 12 * 1024;
+  return kRowPanels * panel_words > kCacheWords ? kRowPanels / 2 : kRowPanels;
 }
 
 // As many of the panels from `begin` on as go by groups of `panels`, then by smaller groups.
-template <class Operand, int vectors, int panels = row_panels<Operand, vectors>()>
+template <class Operand, int vectors, int panels = kRowPanels>
 void multiply_row_groups(const float* a, const float* b, int64_t num_words, int64_t begin, int64_t end, float* c,
                          int64_t c_panel_stride) {
   const int64_t panel_words = num_words * vectors * kLanes;

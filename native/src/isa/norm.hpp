@@ -1,4 +1,5 @@
-// Layer norm of one gate's units in one row, without its gain (Ba 2016), and its gradient.
+// Layer norm over the units of gates, forward and backward. A row's gates go side by side: a norm by itself is mostly waiting
+// for its sums.
 #pragma once
 
 #include <cmath>
@@ -9,44 +10,127 @@ namespace grunlock::GRUNLOCK_ISA {
 
 constexpr float kNormEpsilon = 1e-5f;  // grunlock.kernels.NORM_EPS
 
-// x[H] in place to (x - mean) / sqrt(var + eps), zero in the padding. Returns 1 / sqrt(var + eps).
-inline float normalize_units(float* x, const Shape& s) {
-  Floats total = splat(0.0f);
-  for (int64_t column = 0; column < s.P; column += kLanes) {
-    total = total + load_first(x + column, s.H - column);
+// Vectors that hold units, and which lanes of the last one do.
+struct UnitVectors {
+  explicit UnitVectors(const Shape& s)
+      : count((s.H + kLanes - 1) / kLanes), in_last(s.H - (count - 1) * kLanes), last(first_lanes(in_last)) {}
+
+  // x, zero where vector v holds no unit.
+  GRUNLOCK_INLINE Floats real(Floats x, int64_t v) const { return v + 1 < count ? x : x * last; }
+  // Vector v of an array [H].
+  GRUNLOCK_INLINE Floats load_of(const float* p, int64_t v) const {
+    return load_first(p + v * kLanes, v + 1 < count ? kLanes : in_last);
   }
-  const float mean = sum(total) / static_cast<float>(s.H);
-  Floats squares = splat(0.0f);
-  for (int64_t column = 0; column < s.H; column += kLanes) {
-    const Floats centred = load(x + column) - mean;
-    store(x + column, centred);
-    const Floats real = load_first(x + column, s.H - column);
-    squares = squares + real * real;
+
+  int64_t count;
+  int64_t in_last;
+  Floats last;
+};
+
+constexpr int kNormRows = 2;  // rows at a time
+
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
+
+// work(Count<rows>, first) for pairs of rows, then for one that is left.
+template <class Work>
+GRUNLOCK_INLINE void in_pairs(int64_t begin, int64_t end, const Work& work) {
+  int64_t i = begin;
+  for (; i + kNormRows <= end; i += kNormRows) {
+    work(Count<kNormRows>(), i);
   }
-  const float scale = 1.0f / std::sqrt(sum(squares) / static_cast<float>(s.H) + kNormEpsilon);
-  for (int64_t column = 0; column < s.P; column += kLanes) {
-    store(x + column, load_first(x + column, s.H - column) * scale);
+  for (; i < end; ++i) {
+    work(Count<1>(), i);
   }
-  return scale;
 }
 
-// From the gradient of gain * normalized to that of the values before the norm. gain: [H]; all others padded.
-inline void normalize_back(const float* gradient, const float* normalized, const float* gain, float scale,
-                           const Shape& s, float* result) {
-  Floats total = splat(0.0f);
-  Floats product = splat(0.0f);
-  for (int64_t column = 0; column < s.P; column += kLanes) {
-    const Floats d = load(gradient + column) * load_first(gain + column, s.H - column);
-    total = total + d;
-    product = product + d * load(normalized + column);
+// Gates of one row to be normalised.
+struct NormRow {
+  float* x;       // [n][P] in place; padding must be zero and stays so
+  float* kept;    // [n][P] a copy of the result, or nullptr
+  float* scales;  // [n]: 1 / sqrt(var + eps)
+};
+
+// n gates of each row to (x - mean) / sqrt(var + eps).
+template <int n, int rows>
+void normalize_gates(const NormRow* row, const Shape& s) {
+  constexpr int kAll = n * rows;
+  const UnitVectors units(s);
+  const float size = static_cast<float>(s.H);
+  const auto at = [&](int g, int64_t v) { return row[g / n].x + g % n * s.P + v * kLanes; };
+  Floats total[kAll] = {};
+  for (int64_t v = 0; v < units.count; ++v) {
+    each<kAll>([&](int g) { total[g] = total[g] + load(at(g, v)); });
   }
-  const float mean = sum(total) / static_cast<float>(s.H);
-  const float slope = sum(product) / static_cast<float>(s.H);
-  for (int64_t column = 0; column < s.P; column += kLanes) {
-    const Floats d = load(gradient + column) * load_first(gain + column, s.H - column);
-    const Floats back = (d - mean - load(normalized + column) * slope) * scale;
-    const Floats kept = load_first(reinterpret_cast<const float*>(&back), s.H - column);
-    store(result + column, kept);
+  Floats mean[kAll], squares[kAll] = {};
+  each<kAll>([&](int g) { mean[g] = splat(sum(total[g]) / size); });
+  for (int64_t v = 0; v < units.count; ++v) {
+    each<kAll>([&](int g) {
+      const Floats centred = units.real(load(at(g, v)) - mean[g], v);
+      squares[g] = squares[g] + centred * centred;
+    });
+  }
+  float scales[kAll];
+  each<kAll>([&](int g) { scales[g] = 1.0f / std::sqrt(sum(squares[g]) / size + kNormEpsilon); });
+  each<kAll>([&](int g) { row[g / n].scales[g % n] = scales[g]; });
+  for (int64_t v = 0; v < units.count; ++v) {
+    each<kAll>([&](int g) {
+      const Floats normalized = units.real((load(at(g, v)) - mean[g]) * scales[g], v);
+      store(at(g, v), normalized);
+      if (row[g / n].kept != nullptr) {
+        store(row[g / n].kept + g % n * s.P + v * kLanes, normalized);
+      }
+    });
+  }
+  for (int64_t column = units.count * kLanes; column < s.P; column += kLanes) {
+    each<kAll>([&](int g) {
+      if (row[g / n].kept != nullptr) {
+        store(row[g / n].kept + g % n * s.P + column, splat(0.0f));
+      }
+    });
+  }
+}
+
+// What the way back through the norms of one row's n gates needs.
+template <int n>
+struct NormBackRow {
+  const float* gradients[n];  // [P] each, of gain * normalized
+  const float* normalized;    // [n][P]
+  const float* scales;        // [n]
+  float* results[n];          // [P] each, perhaps the same memory as the gradients
+};
+
+// From the gradients of gain * normalized to those of the values before the norm. gain: [n][H].
+template <int n, int rows>
+void normalize_back(const NormBackRow<n>* row, const float* gain, const Shape& s) {
+  constexpr int kAll = n * rows;
+  const UnitVectors units(s);
+  const float size = static_cast<float>(s.H);
+  const auto scaled = [&](int g, int64_t v) {
+    return load(row[g / n].gradients[g % n] + v * kLanes) * units.load_of(gain + g % n * s.H, v);
+  };
+  const auto normalized = [&](int g, int64_t v) { return load(row[g / n].normalized + g % n * s.P + v * kLanes); };
+  Floats total[kAll] = {}, product[kAll] = {};
+  for (int64_t v = 0; v < units.count; ++v) {
+    each<kAll>([&](int g) {
+      const Floats d = scaled(g, v);
+      total[g] = total[g] + d;
+      product[g] = product[g] + d * normalized(g, v);
+    });
+  }
+  Floats mean[kAll], slope[kAll];
+  each<kAll>([&](int g) { mean[g] = splat(sum(total[g]) / size); });
+  each<kAll>([&](int g) { slope[g] = splat(sum(product[g]) / size); });
+  for (int64_t v = 0; v < units.count; ++v) {
+    each<kAll>([&](int g) {
+      const Floats around = scaled(g, v) - mean[g] - normalized(g, v) * slope[g];
+      store(row[g / n].results[g % n] + v * kLanes, units.real(around * row[g / n].scales[g % n], v));
+    });
+  }
+  for (int64_t column = units.count * kLanes; column < s.P; column += kLanes) {
+    each<kAll>([&](int g) { store(row[g / n].results[g % n] + column, splat(0.0f)); });
   }
 }
 

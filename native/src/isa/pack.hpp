@@ -147,15 +147,13 @@ GRUNLOCK_INLINE Floats load_words(const float* x, int64_t count) {
 }
 
 // rows[i][j] becomes rows[j][i].
+template <int half = 1>
 GRUNLOCK_INLINE void transpose(Floats* rows) {
-#pragma GCC unroll 4
-  for (int half = 1; half < kLanes; half *= 2) {
+  if constexpr (half < kLanes) {
     // Exchanges, in every pair of rows `half` apart, the blocks of `half` lanes off the diagonal.
-    Ints low, high;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      low[lane] = (lane & half) == 0 ? lane : kLanes + lane - half;
-      high[lane] = (lane & half) == 0 ? lane + half : kLanes + lane;
-    }
+    static constexpr LaneOrder kLow([](int lane) { return (lane & half) == 0 ? lane : kLanes + lane - half; });
+    static constexpr LaneOrder kHigh([](int lane) { return (lane & half) == 0 ? lane + half : kLanes + lane; });
+    const Ints low = kLow.load(), high = kHigh.load();
 #pragma GCC unroll 16
     for (int row = 0; row < kLanes; ++row) {
       if ((row & half) == 0) {
@@ -165,6 +163,7 @@ GRUNLOCK_INLINE void transpose(Floats* rows) {
         rows[row + half] = shuffle(first, second, high);
       }
     }
+    transpose<2 * half>(rows);
   }
 }
 
@@ -179,7 +178,7 @@ void pack_vector(const float* const* rows, int64_t size, float* target, int64_t 
       const int64_t k = first * Operand::kPerWord;
       block[lane] = rows[lane] == nullptr ? splat(0.0f) : load_words<Operand>(rows[lane] + k, size - k);
     }
-    transpose(block);
+    transpose<>(block);
     for (int64_t i = 0; i < std::min<int64_t>(kLanes, num_words - first); ++i) {
       store(target + (first + i) * step, block[i]);
     }
@@ -204,6 +203,11 @@ void pack_gate_panel(const float* weight, int64_t hidden_size, int64_t size, int
     unit_rows(weight, hidden_size, size, gate, tile * kLanes, rows);
     pack_vector<Operand>(rows, size, panel + gate % vectors * kLanes, vectors * kLanes);
   }
+}
+
+// A unit's bias of one gate; nothing for padding.
+inline float bias_of(const float* bias, int64_t hidden_size, int gate, int64_t unit) {
+  return bias == nullptr || unit >= hidden_size ? 0.0f : bias[gate * hidden_size + unit];
 }
 
 inline int panel_vectors(int64_t panel, int64_t num_vectors) {

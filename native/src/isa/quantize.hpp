@@ -106,17 +106,24 @@ inline void quantize_gate_panel(const float* weight, const Shape& s, int64_t siz
   }
 }
 
-// Sums of one row for tiles [begin, end), in place, to what they stand for. Nothing to do for floats.
+// What one vector of sums stands for; place: of its factors. Nothing to do for floats.
+template <class Operand>
+GRUNLOCK_INLINE Floats settled(Floats sums, const Scales& scales, int64_t place, float row_scale) {
+  if constexpr (Operand::kPerWord == Int8::kPerWord) {
+    const Ints shifted = as_ints(sums) - as_ints(load(scales.shifts + place));
+    return __builtin_convertvector(shifted, Floats) * (load(scales.factors + place) * row_scale);
+  } else {
+    (void)scales, (void)place, (void)row_scale;
+    return sums;
+  }
+}
+
+// Sums of one row for tiles [begin, end), in place.
 template <class Operand>
 GRUNLOCK_INLINE void settle(float* sums, const Scales& scales, int64_t begin, int64_t end, float row_scale) {
-  if constexpr (Operand::kPerWord == Int8::kPerWord) {
-    for (int64_t v = 0; v < (end - begin) * kGateVectors; ++v) {
-      const int64_t place = (begin * kGateVectors + v) * kLanes;
-      const Ints sum = as_ints(load(sums + v * kLanes)) - as_ints(load(scales.shifts + place));
-      store(sums + v * kLanes, __builtin_convertvector(sum, Floats) * (load(scales.factors + place) * row_scale));
-    }
-  } else {
-    (void)sums, (void)scales, (void)begin, (void)end, (void)row_scale;
+  for (int64_t v = 0; Operand::kPerWord == Int8::kPerWord && v < (end - begin) * kGateVectors; ++v) {
+    const int64_t place = (begin * kGateVectors + v) * kLanes;
+    store(sums + v * kLanes, settled<Operand>(load(sums + v * kLanes), scales, place, row_scale));
   }
 }
 

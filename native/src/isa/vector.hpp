@@ -89,63 +89,116 @@ GRUNLOCK_INLINE Floats shuffle(Floats a, Floats b, Ints order) {
 #endif
 }
 
-GRUNLOCK_INLINE float sum(Floats v) {
-#pragma GCC unroll 4
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    Ints order;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      order[lane] = (lane + half) % kLanes;
+// Lanes in another order, known to the compiler: in a table, since it would build a vector of them lane by lane.
+struct LaneOrder {
+  template <class Lane>
+  constexpr explicit LaneOrder(Lane lane) : lanes() {
+    for (int i = 0; i < kLanes; ++i) {
+      lanes[i] = lane(i);
     }
-    v = v + shuffle(v, v, order);
   }
-  return v[0];
+
+  GRUNLOCK_INLINE Ints load() const {
+    Ints v;
+    std::memcpy(&v, lanes, sizeof v);
+    return v;
+  }
+
+  int32_t lanes[kLanes];
+};
+
+template <int half>
+GRUNLOCK_INLINE Floats add_halves(Floats v) {
+  if constexpr (half > 0) {
+    static constexpr LaneOrder kOther([](int lane) { return (lane + half) % kLanes; });
+    return add_halves<half / 2>(v + shuffle(v, v, kOther.load()));
+  } else {
+    return v;
+  }
+}
+
+GRUNLOCK_INLINE float sum(Floats v) { return add_halves<kLanes / 2>(v)[0]; }
+
+// Vectors that gates are computed for at a time. Each by itself is one long chain of instructions that wait for each other;
+// side by side, step by step, they fill the time. As many as the registers hold.
+#if GRUNLOCK_LANES == 16 || defined(__aarch64__)
+constexpr int kAtOnce = 4;
+#else
+constexpr int kAtOnce = 2;
+#endif
+
+// step(0), ..., step(n - 1).
+template <int n, class Step>
+GRUNLOCK_INLINE void each(const Step& step) {
+#pragma GCC unroll 8
+  for (int j = 0; j < n; ++j) {
+    step(j);
+  }
+}
+
+// x * 2^exponent, rounded once; exponent is a whole number from -150 to 127.
+GRUNLOCK_INLINE Floats scale_by(Floats x, Floats exponent) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_maskz_scalef_ps(0xffff, reinterpret_cast<__m512>(x),
+                                                         reinterpret_cast<__m512>(exponent)));
+#else
+  const Floats kRound = splat(12582912.0f);
+  const Ints whole = as_ints(exponent + kRound) - as_ints(kRound);
+  const Ints half = whole >> 1;  // 2^-150 is no float, its root is
+  return (x * as_floats((half + 127) << 23)) * as_floats((whole - half + 127) << 23);
+#endif
 }
 
 // exp(x) = 2^exponent * (1 + fraction), |fraction| < 0.42, for |x| <= 104; NaN stays NaN in fraction.
-struct SplitExp {
-  Floats fraction;
-  Ints exponent;
-};
-
-GRUNLOCK_INLINE SplitExp split_exp(Floats x) {
+template <int n>
+GRUNLOCK_INLINE void split_exp(const Floats* x, Floats* fraction, Floats* exponent) {
   constexpr float kLog2E = 1.44269504088896341f;
   constexpr float kLn2High = 0.693145751953125f;  // 11 trailing zero bits: exponent * kLn2High is exact
   constexpr float kLn2Low = 1.42860682030941723e-6f;
-  const Floats kRound = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Floats shifted = x * kLog2E + kRound;
-  const Floats n = shifted - kRound;
-  const Floats r = (x - n * kLn2High) - n * kLn2Low;
   // Taylor: the first term left out is below 2^-25 of r for |r| <= ln(2) / 2.
-  Floats p = splat(1.0f / 5040.0f);
-  p = p * r + (1.0f / 720.0f);
-  p = p * r + (1.0f / 120.0f);
-  p = p * r + (1.0f / 24.0f);
-  p = p * r + (1.0f / 6.0f);
-  p = p * r + 0.5f;
-  return {r + (r * r) * p, as_ints(shifted) - as_ints(kRound)};
+  constexpr float kTerms[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f};
+  const Floats kRound = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  Floats r[n], p[n];
+  each<n>([&](int j) { exponent[j] = x[j] * kLog2E + kRound; });
+  each<n>([&](int j) { exponent[j] = exponent[j] - kRound; });
+  each<n>([&](int j) { r[j] = x[j] - exponent[j] * kLn2High; });
+  each<n>([&](int j) { r[j] = r[j] - exponent[j] * kLn2Low; });
+  each<n>([&](int j) { p[j] = splat(1.0f / 5040.0f); });
+#pragma GCC unroll 8
+  for (const float term : kTerms) {
+    each<n>([&](int j) { p[j] = p[j] * r[j] + term; });
+  }
+  each<n>([&](int j) { fraction[j] = r[j] + (r[j] * r[j]) * p[j]; });
 }
 
-GRUNLOCK_INLINE Floats power_of_two(Ints exponent) { return as_floats((exponent + 127) << 23); }
-
-// 1 / (1 + exp(-x)). Through exp(-|x|), so that small results keep their relative precision down to denormals.
-GRUNLOCK_INLINE Floats sigmoid(Floats x) {
-  Floats a = -absolute(x);
-  a = a < splat(-104.0f) ? splat(-104.0f) : a;  // exp(-104) is 0 in float; a comparison that NaN survives
-  const SplitExp split = split_exp(a);
-  const Ints half = split.exponent >> 1;  // 2^-150 is no float, its root is
-  const Floats e = ((split.fraction + 1.0f) * power_of_two(half)) * power_of_two(split.exponent - half);
-  return (x < splat(0.0f) ? e : splat(1.0f)) / (e + 1.0f);
+// 1 / (1 + exp(-x)) in place. Through exp(-|x|), so that small results keep their relative precision down to denormals.
+template <int n>
+GRUNLOCK_INLINE void sigmoid(Floats* x) {
+  const Floats one = splat(1.0f);
+  const Floats lowest = splat(-104.0f);  // exp(-104) is 0 in float
+  Floats e[n], fraction[n], exponent[n];
+  each<n>([&](int j) { e[j] = -absolute(x[j]); });
+  each<n>([&](int j) { e[j] = e[j] < lowest ? lowest : e[j]; });  // a comparison that NaN survives
+  split_exp<n>(e, fraction, exponent);
+  each<n>([&](int j) { e[j] = scale_by(fraction[j] + one, exponent[j]); });
+  each<n>([&](int j) { x[j] = (x[j] < splat(0.0f) ? e[j] : one) / (e[j] + one); });
 }
 
-// Through expm1(2 |x|), exact in relative terms near 0.
-GRUNLOCK_INLINE Floats tanh(Floats x) {
-  Floats a = absolute(x) * 2.0f;
-  a = a > splat(20.0f) ? splat(20.0f) : a;  // tanh(10) rounds to 1
-  const SplitExp split = split_exp(a);
-  const Floats scale = power_of_two(split.exponent);
-  const Floats e = scale * split.fraction + (scale - 1.0f);
-  const Floats y = e / (e + 2.0f);
-  return as_floats(as_words(y) | (as_words(x) & splat_word(0x80000000u)));
+// In place. Through expm1(2 |x|), exact in relative terms near 0.
+template <int n>
+GRUNLOCK_INLINE void tanh(Floats* x) {
+  const Floats one = splat(1.0f);
+  const Floats highest = splat(20.0f);  // tanh(10) rounds to 1
+  Floats e[n], fraction[n], scale[n];
+  each<n>([&](int j) { e[j] = absolute(x[j]) * 2.0f; });
+  each<n>([&](int j) { e[j] = e[j] > highest ? highest : e[j]; });
+  split_exp<n>(e, fraction, scale);
+  each<n>([&](int j) { scale[j] = scale_by(one, scale[j]); });
+  each<n>([&](int j) { e[j] = scale[j] * fraction[j] + (scale[j] - one); });
+  each<n>([&](int j) {
+    const Floats y = e[j] / (e[j] + 2.0f);
+    x[j] = as_floats(as_words(y) | (as_words(x[j]) & splat_word(0x80000000u)));
+  });
 }
 
 // bfloat16 bits of x, rounded to nearest even, NaN kept.
@@ -188,6 +241,11 @@ GRUNLOCK_INLINE Words lane_numbers() {
     v[lane] = static_cast<uint32_t>(lane);
   }
   return v;
+}
+
+// 1 in the first `count` lanes, else 0.
+GRUNLOCK_INLINE Floats first_lanes(int64_t count) {
+  return lane_numbers() < splat_word(static_cast<uint32_t>(count)) ? splat(1.0f) : splat(0.0f);
 }
 
 }  // namespace grunlock::GRUNLOCK_ISA

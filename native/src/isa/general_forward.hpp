@@ -26,7 +26,8 @@ class GeneralForwardUnit {
         output_(call.output + direction * shape.H),
         block_(block),
         weights_(weights),
-        zoneout_(call.directions[direction], shape.H) {
+        zoneout_(call.directions[direction], shape.H),
+        keeper_(call, shape, 4 * shape.P + NormRows::kept_floats(shape, d_)) {
     const int64_t size = block.rows(shape.B) * shape.P;
     states_ = shared;
     operands_ = states_ + size;
@@ -62,6 +63,7 @@ class GeneralForwardUnit {
         team.barrier();
       }
     }
+    keeper_.finish();
   }
 
  private:
@@ -98,7 +100,7 @@ class GeneralForwardUnit {
   template <int n>
   void normalize_rows(int64_t t, const Share& share, int64_t gate) {
     if (d_.norm_weight_hh != nullptr) {
-      normalize_products<n>(d_, s_, share, gate, products_, [&](int64_t i) { return row_of(t, i); });
+      normalize_products<n>(d_, s_, keeper_, share, gate, products_, [&](int64_t i) { return row_of(t, i); });
     }
   }
 
@@ -122,7 +124,7 @@ class GeneralForwardUnit {
       store_operand<Operand>(reset_operands_ + i * operand_stride(), column, q);
       // The last slot holds no input gate, so it may be written while others are still to be read.
       if (d_.saved != nullptr) {
-        store(d_.saved + (row_of(t, i) * 4 + 3) * s_.P + column, q);
+        keeper_.store(d_.saved + (row_of(t, i) * 4 + 3) * s_.P + column, q);
       }
     }
   }
@@ -174,11 +176,11 @@ class GeneralForwardUnit {
     });
     for (int j = 0; d_.saved != nullptr && j < n; ++j) {
       float* saved = d_.saved + row * 4 * s_.P + column(j);
-      store(saved, candidate[j]);
-      store(saved + s_.P, r[j]);
-      store(saved + 2 * s_.P, z[j]);
+      keeper_.store(saved, candidate[j]);
+      keeper_.store(saved + s_.P, r[j]);
+      keeper_.store(saved + 2 * s_.P, z[j]);
       if (gates == 3) {
-        store(saved + 3 * s_.P, a_n[j]);
+        keeper_.store(saved + 3 * s_.P, a_n[j]);
       }
     }
   }
@@ -191,6 +193,7 @@ class GeneralForwardUnit {
   Block block_;
   GeneralWeights weights_;
   Zoneout zoneout_;
+  Keeper keeper_;
   float* states_;          // [rows, P]
   float* operands_;        // [rows, P] masked
   float* reset_operands_;  // [rows, P] r * masked

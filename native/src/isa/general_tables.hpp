@@ -20,6 +20,11 @@ struct GatesTable {
 struct NormRows {  // what a direction's saved_norm holds
   static int64_t recurrent_stride(const Shape& s) { return 2 * s.gates * s.P + GRUNLOCK_ROW_PAD; }
   static int64_t input_stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
+
+  // Of one packed row, in all.
+  static int64_t kept_floats(const Shape& s, const Direction& d) {
+    return d.saved_norm == nullptr ? 0 : recurrent_stride(s) + input_stride(s);
+  }
 };
 
 inline GatesTable gates_table(const Call& call, const Shape& s, const Direction& d, float* scratch) {
@@ -80,7 +85,7 @@ void normalize_table(const Shape& s, const GatesTable& table, float* target, int
       float* x = target + (first + j) * table.stride;
       row[j] = {x, nullptr, x + table.scales};
     }
-    normalize_gates<n, count.value>(row, s);
+    normalize_gates<n, count.value>(row, s, nullptr);
   });
 }
 
@@ -108,8 +113,8 @@ void fill_gates_table(const Call& call, const Shape& s, const Direction& d, cons
 // The norms of n gates' products, from `gate` on, of rows [begin, end) of a block; products: of row 0, [gates][P]. Kept for
 // the way back if there is one.
 template <int n, class RowOf>
-void normalize_products(const Direction& d, const Shape& s, const Share& share, int64_t gate, float* products,
-                        const RowOf& row_of) {
+void normalize_products(const Direction& d, const Shape& s, const Keeper& keeper, const Share& share, int64_t gate,
+                        float* products, const RowOf& row_of) {
   in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
     float unused[count.value * n];
     NormRow row[count.value];
@@ -121,7 +126,7 @@ void normalize_products(const Direction& d, const Shape& s, const Share& share, 
         row[j] = {x, kept + gate * s.P, kept + 2 * s.gates * s.P + gate};
       }
     }
-    normalize_gates<n, count.value>(row, s);
+    normalize_gates<n, count.value>(row, s, &keeper);
   });
 }
 

@@ -45,6 +45,7 @@ class ForwardUnit {
         weight_{packed.recurrent, d_.weight_hh, shape.H, shape.H},
         table_(table),
         zoneout_(call.directions[direction], shape.H),
+        keeper_(call, shape, 4 * shape.P),
         own_operands_(Operand::kPerWord > 1 || d_.state_mask != nullptr) {
     const int64_t size = block.rows(shape.B) * shape.P;
     states_ = {states, states + size, states, states + size};
@@ -82,6 +83,7 @@ class ForwardUnit {
       states_.swap();
       team.barrier();
     }
+    keeper_.finish();
   }
 
  private:
@@ -195,10 +197,10 @@ class ForwardUnit {
     }
     if (d_.saved != nullptr) {
       float* saved = d_.saved + n * 4 * s_.P + column;
-      store(saved, candidate);
-      store(saved + s_.P, r);
-      store(saved + 2 * s_.P, z);
-      store(saved + 3 * s_.P, a_n);
+      keeper_.store(saved, candidate);
+      keeper_.store(saved + s_.P, r);
+      keeper_.store(saved + 2 * s_.P, z);
+      keeper_.store(saved + 3 * s_.P, a_n);
     }
     store_first(output_ + n * s_.output_stride + column, h, s_.H - column);
     store(states_.next + i * s_.P + column, h);
@@ -218,6 +220,7 @@ class ForwardUnit {
   GateWeight<Operand> weight_;
   const float* table_;
   Zoneout zoneout_;
+  Keeper keeper_;
   bool own_operands_;
   States states_;
 };

@@ -14,6 +14,7 @@ constexpr int64_t kChunkRows = 64;           // rows projected at a time: the in
 constexpr int64_t kUnpackedRows = 8;         // packed rows of a call up to which packing weights costs more than it saves
 constexpr int64_t kCacheFloats = 160 * 1024;  // weights above this do not fit one core's level 2 cache beside the rest
 constexpr int64_t kTeamWork = 60 * 1000;     // multiply-adds of a step worth a barrier
+constexpr int64_t kCachedBytes = 10 << 20;   // kept for the backward: up to here it is still in a cache then
 constexpr int64_t kParallelWork = 300 * 1000;  // multiply-adds of a call worth waking a thread
 
 // Sequences first, first + stride, ...: neighbours in length go to different blocks, so that blocks take equally long.
@@ -139,6 +140,33 @@ inline int wanted_threads(const Call& call, int64_t num_gates = 3) {
   }
   return num_threads();
 }
+
+// Stores what nobody reads before the backward. More of it than the last level cache holds goes past the caches: stored
+// there, each line would first be read from memory, and drive others out.
+class Keeper {
+ public:
+  Keeper(const Call& call, const Shape& s, int64_t floats_per_row) {
+    const Direction& d = call.directions[0];
+    const int64_t bytes = call.num_directions * s.N * floats_per_row * static_cast<int64_t>(sizeof(float));
+    const bool aligned = (reinterpret_cast<uintptr_t>(d.saved) | reinterpret_cast<uintptr_t>(d.saved_norm)) %
+                             (kLanes * sizeof(float)) == 0;
+    past_caches_ = d.saved != nullptr && aligned && bytes > kCachedBytes;
+  }
+
+  // p: in a direction's saved or saved_norm.
+  GRUNLOCK_INLINE void store(float* p, Floats v) const {
+    past_caches_ ? store_past_caches(p, v) : GRUNLOCK_ISA::store(p, v);
+  }
+
+  void finish() const {
+    if (past_caches_) {
+      finish_past_caches();
+    }
+  }
+
+ private:
+  bool past_caches_;
+};
 
 // Whether the backward goes on from a direction's first step: to h0, or in a general layer, which always does.
 inline bool needs_carry(const Call& call, int64_t direction) {

@@ -53,7 +53,8 @@ struct LstmStates {
 
 // Equations (2) to (5) for one vector of units, from the gates' arguments. saved: of this row and column, or nullptr.
 GRUNLOCK_INLINE LstmStates lstm_step(const Floats* a, LstmStates previous, const LstmZoneout& zoneout, int64_t n,
-                                     LstmZoneout::Keys keys, int64_t column, float* saved, int64_t slot_stride) {
+                                     LstmZoneout::Keys keys, int64_t column, const Keeper& keeper, float* saved,
+                                     int64_t slot_stride) {
   Floats gates[3] = {a[kInputGate], a[kForgetGate], a[kOutputGate]};
   Floats g = a[kCellCandidate];
   sigmoid<3>(gates);
@@ -64,11 +65,11 @@ GRUNLOCK_INLINE LstmStates lstm_step(const Floats* a, LstmStates previous, const
   tanh<1>(&tanh_c);
   const Floats h = LstmZoneout::apply(zoneout.hidden, n, keys.hidden, column, o * tanh_c, previous.hidden);
   if (saved != nullptr) {
-    store(saved + kInputGate * slot_stride, i);
-    store(saved + kForgetGate * slot_stride, f);
-    store(saved + kCellCandidate * slot_stride, g);
-    store(saved + kOutputGate * slot_stride, o);
-    store(saved + kCellState * slot_stride, c);
+    keeper.store(saved + kInputGate * slot_stride, i);
+    keeper.store(saved + kForgetGate * slot_stride, f);
+    keeper.store(saved + kCellCandidate * slot_stride, g);
+    keeper.store(saved + kOutputGate * slot_stride, o);
+    keeper.store(saved + kCellState * slot_stride, c);
   }
   return {h, c};
 }

@@ -64,7 +64,8 @@ class LstmForwardUnit {
         block_(block),
         packed_(packed),
         table_(table),
-        zoneout_(call, direction, shape.H) {
+        zoneout_(call, direction, shape.H),
+        keeper_(call_, shape, kLstmSlots * shape.P) {
     const int64_t size = block.rows(shape.B) * shape.P;
     hidden_ = states;
     cells_ = hidden_ + size;
@@ -98,6 +99,7 @@ class LstmForwardUnit {
       std::swap(operands_, next_operands_);
       team.barrier();
     }
+    keeper_.finish();
     write_final(tiles);
   }
 
@@ -174,7 +176,8 @@ class LstmForwardUnit {
     float* hidden = hidden_ + i * s_.P + column;
     float* cell = cells_ + i * s_.P + column;
     float* saved = d_.saved == nullptr ? nullptr : d_.saved + n * kLstmSlots * s_.P + column;
-    const LstmStates states = lstm_step(gates, {load(hidden), load(cell)}, zoneout_, n, keys, column, saved, s_.P);
+    const LstmStates states = lstm_step(gates, {load(hidden), load(cell)}, zoneout_, n, keys, column, keeper_, saved,
+                                        s_.P);
     store(hidden, states.hidden);
     store(cell, states.cell);
     store_first(output_ + n * s_.output_stride + column, states.hidden, s_.H - column);
@@ -202,6 +205,7 @@ class LstmForwardUnit {
   PackedLstm packed_;
   const float* table_;
   LstmZoneout zoneout_;
+  Keeper keeper_;
   float* hidden_;         // [rows, P], each column only its own thread's business
   float* cells_;          // [rows, P], likewise
   float* operands_;       // [rows, P] as operands, masked, before and after a step, shared by the threads of a group

@@ -25,7 +25,8 @@ class GeneralLstmForwardUnit {
         output_(call_.output + direction * shape.H),
         block_(block),
         weights_(weights),
-        zoneout_(call, direction, shape.H) {
+        zoneout_(call, direction, shape.H),
+        keeper_(call_, shape, kLstmSlots * shape.P + NormRows::kept_floats(shape, d_)) {
     const int64_t size = block.rows(shape.B) * shape.P;
     hidden_ = shared;
     cells_ = hidden_ + size;
@@ -47,12 +48,13 @@ class GeneralLstmForwardUnit {
       multiply_units<Operand>(weights_.panels, 0, kLstmGates, rows, operands_, operand_stride(), team.rank(), team.size(),
                               offsets, products_, kLstmGates * s_.P);
       team.barrier();
-      normalize_products<kLstmGates>(d_, s_, share, 0, products_, [&](int64_t i) { return row_of(t, i); });
+      normalize_products<kLstmGates>(d_, s_, keeper_, share, 0, products_, [&](int64_t i) { return row_of(t, i); });
       for (int64_t i = share.begin; i < share.end; ++i) {
         finish(t, i);
       }
       team.barrier();
     }
+    keeper_.finish();
     for (int64_t i = all.begin; i < all.end; ++i) {
       for (int64_t column = 0; column < s_.P; column += kLanes) {
         store_first(cell_.final + block_.sequence(i) * s_.H + column, load(cells_ + i * s_.P + column), s_.H - column);
@@ -97,7 +99,8 @@ class GeneralLstmForwardUnit {
       float* hidden = hidden_ + i * s_.P + column;
       float* cell = cells_ + i * s_.P + column;
       float* saved = d_.saved == nullptr ? nullptr : d_.saved + n * kLstmSlots * s_.P + column;
-      const LstmStates states = lstm_step(gates, {load(hidden), load(cell)}, zoneout_, n, keys, column, saved, s_.P);
+      const LstmStates states = lstm_step(gates, {load(hidden), load(cell)}, zoneout_, n, keys, column, keeper_, saved,
+                                          s_.P);
       store(hidden, states.hidden);
       store(cell, states.cell);
       store_first(output_ + n * s_.output_stride + column, states.hidden, s_.H - column);
@@ -114,6 +117,7 @@ class GeneralLstmForwardUnit {
   Block block_;
   GeneralWeights weights_;
   LstmZoneout zoneout_;
+  Keeper keeper_;
   float* hidden_;    // [rows, P]
   float* cells_;     // [rows, P]
   float* operands_;  // [rows, P] masked

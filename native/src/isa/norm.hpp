@@ -53,9 +53,9 @@ struct NormRow {
   float* scales;  // [n]: 1 / sqrt(var + eps)
 };
 
-// n gates of each row to (x - mean) / sqrt(var + eps).
+// n gates of each row to (x - mean) / sqrt(var + eps). keeper: of what is kept, or nullptr.
 template <int n, int rows>
-void normalize_gates(const NormRow* row, const Shape& s) {
+void normalize_gates(const NormRow* row, const Shape& s, const Keeper* keeper) {
   constexpr int kAll = n * rows;
   const UnitVectors units(s);
   const float size = static_cast<float>(s.H);
@@ -80,14 +80,14 @@ void normalize_gates(const NormRow* row, const Shape& s) {
       const Floats normalized = units.real((load(at(g, v)) - mean[g]) * scales[g], v);
       store(at(g, v), normalized);
       if (row[g / n].kept != nullptr) {
-        store(row[g / n].kept + g % n * s.P + v * kLanes, normalized);
+        keeper->store(row[g / n].kept + g % n * s.P + v * kLanes, normalized);
       }
     });
   }
   for (int64_t column = units.count * kLanes; column < s.P; column += kLanes) {
     each<kAll>([&](int g) {
       if (row[g / n].kept != nullptr) {
-        store(row[g / n].kept + g % n * s.P + column, splat(0.0f));
+        keeper->store(row[g / n].kept + g % n * s.P + column, splat(0.0f));
       }
     });
   }

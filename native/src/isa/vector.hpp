@@ -33,6 +33,23 @@ GRUNLOCK_INLINE Floats load(const float* p) {
 
 GRUNLOCK_INLINE void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
 
+// As store, past the caches; p must be aligned to the vector. Seen by other threads after finish_past_caches.
+GRUNLOCK_INLINE void store_past_caches(float* p, Floats v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
+#else
+  store(p, v);
+#endif
+}
+
+GRUNLOCK_INLINE void finish_past_caches() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 template <class Vector, class Scalar>
 GRUNLOCK_INLINE Vector splat_as(Scalar x) {
 #if GRUNLOCK_LANES == 16

@@ -41,7 +41,7 @@ typedef struct {
   /* forward, written; backward, read */
   float* final;      /* [B, H] */
   float* saved;      /* [N, 4P] or NULL at inference; backward turns it into gradients */
-  float* saved_norm; /* with norms, else NULL: [N, 6P + 16] recurrent, then [U, or N with input_mask; 3P + 16] input */
+  float* saved_norm; /* with norms, else NULL: [N, 3P + 16] recurrent, then [U, or N with input_mask; 3P + 16] input */
   /* backward, read */
   const float* dfinal; /* [B, H] or NULL */
   /* backward, written; NULL where not wanted */

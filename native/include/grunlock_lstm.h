@@ -1,7 +1,7 @@
 /* The call of one LSTM layer, all directions at once: a GRU layer's call, and what the cell states need beside it.
  *
  * grunlock_gru.h explains letters and fields. What differs in `layer`: weights, biases and gains have 4H rows, in the
- * order input, forget, candidate, output; saved is [N, 5P]; saved_norm is [N, 8P + 16] and then [U or N, 4P + 16];
+ * order input, forget, candidate, output; saved is [N, 5P]; saved_norm is [N, 4P + 16] and then [U or N, 4P + 16];
  * reset_after must be 1, precision float32 or bfloat16, packed NULL. The equations are in grunlock/kernels/reference.py.
  */
 #ifndef GRUNLOCK_LSTM_H

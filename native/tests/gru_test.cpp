@@ -42,7 +42,7 @@ Results run(const Problem& p, bool train) {
     if (train) {
       const int64_t inputs = p.c.has(kInputMask) ? p.N : p.U;
       saved[i] = Floats(p.N * 4 * P);
-      if (p.c.has(kNorm)) saved_norm[i] = Floats(p.N * (6 * P + 16) + inputs * (3 * P + 16));
+      if (p.c.has(kNorm)) saved_norm[i] = Floats(p.N * (3 * P + 16) + inputs * (3 * P + 16));
       d.saved = saved[i].get();
       d.saved_norm = saved_norm[i].get();
     }

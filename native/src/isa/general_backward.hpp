@@ -17,8 +17,12 @@ template <class Operand>
 class GeneralCarry {
  public:
   // shared: size floats, zeroed.
-  GeneralCarry(const Call& call, const Shape& shape, int64_t direction, Block block, float* shared)
-      : s_(shape), d_(call.directions[direction]), block_(block) {
+  GeneralCarry(const Call& call, const Shape& shape, int64_t direction, Block block, NormSums sums, float* shared)
+      : s_(shape),
+        d_(call.directions[direction]),
+        block_(block),
+        sums_(sums),
+        normalizes_vectors_(normalizes_vectors(call)) {
     const int64_t count = block.rows(shape.B) * shape.P;
     carry_ = shared;
     product_ = carry_ + count;
@@ -44,6 +48,17 @@ class GeneralCarry {
     }
   }
 
+  // Has what the norms of a packed row kept brought near, some rows before it is needed: rows backward in time are not
+  // what the processor expects.
+  void prefetch(int64_t row) const {
+    if (d_.saved_norm != nullptr) {
+      prefetch_floats(d_.saved_norm + row * NormRows::recurrent_stride(s_), s_.gates * s_.P);
+      if (!normalizes_vectors_) {
+        prefetch_floats(input_rows() + row * NormRows::input_stride(s_), s_.gates * s_.P);
+      }
+    }
+  }
+
   // The gradients of the recurrent parts of n gates from `gate` on, through the norm if there is one, as operands of gates
   // from `place` on, for rows of the block. gradients(i): [n][P]; row_of(i): its packed row.
   template <int n, class Gradients, class RowOf>
@@ -59,16 +74,41 @@ class GeneralCarry {
       for (int j = 0; j < count.value; ++j) {
         float* kept = d_.saved_norm + row_of(first + j) * NormRows::recurrent_stride(s_);
         rows[j].normalized = kept + gate * s_.P;
-        rows[j].scales = kept + 2 * s_.gates * s_.P + gate;
+        rows[j].scales = kept + s_.gates * s_.P + gate;
+        rows[j].gain_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kStateGain) + gate * s_.P;
+        rows[j].bias_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kStateBias) + gate * s_.P;
         for (int g = 0; g < n; ++g) {
           rows[j].gradients[g] = gradients(first + j) + g * s_.P;
-          rows[j].results[g] = kept + (s_.gates + gate + g) * s_.P;
+          rows[j].results[g] = kept + (gate + g) * s_.P;
         }
       }
       normalize_back<n, count.value>(rows, d_.norm_weight_hh + gate * s_.H, s_);
       for (int j = 0; j < count.value; ++j) {
         write_operand<n>(first + j, place, rows[j].results[0]);
       }
+    });
+  }
+
+  // The gradients of the input's parts of all n gates through the norm, in place, where every packed row has its own.
+  // gradient(i, g): of one gate [P].
+  template <int n, class Gradient, class RowOf>
+  void input_back(const Share& share, const Gradient& gradient, const RowOf& row_of) {
+    if (d_.norm_weight_ih == nullptr || normalizes_vectors_) {
+      return;
+    }
+    in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
+      NormBackRow<n> rows[count.value];
+      for (int j = 0; j < count.value; ++j) {
+        rows[j].normalized = input_rows() + row_of(first + j) * NormRows::input_stride(s_);
+        rows[j].scales = rows[j].normalized + n * s_.P;
+        rows[j].gain_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kInputGain);
+        rows[j].bias_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kInputBias);
+        for (int g = 0; g < n; ++g) {
+          rows[j].results[g] = gradient(first + j, g);
+          rows[j].gradients[g] = rows[j].results[g];
+        }
+      }
+      normalize_back<n, count.value>(rows, d_.norm_weight_ih, s_);
     });
   }
 
@@ -99,6 +139,7 @@ class GeneralCarry {
 
  private:
   int64_t gradient_stride() const { return s_.gates * s_.P / Operand::kPerWord; }
+  const float* input_rows() const { return d_.saved_norm + s_.N * NormRows::recurrent_stride(s_); }
 
   template <int n>
   void write_operand(int64_t i, int64_t place, const float* gradients) {
@@ -110,6 +151,8 @@ class GeneralCarry {
   const Shape& s_;
   const Direction& d_;
   Block block_;
+  NormSums sums_;
+  bool normalizes_vectors_;
   float* carry_;      // [rows, P]
   float* product_;    // [rows, P]
   float* gradients_;  // [rows, gP] operands
@@ -120,14 +163,14 @@ class GeneralBackwardUnit {
  public:
   // shared: shared_size floats, zeroed.
   GeneralBackwardUnit(const Call& call, const Shape& shape, int64_t direction, Block block, BackPanels panels,
-                      float* shared)
+                      NormSums sums, float* shared)
       : call_(call),
         s_(shape),
         d_(call.directions[direction]),
         direction_(direction),
         block_(block),
         panels_(panels),
-        carry_(call, shape, direction, block, shared),
+        carry_(call, shape, direction, block, sums, shared),
         zoneout_(call.directions[direction], shape.H) {}
 
   static int64_t shared_size(const Shape& s, int64_t rows) { return GeneralCarry<Operand>::size(s, rows); }
@@ -160,6 +203,9 @@ class GeneralBackwardUnit {
       for (int64_t i = share.begin; i < share.end; ++i) {
         carry_.add_product(i);
       }
+      carry_.template input_back<3>(
+          share, [&](int64_t i, int gate) { return saved(t, i) + (gate == 2 ? kCandidate : kReset + gate) * s_.P; },
+          [&](int64_t i) { return row_of(t, i); });
       team.barrier();
     }
     carry_.write_initial(Share(block_.rows(s_.B), team.rank(), team.size()));
@@ -167,9 +213,11 @@ class GeneralBackwardUnit {
 
  private:
   int64_t row_of(int64_t t, int64_t i) const { return s_.start(t) + block_.sequence(i); }
+  float* saved(int64_t t, int64_t i) const { return d_.saved + row_of(t, i) * 4 * s_.P; }
 
   void gate_gradients(int64_t t, int64_t i) {
     const int64_t n = row_of(t, i);
+    carry_.prefetch(n);
     const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(n) : 0;
     const float* h_prev = previous_state(call_, s_, direction_, t, block_.sequence(i));
     const float* doutput = call_.doutput + n * s_.output_stride + direction_ * s_.H;
@@ -198,7 +246,7 @@ class GeneralBackwardUnit {
   template <int n>
   void write_operands(int64_t t, const Share& share, int64_t slot, int64_t gate, int64_t place) {
     carry_.template write_operands<n>(
-        share, gate, place, [&](int64_t i) { return d_.saved + (row_of(t, i) * 4 + slot) * s_.P; },
+        share, gate, place, [&](int64_t i) { return saved(t, i) + slot * s_.P; },
         [&](int64_t i) { return row_of(t, i); });
   }
 

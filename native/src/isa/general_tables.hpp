@@ -18,13 +18,32 @@ struct GatesTable {
 };
 
 struct NormRows {  // what a direction's saved_norm holds
-  static int64_t recurrent_stride(const Shape& s) { return 2 * s.gates * s.P + GRUNLOCK_ROW_PAD; }
+  static int64_t recurrent_stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
   static int64_t input_stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
 
   // Of one packed row, in all.
   static int64_t kept_floats(const Shape& s, const Direction& d) {
     return d.saved_norm == nullptr ? 0 : recurrent_stride(s) + input_stride(s);
   }
+};
+
+// Whether input gates are normalised once per distinct vector.
+inline bool normalizes_vectors(const Call& call) {
+  return call.directions[0].norm_weight_ih != nullptr && call.index != nullptr && call.input_mask == nullptr;
+}
+
+// Gradients of gains and biases, summed over the steps of each sequence apart, so that no sum depends on how sequences are
+// divided among threads.
+struct NormSums {
+  enum Kind { kStateGain, kStateBias, kInputGain, kInputBias, kKinds };
+
+  static int64_t size(const Shape& s) { return s.B * kKinds * s.gates * s.P; }
+
+  float* at(const Shape& s, int64_t sequence, Kind kind) const {
+    return data + (sequence * kKinds + kind) * s.gates * s.P;
+  }
+
+  float* data;
 };
 
 inline GatesTable gates_table(const Call& call, const Shape& s, const Direction& d, float* scratch) {
@@ -123,7 +142,7 @@ void normalize_products(const Direction& d, const Shape& s, const Keeper& keeper
       float* kept = d.saved_norm == nullptr ? nullptr : d.saved_norm + row_of(first + j) * NormRows::recurrent_stride(s);
       row[j] = {x, nullptr, unused + j * n};
       if (kept != nullptr) {
-        row[j] = {x, kept + gate * s.P, kept + 2 * s.gates * s.P + gate};
+        row[j] = {x, kept + gate * s.P, kept + s.gates * s.P + gate};
       }
     }
     normalize_gates<n, count.value>(row, s, &keeper);

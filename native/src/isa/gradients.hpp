@@ -33,7 +33,7 @@ class Gradients {
         s_(call, kGates),
         origins_(s_),
         with_norm_(call.directions[0].norm_weight_hh != nullptr),
-        with_table_(uses_table(call) || (with_norm_ && call.index != nullptr && call.input_mask == nullptr)),
+        with_table_(uses_table(call) || normalizes_vectors(call)),
         input_rows_(with_table_ ? s_.U : s_.N),
         scatter_rows_(call.index != nullptr || call.input_mask != nullptr),
         unpacked_input_(Operand::kPerWord == 1 && input_rows_ <= kUnpackedRows && s_.D % kLanes == 0) {}
@@ -45,9 +45,11 @@ class Gradients {
         call_.drows == nullptr || unpacked_input_ ? 0 : round_up(s_.D, kLanes) * gradient_words();
     const int64_t shared = cell_.shared_size(s_, s_.B);
     const int64_t table = with_table_ ? s_.U * kGates * s_.P : 0;
+    const int64_t norm_sums = with_norm_ ? NormSums::size(s_) : 0;
     const int64_t spread = call_.drows != nullptr && !with_table_ && scatter_rows_ ? s_.N * s_.D : 0;
     float* scratch = call_scratch(num_directions * (Pieces::size(state_panels) + Pieces::size(input_panels) +
-                                                    Pieces::size(shared) + Pieces::size(table)) +
+                                                    Pieces::size(shared) + Pieces::size(table) +
+                                                    Pieces::size(norm_sums)) +
                                   Pieces::size(spread));
     Pieces pieces(scratch);
     for (int64_t direction = 0; direction < num_directions; ++direction) {
@@ -55,10 +57,12 @@ class Gradients {
       input_panels_[direction] = pieces.take(input_panels);
       shared_[direction] = pieces.take(shared);
       tables_[direction] = pieces.take(table);
+      norm_sums_[direction].data = pieces.take(norm_sums);
     }
     spread_ = pieces.take(spread);
     for (int64_t direction = 0; direction < num_directions; ++direction) {
       std::fill(shared_[direction], shared_[direction] + shared, 0.0f);
+      std::fill(norm_sums_[direction].data, norm_sums_[direction].data + norm_sums, 0.0f);
     }
     run_team(wanted_threads(call_, kGates), [this](Team& team) { body(team); });
   }
@@ -81,9 +85,14 @@ class Gradients {
       scatter.run(Share(kGates * s_.tiles, team.rank(), team.size()), s_.N, s_.U);
     }
     team.barrier();
-    if (with_norm_) {
+    for (int64_t direction = 0; with_norm_ && direction < call_.num_directions; ++direction) {
+      add_norm_sums(direction, Share(kGates, team.rank(), team.size()));
+    }
+    if (with_norm_ && with_table_) {
       for (int64_t job = team.rank(); job < num_sums(); job += team.size()) {
-        sum_norm(sum_job(job));
+        if (!sum_job(job).recurrent) {
+          sum_input_norm(sum_job(job));
+        }
       }
       team.barrier();
       for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
@@ -124,18 +133,14 @@ class Gradients {
     for_each_unit(s_, call_.num_directions, weight_floats, team, arrived_, [this](int64_t direction, Block block,
                                                                                   int64_t before, Team& members) {
       float* shared = shared_[direction] + cell_.shared_size(s_, before);
-      cell_.run_block(s_, direction, block, state_panels_[direction], shared, members);
+      cell_.run_block(s_, direction, block, state_panels_[direction], norm_sums_[direction], shared, members);
     });
   }
 
   // Gradients of one kind of gate rows, as the sums need them.
   struct Source {
-    const float* rows;        // of the products' results: what weights and inputs see
-    int64_t stride;
-    const float* before;      // of the gates themselves, gain and bias included; the same without norm
-    int64_t before_stride;
-    const float* normalized;  // with norm
-    int64_t normalized_stride;
+    const float* rows;
+    int64_t stride;  // floats from row to row
   };
 
   Source input_source(int64_t direction, int64_t gate) const {
@@ -143,26 +148,20 @@ class Gradients {
     const int64_t slot = cell_.input_slot(gate);
     const float* rows = with_table_ ? tables_[direction] : d.saved;
     const int64_t stride = (with_table_ ? kGates : Cell::kSlots) * s_.P;
-    Source source{rows + slot * s_.P, stride, rows + slot * s_.P, stride, nullptr, 0};
-    if (with_norm_) {
-      source.normalized_stride = NormRows::input_stride(s_);
-      source.normalized = d.saved_norm + s_.N * NormRows::recurrent_stride(s_) + gate * s_.P;
-    }
-    return source;
+    return {rows + slot * s_.P, stride};
   }
 
   Source recurrent_source(int64_t direction, int64_t gate) const {
     const Direction& d = call_.directions[direction];
-    const float* rows = d.saved + cell_.recurrent_slot(gate) * s_.P;
-    const int64_t stride = Cell::kSlots * s_.P;
-    Source source{rows, stride, rows, stride, nullptr, 0};
     if (with_norm_) {
-      source.normalized = d.saved_norm + gate * s_.P;
-      source.normalized_stride = NormRows::recurrent_stride(s_);
-      source.rows = d.saved_norm + (kGates + gate) * s_.P;
-      source.stride = source.normalized_stride;
+      return {d.saved_norm + gate * s_.P, NormRows::recurrent_stride(s_)};
     }
-    return source;
+    return {d.saved + cell_.recurrent_slot(gate) * s_.P, Cell::kSlots * s_.P};
+  }
+
+  // With norm: normalised input gates of the first row; NormRows::input_stride to the next.
+  const float* normalized_input(int64_t direction) const {
+    return call_.directions[direction].saved_norm + s_.N * NormRows::recurrent_stride(s_);
   }
 
   int64_t num_strips() const { return (s_.H + kStripUnits - 1) / kStripUnits; }
@@ -178,22 +177,38 @@ class Gradients {
     return {job % num_strips() * kStripUnits, kind % kGates, kind / (2 * kGates), kind / kGates % 2 == 0};
   }
 
-  // With norm: gradients of gains and biases, which need the gradients before the norm.
-  void sum_norm(const SumJob& job) {
+  // With norm: gradients of gains and biases of a share of the gates, summed over sequences.
+  void add_norm_sums(int64_t direction, const Share& gates) {
+    const Direction& d = call_.directions[direction];
+    float* targets[NormSums::kKinds] = {d.dnorm_weight_hh, d.dbias_hh, d.dnorm_weight_ih, d.dbias_ih};
+    const int kinds = with_table_ ? NormSums::kInputGain : NormSums::kKinds;
+    for (int kind = 0; kind < kinds; ++kind) {
+      for (int64_t gate = gates.begin; targets[kind] != nullptr && gate < gates.end; ++gate) {
+        for (int64_t column = 0; column < s_.H; column += kLanes) {
+          Floats total = splat(0.0f);
+          for (int64_t b = 0; b < s_.B; ++b) {
+            const float* sums = norm_sums_[direction].at(s_, b, static_cast<NormSums::Kind>(kind));
+            total = total + load(sums + gate * s_.P + column);
+          }
+          store_first(targets[kind] + gate * s_.H + column, total, s_.H - column);
+        }
+      }
+    }
+  }
+
+  // The same for input gates that were normalised once per distinct vector: sums over the table's rows.
+  void sum_input_norm(const SumJob& job) {
     const Direction& d = call_.directions[job.direction];
-    const Source source = job.recurrent ? recurrent_source(job.direction, job.gate)
-                                        : input_source(job.direction, job.gate);
-    float* dbias = job.recurrent ? d.dbias_hh : d.dbias_ih;
-    float* dgain = job.recurrent ? d.dnorm_weight_hh : d.dnorm_weight_ih;
-    const int64_t rows = job.recurrent ? s_.N : input_rows_;
+    const Source source = input_source(job.direction, job.gate);
+    const float* all_normalized = normalized_input(job.direction) + job.gate * s_.P + job.first;
     const int64_t end = std::min(job.first + kStripUnits, s_.H);
     constexpr int kVectors = kStripUnits / kLanes;
     const int64_t vectors = (end - job.first + kLanes - 1) / kLanes;
     Floats bias[kVectors] = {};
     Floats gain[kVectors] = {};
-    for (int64_t n = 0; n < rows; ++n) {
-      const float* gradients = source.before + n * source.before_stride + job.first;
-      const float* normalized = source.normalized + n * source.normalized_stride + job.first;
+    for (int64_t n = 0; n < input_rows_; ++n) {
+      const float* gradients = source.rows + n * source.stride + job.first;
+      const float* normalized = all_normalized + n * NormRows::input_stride(s_);
       for (int64_t v = 0; v < vectors; ++v) {
         const Floats gradient = load(gradients + v * kLanes);
         bias[v] = bias[v] + gradient;
@@ -202,16 +217,16 @@ class Gradients {
     }
     for (int64_t v = 0; v < vectors; ++v) {
       const int64_t unit = job.first + v * kLanes;
-      if (dbias != nullptr) {
-        store_first(dbias + job.gate * s_.H + unit, bias[v], end - unit);
+      if (d.dbias_ih != nullptr) {
+        store_first(d.dbias_ih + job.gate * s_.H + unit, bias[v], end - unit);
       }
-      if (dgain != nullptr) {
-        store_first(dgain + job.gate * s_.H + unit, gain[v], end - unit);
+      if (d.dnorm_weight_ih != nullptr) {
+        store_first(d.dnorm_weight_ih + job.gate * s_.H + unit, gain[v], end - unit);
       }
     }
   }
 
-  // With norm: input gates' gradients through it, in place.
+  // Then the table's gradients through the norm, in place.
   void input_norm_back(int64_t direction, const Share& share) {
     const Direction& d = call_.directions[direction];
     Source sources[kGates];
@@ -222,8 +237,9 @@ class Gradients {
       NormBackRow<kGates> rows[count.value];
       for (int j = 0; j < count.value; ++j) {
         const int64_t n = first + j;
-        rows[j].normalized = sources[0].normalized + n * sources[0].normalized_stride;
+        rows[j].normalized = normalized_input(direction) + n * NormRows::input_stride(s_);
         rows[j].scales = rows[j].normalized + kGates * s_.P;
+        rows[j].gain_sums = rows[j].bias_sums = nullptr;
         for (int64_t gate = 0; gate < kGates; ++gate) {
           rows[j].results[gate] = const_cast<float*>(sources[gate].rows) + n * sources[gate].stride;
           rows[j].gradients[gate] = rows[j].results[gate];
@@ -310,6 +326,7 @@ class Gradients {
   float* input_panels_[GRUNLOCK_MAX_DIRECTIONS];
   float* shared_[GRUNLOCK_MAX_DIRECTIONS];
   float* tables_[GRUNLOCK_MAX_DIRECTIONS];
+  NormSums norm_sums_[GRUNLOCK_MAX_DIRECTIONS] = {};
   float* spread_ = nullptr;
   std::atomic<int64_t> next_job_{0};
   std::atomic<int64_t> arrived_[GRUNLOCK_MAX_THREADS] = {};

@@ -42,10 +42,11 @@ class GruCell {
   }
 
   // A block of sequences backward in time; saved activations become gradients.
-  void run_block(const Shape& s, int64_t direction, Block block, float* panels, float* shared, Team& members) const {
+  void run_block(const Shape& s, int64_t direction, Block block, float* panels, NormSums sums, float* shared,
+                 Team& members) const {
     if (general_) {
       const BackPanels back{panels, candidate_panels(s, panels)};
-      GeneralBackwardUnit<Operand>(call_, s, direction, block, back, shared).run(members);
+      GeneralBackwardUnit<Operand>(call_, s, direction, block, back, sums, shared).run(members);
     } else {
       BackwardUnit<Operand>(call_, s, direction, block, panels, shared).run(members);
     }

@@ -129,7 +129,7 @@ class GeneralLstmBackwardUnit {
  public:
   // panels: weight_hh by pack_column_panel. shared: shared_size floats, zeroed.
   GeneralLstmBackwardUnit(const LstmCall& call, const Shape& shape, int64_t direction, Block block,
-                          const float* panels, float* shared)
+                          const float* panels, NormSums sums, float* shared)
       : whole_(call),
         call_(call.layer),
         s_(shape),
@@ -138,7 +138,7 @@ class GeneralLstmBackwardUnit {
         direction_(direction),
         block_(block),
         panels_(panels),
-        carry_(call_, shape, direction, block, shared),
+        carry_(call_, shape, direction, block, sums, shared),
         cell_carry_(shared + GeneralCarry<Operand>::size(shape, block.rows(shape.B))),
         zoneout_(call, direction, shape.H) {}
 
@@ -172,6 +172,9 @@ class GeneralLstmBackwardUnit {
       for (int64_t i = share.begin; i < share.end; ++i) {
         carry_.add_product(i);
       }
+      carry_.template input_back<kLstmGates>(
+          share, [&](int64_t i, int gate) { return d_.saved + (row_of(t, i) * kLstmSlots + gate) * s_.P; },
+          [&](int64_t i) { return row_of(t, i); });
       team.barrier();
     }
     carry_.write_initial(all);
@@ -188,6 +191,7 @@ class GeneralLstmBackwardUnit {
 
   void gate_gradients(int64_t t, int64_t i) {
     const int64_t n = row_of(t, i);
+    carry_.prefetch(n);
     const LstmZoneout::Keys keys = zoneout_.keys(n);
     const PreviousCell c_prev(whole_, s_, direction_, t, block_.sequence(i));
     const float* doutput = call_.doutput + n * s_.output_stride + direction_ * s_.H;

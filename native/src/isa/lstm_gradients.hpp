@@ -158,9 +158,10 @@ class LstmCellGradients {
     pack_column_panel<Operand>(d.weight_hh, s.H, s.H, s.tiles, kInputOrder, kGates, panel, panels);
   }
 
-  void run_block(const Shape& s, int64_t direction, Block block, float* panels, float* shared, Team& members) const {
+  void run_block(const Shape& s, int64_t direction, Block block, float* panels, NormSums sums, float* shared,
+                 Team& members) const {
     if (general_) {
-      GeneralLstmBackwardUnit<Operand>(call_, s, direction, block, panels, shared).run(members);
+      GeneralLstmBackwardUnit<Operand>(call_, s, direction, block, panels, sums, shared).run(members);
     } else {
       LstmBackwardUnit<Operand>(call_, s, direction, block, panels, shared).run(members);
     }

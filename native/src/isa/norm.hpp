@@ -96,36 +96,50 @@ void normalize_gates(const NormRow* row, const Shape& s, const Keeper* keeper) {
 // What the way back through the norms of one row's n gates needs.
 template <int n>
 struct NormBackRow {
-  const float* gradients[n];  // [P] each, of gain * normalized
+  const float* gradients[n];  // [P] each, of gain * normalized + bias
   const float* normalized;    // [n][P]
   const float* scales;        // [n]
-  float* results[n];          // [P] each, perhaps the same memory as the gradients
+  float* results[n];          // [P] each, perhaps the memory of the gradients or of normalized
+  float* gain_sums;           // [n][P] gain's gradients of the rows before, added to; nullptr: not wanted
+  float* bias_sums;           // [n][P] likewise
 };
 
-// From the gradients of gain * normalized to those of the values before the norm. gain: [n][H].
+// From the gradients of gain * normalized + bias to those of the values before the norm. gain: [n][H].
 template <int n, int rows>
 void normalize_back(const NormBackRow<n>* row, const float* gain, const Shape& s) {
   constexpr int kAll = n * rows;
   const UnitVectors units(s);
   const float size = static_cast<float>(s.H);
-  const auto scaled = [&](int g, int64_t v) {
-    return load(row[g / n].gradients[g % n] + v * kLanes) * units.load_of(gain + g % n * s.H, v);
-  };
+  const auto gradient = [&](int g, int64_t v) { return load(row[g / n].gradients[g % n] + v * kLanes); };
   const auto normalized = [&](int g, int64_t v) { return load(row[g / n].normalized + g % n * s.P + v * kLanes); };
+  const auto add = [&](float* sums, int g, int64_t v, Floats value) {
+    float* place = sums + g % n * s.P + v * kLanes;
+    store(place, load(place) + value);
+  };
   Floats total[kAll] = {}, product[kAll] = {};
   for (int64_t v = 0; v < units.count; ++v) {
     each<kAll>([&](int g) {
-      const Floats d = scaled(g, v);
+      const Floats d = gradient(g, v) * units.load_of(gain + g % n * s.H, v);
       total[g] = total[g] + d;
       product[g] = product[g] + d * normalized(g, v);
     });
+  }
+  for (int64_t v = 0; row[0].gain_sums != nullptr && v < units.count; ++v) {
+    Floats gains[kAll], biases[kAll];
+    each<kAll>([&](int g) {
+      biases[g] = gradient(g, v);
+      gains[g] = biases[g] * normalized(g, v);
+    });
+    each<kAll>([&](int g) { add(row[g / n].gain_sums, g, v, gains[g]); });
+    each<kAll>([&](int g) { add(row[g / n].bias_sums, g, v, biases[g]); });
   }
   Floats mean[kAll], slope[kAll];
   each<kAll>([&](int g) { mean[g] = splat(sum(total[g]) / size); });
   each<kAll>([&](int g) { slope[g] = splat(sum(product[g]) / size); });
   for (int64_t v = 0; v < units.count; ++v) {
     each<kAll>([&](int g) {
-      const Floats around = scaled(g, v) - mean[g] - normalized(g, v) * slope[g];
+      const Floats d = gradient(g, v) * units.load_of(gain + g % n * s.H, v);
+      const Floats around = d - mean[g] - normalized(g, v) * slope[g];
       store(row[g / n].results[g % n] + v * kLanes, units.real(around * row[g / n].scales[g % n], v));
     });
   }

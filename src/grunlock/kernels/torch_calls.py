@@ -76,7 +76,7 @@ def new_saved(
     weight_hh, norm_weight = tensors[1], tensors[5]
     assert weight_hh is not None
     rows, width = settings.num_rows, padded(weight_hh.shape[1])
-    floats = rows * (2 * num_gates * width + NORM_EXTRA) + num_vectors * (num_gates * width + NORM_EXTRA)
+    floats = (rows + num_vectors) * (num_gates * width + NORM_EXTRA)
     return [
         (
             new_rows(settings, rows, num_slots * width),

@@ -23,7 +23,7 @@ from grunlock.benchmark.plan import GROUPS, QUICK, plan
 from grunlock.benchmark.processes import PeerMissingError, Worker, WorkerPool, worker_environment
 from grunlock.benchmark.ratios import rate_share, ratio, summarize
 from grunlock.benchmark.results import document, figures
-from grunlock.benchmark.run import BenchmarkOptions, run_benchmark
+from grunlock.benchmark.run import GRID_ROUNDS, BenchmarkOptions, run_benchmark
 from grunlock.cli.bench_tables import show_group
 from grunlock.cli.main import app
 from grunlock.errors import DataError, StorageError
@@ -312,6 +312,15 @@ def test_an_interruption_keeps_what_was_measured(pool: WorkerPool, tmp_path: Pat
     assert found["interrupted"] is True
     rounds = [len(entry["rounds"]) for c in found["comparisons"] for entry in c["contenders"]]
     assert rounds == [3, 3, 1, 1]
+
+
+def test_a_cell_of_the_grid_that_is_nearly_lost_is_measured_again_in_full(pool: WorkerPool) -> None:
+    """The fake torch is three times slower than ours; as the subject it loses."""
+    won = compare(Contender("torch"), group="grid")
+    lost = Comparison("grid", CASE, Contender("torch"), (OWN,))
+    options = BenchmarkOptions(Effort(rounds=GRID_ROUNDS + 2, turn_seconds=EFFORT.turn_seconds), threads=1)
+    result = run_benchmark([won, lost], pool, options)
+    assert [len(m.subject.rounds) for m in result.measurements] == [GRID_ROUNDS, GRID_ROUNDS + 2]
 
 
 def test_a_path_that_cannot_be_written_is_found_first(pool: WorkerPool, tmp_path: Path) -> None:

@@ -9,11 +9,15 @@ from typing import Any
 from grunlock.benchmark.cases import Comparison
 from grunlock.benchmark.measure import Effort, Measurement, Tell, measure, new_measurement
 from grunlock.benchmark.processes import WorkerPool
+from grunlock.benchmark.ratios import ratio
 from grunlock.benchmark.results import document
 from grunlock.files import write_atomically
 
 GRID_TURN_SECONDS = 0.05
 GRID_ROUNDS = 3
+CLOSE_RATIO = (
+    1.15  # a cell of the grid that is won by less is measured again, with as much effort as all else
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ def run_benchmark(
         for comparison in comparisons:
             result.measurements.append(new_measurement(comparison, options.threads))
             measure(result.measurements[-1], pool, _effort(comparison, options.effort), tell)
+            if comparison.group == "grid" and _is_close(result.measurements[-1]):
+                result.measurements[-1] = new_measurement(comparison, options.threads)
+                measure(result.measurements[-1], pool, options.effort, tell)
             done(result.measurements[-1])
             _write(result, pool, options)
     except KeyboardInterrupt:
@@ -68,6 +75,12 @@ def _effort(comparison: Comparison, effort: Effort) -> Effort:
         rounds=min(effort.rounds, GRID_ROUNDS),
         turn_seconds=min(effort.turn_seconds, GRID_TURN_SECONDS),
     )
+
+
+def _is_close(measurement: Measurement) -> bool:
+    subject = measurement.subject
+    ratios = [ratio(entry.rounds, subject.rounds) for entry in measurement.entries[1:]]
+    return any(found is not None and found.median < CLOSE_RATIO for found in ratios)
 
 
 def _write(result: BenchmarkResult, pool: WorkerPool, options: BenchmarkOptions) -> None:

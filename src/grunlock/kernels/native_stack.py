@@ -110,8 +110,8 @@ def _address(array: FloatArray | IntArray | None) -> int | None:
     if array is None:
         return None
     if array.size > 0 and array.flags.writeable:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
-    return array.ctypes.data
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+    return int(array.ctypes.data)
 
 
 def _is_general(layer: LayerWeights) -> bool:

@@ -89,6 +89,8 @@ def test_any_case_with_products_in_bfloat16(random: Random) -> None:
         Case((9,) * 70, 20, 130, norm=True, indexing="few", h0=True),
         Case((9,) * 70, 20, 130, norm=True, reset_after=False, state_mask=True, h0=True),
         Case((15,) * 3, 20, 280, reset_after=False, zoneout="rate"),
+        Case((60,) * 64, 16, 200),  # more is kept for the backward than caches hold
+        Case((40,) * 64, 16, 130, norm=True),
         Case((1,), 1, 1),
     ],
     ids=str,

@@ -27,7 +27,7 @@ class GeneralForwardUnit {
         block_(block),
         weights_(weights),
         zoneout_(call.directions[direction], shape.H),
-        keeper_(call, shape, 4 * shape.P + NormRows::kept_floats(shape, d_)) {
+        keeper_(call, d_, shape, 4 * shape.P + NormRows::kept_floats(shape, d_)) {
     const int64_t size = block.rows(shape.B) * shape.P;
     states_ = shared;
     operands_ = states_ + size;

@@ -45,7 +45,7 @@ class ForwardUnit {
         weight_{packed.recurrent, d_.weight_hh, shape.H, shape.H},
         table_(table),
         zoneout_(call.directions[direction], shape.H),
-        keeper_(call, shape, 4 * shape.P),
+        keeper_(call, d_, shape, 4 * shape.P),
         own_operands_(Operand::kPerWord > 1 || d_.state_mask != nullptr) {
     const int64_t size = block.rows(shape.B) * shape.P;
     states_ = {states, states + size, states, states + size};

@@ -145,8 +145,7 @@ inline int wanted_threads(const Call& call, int64_t num_gates = 3) {
 // there, each line would first be read from memory, and drive others out.
 class Keeper {
  public:
-  Keeper(const Call& call, const Shape& s, int64_t floats_per_row) {
-    const Direction& d = call.directions[0];
+  Keeper(const Call& call, const Direction& d, const Shape& s, int64_t floats_per_row) {
     const int64_t bytes = call.num_directions * s.N * floats_per_row * static_cast<int64_t>(sizeof(float));
     const bool aligned = (reinterpret_cast<uintptr_t>(d.saved) | reinterpret_cast<uintptr_t>(d.saved_norm)) %
                              (kLanes * sizeof(float)) == 0;

@@ -65,7 +65,7 @@ class LstmForwardUnit {
         packed_(packed),
         table_(table),
         zoneout_(call, direction, shape.H),
-        keeper_(call_, shape, kLstmSlots * shape.P) {
+        keeper_(call_, d_, shape, kLstmSlots * shape.P) {
     const int64_t size = block.rows(shape.B) * shape.P;
     hidden_ = states;
     cells_ = hidden_ + size;

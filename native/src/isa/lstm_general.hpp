@@ -26,7 +26,7 @@ class GeneralLstmForwardUnit {
         block_(block),
         weights_(weights),
         zoneout_(call, direction, shape.H),
-        keeper_(call_, shape, kLstmSlots * shape.P + NormRows::kept_floats(shape, d_)) {
+        keeper_(call_, d_, shape, kLstmSlots * shape.P + NormRows::kept_floats(shape, d_)) {
     const int64_t size = block.rows(shape.B) * shape.P;
     hidden_ = shared;
     cells_ = hidden_ + size;

@@ -197,11 +197,7 @@ void multiply_long_panel(int vectors, int64_t rows, const float* a, int64_t stri
 }
 
 // Most gate panels that one row is multiplied with at a time: sums enough to hide the latency of each.
-#if GRUNLOCK_LANES == 16 || defined(__aarch64__)
 constexpr int kRowPanels = 4;
-#else
-constexpr int kRowPanels = 2;
-#endif
 
 // How many of them: fewer where they would not stay in the level 1 cache together.
 inline int64_t row_panels(int64_t panel_words) {

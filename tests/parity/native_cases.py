@@ -22,8 +22,8 @@ Indexing = Literal["none", "distinct", "few"]
 
 KEEP = 0.7  # chance that a mask keeps an entry
 ZONEOUT_RATE = 0.3
-# Layer norm over fewer divides by next to nothing so often that errors grow from step to step: with 8 units and
-# 61 steps the oracle itself, in float32, can leave the bounds.
+# Layer norm over fewer divides by next to nothing so often that errors grow from step to step: with 10 units
+# and 61 steps the oracle itself, in float32, can leave the bounds.
 FEW_UNITS = 16
 FEW_STEPS = 3
 MASKS = ("state_mask", "zoneout", "cell_zoneout")  # of a direction; they get no gradients

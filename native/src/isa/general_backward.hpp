@@ -52,9 +52,9 @@ class GeneralCarry {
   // what the processor expects.
   void prefetch(int64_t row) const {
     if (d_.saved_norm != nullptr) {
-      prefetch_floats(d_.saved_norm + row * NormRows::recurrent_stride(s_), s_.gates * s_.P);
+      prefetch_floats(NormRows::state(d_, s_, row), s_.gates * s_.P);
       if (!normalizes_vectors_) {
-        prefetch_floats(input_rows() + row * NormRows::input_stride(s_), s_.gates * s_.P);
+        prefetch_floats(NormRows::input(d_, s_, row), s_.gates * s_.P);
       }
     }
   }
@@ -63,30 +63,26 @@ class GeneralCarry {
   // from `place` on, for rows of the block. gradients(i): [n][P]; row_of(i): its packed row.
   template <int n, class Gradients, class RowOf>
   void write_operands(const Share& share, int64_t gate, int64_t place, const Gradients& gradients, const RowOf& row_of) {
-    if (d_.norm_weight_hh == nullptr) {
-      for (int64_t i = share.begin; i < share.end; ++i) {
-        write_operand<n>(i, place, gradients(i));
-      }
-      return;
-    }
-    in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
-      NormBackRow<n> rows[count.value];
-      for (int j = 0; j < count.value; ++j) {
-        float* kept = d_.saved_norm + row_of(first + j) * NormRows::recurrent_stride(s_);
-        rows[j].normalized = kept + gate * s_.P;
-        rows[j].scales = kept + s_.gates * s_.P + gate;
-        rows[j].gain_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kStateGain) + gate * s_.P;
-        rows[j].bias_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kStateBias) + gate * s_.P;
+    for (int64_t i = share.begin; i < share.end; ++i) {
+      const float* operands = gradients(i);
+      if (d_.norm_weight_hh != nullptr) {
+        float* kept = NormRows::state(d_, s_, row_of(i));
+        NormBackRow<n> row;
+        row.normalized = kept + gate * s_.P;
+        row.scales = kept + s_.gates * s_.P + gate;
+        row.gain_sums = sums_.at(s_, block_.sequence(i), NormSums::kStateGain) + gate * s_.P;
+        row.bias_sums = sums_.at(s_, block_.sequence(i), NormSums::kStateBias) + gate * s_.P;
         for (int g = 0; g < n; ++g) {
-          rows[j].gradients[g] = gradients(first + j) + g * s_.P;
-          rows[j].results[g] = kept + (gate + g) * s_.P;
+          row.gradients[g] = operands + g * s_.P;
+          row.results[g] = kept + (gate + g) * s_.P;
         }
+        normalize_back<n>(row, d_.norm_weight_hh + gate * s_.H, s_);
+        operands = row.results[0];
       }
-      normalize_back<n, count.value>(rows, d_.norm_weight_hh + gate * s_.H, s_);
-      for (int j = 0; j < count.value; ++j) {
-        write_operand<n>(first + j, place, rows[j].results[0]);
+      for (int64_t column = 0; column < n * s_.P; column += kLanes) {
+        store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(operands + column));
       }
-    });
+    }
   }
 
   // The gradients of the input's parts of all n gates through the norm, in place, where every packed row has its own.
@@ -96,20 +92,18 @@ class GeneralCarry {
     if (d_.norm_weight_ih == nullptr || normalizes_vectors_) {
       return;
     }
-    in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
-      NormBackRow<n> rows[count.value];
-      for (int j = 0; j < count.value; ++j) {
-        rows[j].normalized = input_rows() + row_of(first + j) * NormRows::input_stride(s_);
-        rows[j].scales = rows[j].normalized + n * s_.P;
-        rows[j].gain_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kInputGain);
-        rows[j].bias_sums = sums_.at(s_, block_.sequence(first + j), NormSums::kInputBias);
-        for (int g = 0; g < n; ++g) {
-          rows[j].results[g] = gradient(first + j, g);
-          rows[j].gradients[g] = rows[j].results[g];
-        }
+    for (int64_t i = share.begin; i < share.end; ++i) {
+      NormBackRow<n> row;
+      row.normalized = NormRows::input(d_, s_, row_of(i));
+      row.scales = row.normalized + n * s_.P;
+      row.gain_sums = sums_.at(s_, block_.sequence(i), NormSums::kInputGain);
+      row.bias_sums = sums_.at(s_, block_.sequence(i), NormSums::kInputBias);
+      for (int g = 0; g < n; ++g) {
+        row.results[g] = gradient(i, g);
+        row.gradients[g] = row.results[g];
       }
-      normalize_back<n, count.value>(rows, d_.norm_weight_ih, s_);
-    });
+      normalize_back<n>(row, d_.norm_weight_ih, s_);
+    }
   }
 
   // product = operands @ panels over the first `num_gates` places, columns of a share of the panels.
@@ -139,14 +133,6 @@ class GeneralCarry {
 
  private:
   int64_t gradient_stride() const { return s_.gates * s_.P / Operand::kPerWord; }
-  const float* input_rows() const { return d_.saved_norm + s_.N * NormRows::recurrent_stride(s_); }
-
-  template <int n>
-  void write_operand(int64_t i, int64_t place, const float* gradients) {
-    for (int64_t column = 0; column < n * s_.P; column += kLanes) {
-      store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(gradients + column));
-    }
-  }
 
   const Shape& s_;
   const Direction& d_;

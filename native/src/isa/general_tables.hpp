@@ -17,13 +17,15 @@ struct GatesTable {
   float* row(int64_t n) const { return data + (index == nullptr ? n : index[n]) * stride; }
 };
 
-struct NormRows {  // what a direction's saved_norm holds
-  static int64_t recurrent_stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
-  static int64_t input_stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
+struct NormRows {  // what a direction's saved_norm holds: rows of states, then of inputs, each with its scales behind it
+  static int64_t stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
+
+  static float* state(const Direction& d, const Shape& s, int64_t row) { return d.saved_norm + row * stride(s); }
+  static float* input(const Direction& d, const Shape& s, int64_t row) { return state(d, s, s.N + row); }
 
   // Of one packed row, in all.
   static int64_t kept_floats(const Shape& s, const Direction& d) {
-    return d.saved_norm == nullptr ? 0 : recurrent_stride(s) + input_stride(s);
+    return d.saved_norm == nullptr ? 0 : 2 * stride(s);
   }
 };
 
@@ -49,8 +51,8 @@ struct NormSums {
 inline GatesTable gates_table(const Call& call, const Shape& s, const Direction& d, float* scratch) {
   const int64_t* index = call.input_mask == nullptr ? call.index : nullptr;
   if (d.norm_weight_ih != nullptr) {
-    float* data = d.saved_norm == nullptr ? scratch : d.saved_norm + s.N * NormRows::recurrent_stride(s);
-    return {data, NormRows::input_stride(s), {0, s.P, 2 * s.P, 3 * s.P}, s.gates * s.P, index};
+    float* data = d.saved_norm == nullptr ? scratch : NormRows::input(d, s, 0);
+    return {data, NormRows::stride(s), {0, s.P, 2 * s.P, 3 * s.P}, s.gates * s.P, index};
   }
   if (d.saved != nullptr) {  // where a GRU's activations will replace them: see Slot
     return {d.saved, 4 * s.P, {s.P, 2 * s.P, 0, 0}, 0, nullptr};
@@ -96,18 +98,6 @@ void multiply_units(const UnitPanels& panels, int64_t first, int64_t last, int64
   }
 }
 
-template <int n>
-void normalize_table(const Shape& s, const GatesTable& table, float* target, int64_t rows) {
-  in_pairs(0, rows, [&](auto count, int64_t first) {
-    NormRow row[count.value];
-    for (int j = 0; j < count.value; ++j) {
-      float* x = target + (first + j) * table.stride;
-      row[j] = {x, nullptr, x + table.scales};
-    }
-    normalize_gates<n, count.value>(row, s, nullptr);
-  });
-}
-
 template <class Operand>
 void fill_gates_table(const Call& call, const Shape& s, const Direction& d, const UnitPanels& panels,
                       const int32_t* sequences, const Share& share, const GatesTable& table) {
@@ -123,8 +113,10 @@ void fill_gates_table(const Call& call, const Shape& s, const Direction& d, cons
     }
     float* target = table.data + first * table.stride;
     multiply_units<Operand>(panels, 0, s.gates, rows, operands, stride, 0, 1, table.offsets, target, table.stride);
-    if (d.norm_weight_ih != nullptr) {
-      s.gates == 3 ? normalize_table<3>(s, table, target, rows) : normalize_table<4>(s, table, target, rows);
+    for (int64_t i = 0; d.norm_weight_ih != nullptr && i < rows; ++i) {
+      float* x = target + i * table.stride;
+      s.gates == 3 ? normalize_gates<3>(x, s, x + table.scales)
+                   : normalize_gates<4>(x, s, x + table.scales);
     }
   }
 }
@@ -134,19 +126,16 @@ void fill_gates_table(const Call& call, const Shape& s, const Direction& d, cons
 template <int n, class RowOf>
 void normalize_products(const Direction& d, const Shape& s, const Keeper& keeper, const Share& share, int64_t gate,
                         float* products, const RowOf& row_of) {
-  in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
-    float unused[count.value * n];
-    NormRow row[count.value];
-    for (int j = 0; j < count.value; ++j) {
-      float* x = products + ((first + j) * s.gates + gate) * s.P;
-      float* kept = d.saved_norm == nullptr ? nullptr : d.saved_norm + row_of(first + j) * NormRows::recurrent_stride(s);
-      row[j] = {x, nullptr, unused + j * n};
-      if (kept != nullptr) {
-        row[j] = {x, kept + gate * s.P, kept + s.gates * s.P + gate};
-      }
+  for (int64_t i = share.begin; i < share.end; ++i) {
+    float* x = products + (i * s.gates + gate) * s.P;
+    if (d.saved_norm == nullptr) {
+      float unused[n];
+      normalize_gates<n>(x, s, unused);
+    } else {
+      float* kept = NormRows::state(d, s, row_of(i));
+      normalize_gates<n>(x, s, kept + s.gates * s.P + gate, &keeper, kept + gate * s.P);
     }
-    normalize_gates<n, count.value>(row, s, &keeper);
-  });
+  }
 }
 
 // Gains and biases of one direction, all gates, padded: [gates][P] each.

@@ -154,14 +154,9 @@ class Gradients {
   Source recurrent_source(int64_t direction, int64_t gate) const {
     const Direction& d = call_.directions[direction];
     if (with_norm_) {
-      return {d.saved_norm + gate * s_.P, NormRows::recurrent_stride(s_)};
+      return {NormRows::state(d, s_, 0) + gate * s_.P, NormRows::stride(s_)};
     }
     return {d.saved + cell_.recurrent_slot(gate) * s_.P, Cell::kSlots * s_.P};
-  }
-
-  // With norm: normalised input gates of the first row; NormRows::input_stride to the next.
-  const float* normalized_input(int64_t direction) const {
-    return call_.directions[direction].saved_norm + s_.N * NormRows::recurrent_stride(s_);
   }
 
   int64_t num_strips() const { return (s_.H + kStripUnits - 1) / kStripUnits; }
@@ -200,7 +195,7 @@ class Gradients {
   void sum_input_norm(const SumJob& job) {
     const Direction& d = call_.directions[job.direction];
     const Source source = input_source(job.direction, job.gate);
-    const float* all_normalized = normalized_input(job.direction) + job.gate * s_.P + job.first;
+    const int64_t place = job.gate * s_.P + job.first;
     const int64_t end = std::min(job.first + kStripUnits, s_.H);
     constexpr int kVectors = kStripUnits / kLanes;
     const int64_t vectors = (end - job.first + kLanes - 1) / kLanes;
@@ -208,7 +203,7 @@ class Gradients {
     Floats gain[kVectors] = {};
     for (int64_t n = 0; n < input_rows_; ++n) {
       const float* gradients = source.rows + n * source.stride + job.first;
-      const float* normalized = all_normalized + n * NormRows::input_stride(s_);
+      const float* normalized = NormRows::input(d, s_, n) + place;
       for (int64_t v = 0; v < vectors; ++v) {
         const Floats gradient = load(gradients + v * kLanes);
         bias[v] = bias[v] + gradient;
@@ -233,20 +228,17 @@ class Gradients {
     for (int64_t gate = 0; gate < kGates; ++gate) {
       sources[gate] = input_source(direction, gate);
     }
-    in_pairs(share.begin, share.end, [&](auto count, int64_t first) {
-      NormBackRow<kGates> rows[count.value];
-      for (int j = 0; j < count.value; ++j) {
-        const int64_t n = first + j;
-        rows[j].normalized = normalized_input(direction) + n * NormRows::input_stride(s_);
-        rows[j].scales = rows[j].normalized + kGates * s_.P;
-        rows[j].gain_sums = rows[j].bias_sums = nullptr;
-        for (int64_t gate = 0; gate < kGates; ++gate) {
-          rows[j].results[gate] = const_cast<float*>(sources[gate].rows) + n * sources[gate].stride;
-          rows[j].gradients[gate] = rows[j].results[gate];
-        }
+    for (int64_t n = share.begin; n < share.end; ++n) {
+      NormBackRow<kGates> row;
+      row.normalized = NormRows::input(d, s_, n);
+      row.scales = row.normalized + kGates * s_.P;
+      row.gain_sums = row.bias_sums = nullptr;
+      for (int64_t gate = 0; gate < kGates; ++gate) {
+        row.results[gate] = const_cast<float*>(sources[gate].rows) + n * sources[gate].stride;
+        row.gradients[gate] = row.results[gate];
       }
-      normalize_back<kGates, count.value>(rows, d.norm_weight_ih, s_);
-    });
+      normalize_back<kGates>(row, d.norm_weight_ih, s_);
+    }
   }
 
   void sum(const SumJob& job) {

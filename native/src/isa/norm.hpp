@@ -27,69 +27,39 @@ struct UnitVectors {
   Floats last;
 };
 
-constexpr int kNormRows = 2;  // rows at a time
-
+// n gates x [n][P] of one row in place to (x - mean) / sqrt(var + eps); padding must be zero and stays so. kept: [n][P] a
+// copy of the result, stored by the keeper, or nullptr. scales[n]: 1 / sqrt(var + eps).
 template <int n>
-struct Count {
-  static constexpr int value = n;
-};
-
-// work(Count<rows>, first) for pairs of rows, then for one that is left.
-template <class Work>
-GRUNLOCK_INLINE void in_pairs(int64_t begin, int64_t end, const Work& work) {
-  int64_t i = begin;
-  for (; i + kNormRows <= end; i += kNormRows) {
-    work(Count<kNormRows>(), i);
-  }
-  for (; i < end; ++i) {
-    work(Count<1>(), i);
-  }
-}
-
-// Gates of one row to be normalised.
-struct NormRow {
-  float* x;       // [n][P] in place; padding must be zero and stays so
-  float* kept;    // [n][P] a copy of the result, or nullptr
-  float* scales;  // [n]: 1 / sqrt(var + eps)
-};
-
-// n gates of each row to (x - mean) / sqrt(var + eps). keeper: of what is kept, or nullptr.
-template <int n, int rows>
-void normalize_gates(const NormRow* row, const Shape& s, const Keeper* keeper) {
-  constexpr int kAll = n * rows;
+void normalize_gates(float* x, const Shape& s, float* scales, const Keeper* keeper = nullptr, float* kept = nullptr) {
   const UnitVectors units(s);
   const float size = static_cast<float>(s.H);
-  const auto at = [&](int g, int64_t v) { return row[g / n].x + g % n * s.P + v * kLanes; };
-  Floats total[kAll] = {};
+  Floats total[n] = {};
   for (int64_t v = 0; v < units.count; ++v) {
-    each<kAll>([&](int g) { total[g] = total[g] + load(at(g, v)); });
+    each<n>([&](int g) { total[g] = total[g] + load(x + g * s.P + v * kLanes); });
   }
-  Floats mean[kAll], squares[kAll] = {};
-  each<kAll>([&](int g) { mean[g] = splat(sum(total[g]) / size); });
+  Floats mean[n], squares[n] = {};
+  each<n>([&](int g) { mean[g] = splat(sum(total[g]) / size); });
   for (int64_t v = 0; v < units.count; ++v) {
-    each<kAll>([&](int g) {
-      const Floats centred = units.real(load(at(g, v)) - mean[g], v);
+    each<n>([&](int g) {
+      const Floats centred = units.real(load(x + g * s.P + v * kLanes) - mean[g], v);
       squares[g] = squares[g] + centred * centred;
     });
   }
-  float scales[kAll];
-  each<kAll>([&](int g) { scales[g] = 1.0f / std::sqrt(sum(squares[g]) / size + kNormEpsilon); });
-  each<kAll>([&](int g) { row[g / n].scales[g % n] = scales[g]; });
+  float scale[n];
+  each<n>([&](int g) { scale[g] = 1.0f / std::sqrt(sum(squares[g]) / size + kNormEpsilon); });
+  each<n>([&](int g) { scales[g] = scale[g]; });
   for (int64_t v = 0; v < units.count; ++v) {
-    each<kAll>([&](int g) {
-      const Floats normalized = units.real((load(at(g, v)) - mean[g]) * scales[g], v);
-      store(at(g, v), normalized);
-      if (row[g / n].kept != nullptr) {
-        keeper->store(row[g / n].kept + g % n * s.P + v * kLanes, normalized);
+    each<n>([&](int g) {
+      float* place = x + g * s.P + v * kLanes;
+      const Floats normalized = units.real((load(place) - mean[g]) * scale[g], v);
+      store(place, normalized);
+      if (kept != nullptr) {
+        keeper->store(kept + g * s.P + v * kLanes, normalized);
       }
     });
   }
-  for (int64_t column = units.count * kLanes; column < s.P; column += kLanes) {
-    each<kAll>([&](int g) {
-      if (row[g / n].kept != nullptr) {
-        keeper->store(row[g / n].kept + g % n * s.P + column, splat(0.0f));
-      }
-    });
+  for (int64_t column = units.count * kLanes; kept != nullptr && column < s.P; column += kLanes) {
+    each<n>([&](int g) { keeper->store(kept + g * s.P + column, splat(0.0f)); });
   }
 }
 
@@ -105,46 +75,42 @@ struct NormBackRow {
 };
 
 // From the gradients of gain * normalized + bias to those of the values before the norm. gain: [n][H].
-template <int n, int rows>
-void normalize_back(const NormBackRow<n>* row, const float* gain, const Shape& s) {
-  constexpr int kAll = n * rows;
+template <int n>
+void normalize_back(const NormBackRow<n>& row, const float* gain, const Shape& s) {
   const UnitVectors units(s);
   const float size = static_cast<float>(s.H);
-  const auto gradient = [&](int g, int64_t v) { return load(row[g / n].gradients[g % n] + v * kLanes); };
-  const auto normalized = [&](int g, int64_t v) { return load(row[g / n].normalized + g % n * s.P + v * kLanes); };
+  const auto gradient = [&](int g, int64_t v) { return load(row.gradients[g] + v * kLanes); };
+  const auto normalized = [&](int g, int64_t v) { return load(row.normalized + g * s.P + v * kLanes); };
   const auto add = [&](float* sums, int g, int64_t v, Floats value) {
-    float* place = sums + g % n * s.P + v * kLanes;
+    float* place = sums + g * s.P + v * kLanes;
     store(place, load(place) + value);
   };
-  Floats total[kAll] = {}, product[kAll] = {};
+  Floats total[n] = {}, product[n] = {};
   for (int64_t v = 0; v < units.count; ++v) {
-    each<kAll>([&](int g) {
-      const Floats d = gradient(g, v) * units.load_of(gain + g % n * s.H, v);
+    each<n>([&](int g) {
+      const Floats d = gradient(g, v) * units.load_of(gain + g * s.H, v);
       total[g] = total[g] + d;
       product[g] = product[g] + d * normalized(g, v);
     });
   }
-  for (int64_t v = 0; row[0].gain_sums != nullptr && v < units.count; ++v) {
-    Floats gains[kAll], biases[kAll];
-    each<kAll>([&](int g) {
-      biases[g] = gradient(g, v);
-      gains[g] = biases[g] * normalized(g, v);
+  for (int64_t v = 0; row.gain_sums != nullptr && v < units.count; ++v) {
+    each<n>([&](int g) {
+      add(row.gain_sums, g, v, gradient(g, v) * normalized(g, v));
+      add(row.bias_sums, g, v, gradient(g, v));
     });
-    each<kAll>([&](int g) { add(row[g / n].gain_sums, g, v, gains[g]); });
-    each<kAll>([&](int g) { add(row[g / n].bias_sums, g, v, biases[g]); });
   }
-  Floats mean[kAll], slope[kAll];
-  each<kAll>([&](int g) { mean[g] = splat(sum(total[g]) / size); });
-  each<kAll>([&](int g) { slope[g] = splat(sum(product[g]) / size); });
+  Floats mean[n], slope[n];
+  each<n>([&](int g) { mean[g] = splat(sum(total[g]) / size); });
+  each<n>([&](int g) { slope[g] = splat(sum(product[g]) / size); });
   for (int64_t v = 0; v < units.count; ++v) {
-    each<kAll>([&](int g) {
-      const Floats d = gradient(g, v) * units.load_of(gain + g % n * s.H, v);
+    each<n>([&](int g) {
+      const Floats d = gradient(g, v) * units.load_of(gain + g * s.H, v);
       const Floats around = d - mean[g] - normalized(g, v) * slope[g];
-      store(row[g / n].results[g % n] + v * kLanes, units.real(around * row[g / n].scales[g % n], v));
+      store(row.results[g] + v * kLanes, units.real(around * row.scales[g], v));
     });
   }
   for (int64_t column = units.count * kLanes; column < s.P; column += kLanes) {
-    each<kAll>([&](int g) { store(row[g / n].results[g % n] + column, splat(0.0f)); });
+    each<n>([&](int g) { store(row.results[g] + column, splat(0.0f)); });
   }
 }
 

@@ -28,7 +28,14 @@ struct Results {
 
 int64_t padded(int64_t size) { return (size + GRUNLOCK_ROW_PAD - 1) / GRUNLOCK_ROW_PAD * GRUNLOCK_ROW_PAD; }
 
-Results run(const Problem& p, bool train) {
+// First of the floats of a block that lies at a multiple of 64 bytes, and `past` floats behind it.
+float* at_line(const Floats& block, int64_t past) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(block.get());
+  return reinterpret_cast<float*>((address + 63) / 64 * 64) + past;
+}
+
+// kept_past: where each direction's kept rows lie, in floats behind a multiple of 64 bytes; nullptr: as the heap has it.
+Results run(const Problem& p, bool train, const int64_t* kept_past = nullptr) {
   const int64_t H = p.c.hidden_size, P = padded(H);
   Results results;
   Floats saved[2], saved_norm[2];
@@ -45,6 +52,10 @@ Results run(const Problem& p, bool train) {
       if (p.c.has(kNorm)) saved_norm[i] = Floats(p.N * (3 * P + 16) + inputs * (3 * P + 16));
       d.saved = saved[i].get();
       d.saved_norm = saved_norm[i].get();
+      if (kept_past != nullptr) {
+        saved[i] = Floats(p.N * 4 * P + 32);
+        d.saved = at_line(saved[i], kept_past[i]);
+      }
     }
   }
   expect(grunlock_gru_forward(&call) == GRUNLOCK_DONE, p.c.name() + ": forward");
@@ -208,6 +219,21 @@ void callers_do_not_disturb_each_other() {
   for (std::thread& caller : callers) caller.join();
 }
 
+// Enough of them to be stored past the caches, which takes aligned addresses.
+void kept_rows_may_lie_anywhere(const std::vector<const char*>& kernels) {
+  const Case large{std::vector<int64_t>(64, 40), 4, 136, 2, 0};
+  const Problem p(large);
+  grunlock_set_num_threads(2);
+  for (const char* kernel : kernels) {
+    grunlock_select(kernel);
+    const int64_t aligned[] = {0, 0}, first_odd[] = {1, 0}, second_odd[] = {0, 1};
+    const Results expected = run(p, true, aligned);
+    for (const int64_t* past : {first_odd, second_odd}) {
+      expect(same_bits(run(p, true, past), expected), std::string(kernel) + ": kept rows at odd addresses");
+    }
+  }
+}
+
 void an_index_outside_is_refused() {
   Problem p(kCases[1]);
   for (int64_t wrong : {int64_t{-1}, p.U, INT64_MIN, INT64_MAX}) {
@@ -233,6 +259,7 @@ int main() {
     grunlock_select(kernel);
     callers_do_not_disturb_each_other();
   }
+  kept_rows_may_lie_anywhere(kernels);
   an_index_outside_is_refused();
   return failures == 0 ? 0 : 1;
 }

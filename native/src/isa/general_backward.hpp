@@ -6,6 +6,8 @@
 
 namespace grunlock::GRUNLOCK_ISA {
 
+constexpr int64_t kRowsAhead = 2;  // that a row's norms are fetched before they are needed
+
 // Panels of weight_hh for the way back; without reset_after the candidate's product comes first, by itself.
 struct BackPanels {
   const float* all;        // reset, update (and candidate with reset_after)
@@ -59,52 +61,45 @@ class GeneralCarry {
     }
   }
 
-  // The gradients of the recurrent parts of n gates from `gate` on, through the norm if there is one, as operands of gates
-  // from `place` on, for rows of the block. gradients(i): [n][P]; row_of(i): its packed row.
-  template <int n, class Gradients, class RowOf>
-  void write_operands(const Share& share, int64_t gate, int64_t place, const Gradients& gradients, const RowOf& row_of) {
-    for (int64_t i = share.begin; i < share.end; ++i) {
-      const float* operands = gradients(i);
-      if (d_.norm_weight_hh != nullptr) {
-        float* kept = NormRows::state(d_, s_, row_of(i));
-        NormBackRow<n> row;
-        row.normalized = kept + gate * s_.P;
-        row.scales = kept + s_.gates * s_.P + gate;
-        row.gain_sums = sums_.at(s_, block_.sequence(i), NormSums::kStateGain) + gate * s_.P;
-        row.bias_sums = sums_.at(s_, block_.sequence(i), NormSums::kStateBias) + gate * s_.P;
-        for (int g = 0; g < n; ++g) {
-          row.gradients[g] = operands + g * s_.P;
-          row.results[g] = kept + (gate + g) * s_.P;
-        }
-        normalize_back<n>(row, d_.norm_weight_hh + gate * s_.H, s_);
-        operands = row.results[0];
-      }
-      for (int64_t column = 0; column < n * s_.P; column += kLanes) {
-        store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(operands + column));
-      }
+  // gradients [n][P]: those of the recurrent parts of n gates from `gate` on, in row i of the block. Takes them through the
+  // norm if there is one, and keeps them as operands of gates from `place` on.
+  template <int n>
+  void write_operands(int64_t i, int64_t packed_row, int64_t gate, int64_t place, const float* gradients) {
+    if (d_.norm_weight_hh != nullptr) {
+      float* kept = NormRows::state(d_, s_, packed_row);
+      float* gains = sums_.at(s_, block_.sequence(i), NormSums::kStateGain);
+      float* biases = sums_.at(s_, block_.sequence(i), NormSums::kStateBias);
+      NormBack gates[n];
+      each<n>([&](int g) {
+        const int64_t place = (gate + g) * s_.P;
+        gates[g] = {gradients + g * s_.P, kept + place, d_.norm_weight_hh + (gate + g) * s_.H,
+                    kept[s_.gates * s_.P + gate + g], kept + place, gains + place, biases + place};
+      });
+      normalize_back<n>(gates, s_);
+      gradients = kept + gate * s_.P;
+    }
+    for (int64_t column = 0; column < n * s_.P; column += kLanes) {
+      store_operand<Operand>(gradients_ + i * gradient_stride(), place * s_.P + column, load(gradients + column));
     }
   }
 
-  // The gradients of the input's parts of all n gates through the norm, in place, where every packed row has its own.
-  // gradient(i, g): of one gate [P].
-  template <int n, class Gradient, class RowOf>
-  void input_back(const Share& share, const Gradient& gradient, const RowOf& row_of) {
-    if (d_.norm_weight_ih == nullptr || normalizes_vectors_) {
-      return;
-    }
-    for (int64_t i = share.begin; i < share.end; ++i) {
-      NormBackRow<n> row;
-      row.normalized = NormRows::input(d_, s_, row_of(i));
-      row.scales = row.normalized + n * s_.P;
-      row.gain_sums = sums_.at(s_, block_.sequence(i), NormSums::kInputGain);
-      row.bias_sums = sums_.at(s_, block_.sequence(i), NormSums::kInputBias);
-      for (int g = 0; g < n; ++g) {
-        row.results[g] = gradient(i, g);
-        row.gradients[g] = row.results[g];
-      }
-      normalize_back<n>(row, d_.norm_weight_ih, s_);
-    }
+  // The gradients [n][P] of the input's parts of all n gates through the norm, where every packed row has its own; slots in
+  // the order of gates given. results: [n][P], perhaps the same.
+  template <int n>
+  void input_back(int64_t i, int64_t packed_row, const int* order, const float* gradients, float* results) {
+    const float* kept = NormRows::input(d_, s_, packed_row);
+    float* gains = sums_.at(s_, block_.sequence(i), NormSums::kInputGain);
+    float* biases = sums_.at(s_, block_.sequence(i), NormSums::kInputBias);
+    NormBack gates[n];
+    each<n>([&](int slot) {
+      const int64_t place = order[slot] * s_.P;
+      gates[slot] = {gradients + slot * s_.P, kept + slot * s_.P, d_.norm_weight_ih + order[slot] * s_.H,
+                     kept[n * s_.P + slot],   results + slot * s_.P, gains + place, biases + place};
+    });
+    normalize_back<n>(gates, s_);
   }
+
+  bool normalizes_rows() const { return d_.norm_weight_ih != nullptr && !normalizes_vectors_; }
 
   // product = operands @ panels over the first `num_gates` places, columns of a share of the panels.
   void multiply(const float* panels, int64_t num_gates, const Share& share, int64_t rows) {
@@ -156,6 +151,7 @@ class GeneralBackwardUnit {
         direction_(direction),
         block_(block),
         panels_(panels),
+        norms_only_(keeps_norms_only(call)),
         carry_(call, shape, direction, block, sums, shared),
         zoneout_(call.directions[direction], shape.H) {}
 
@@ -164,6 +160,10 @@ class GeneralBackwardUnit {
   void run(Team& team) {
     const int64_t num_panels = (s_.tiles + kPanelVectors - 1) / kPanelVectors;
     const Share panels(num_panels, team.rank(), team.size());
+    if (norms_only_) {
+      row_ = thread_scratch(PartTerms::size(s_) + 4 * s_.P);
+      terms_ = PartTerms::copy(d_, s_, row_ + 4 * s_.P);
+    }
     carry_.start(Share(block_.rows(s_.B), team.rank(), team.size()));
     team.barrier();
     for (int64_t step = 0; step < s_.T; ++step) {
@@ -171,17 +171,16 @@ class GeneralBackwardUnit {
       const int64_t rows = block_.rows(s_.active(t));
       const Share share(rows, team.rank(), team.size());
       for (int64_t i = share.begin; i < share.end; ++i) {
-        gate_gradients(t, i);
+        carry_.prefetch(row_of(t, std::min(i + kRowsAhead, share.end - 1)));
+        norms_only_ ? norms_back(t, i) : gates_back(t, i);
       }
-      call_.reset_after ? write_operands<3>(t, share, kReset, 0, 0) : write_operands<1>(t, share, kCandidate, 2, 0);
       team.barrier();
       if (!call_.reset_after) {
         carry_.multiply(panels_.candidate, 1, panels, rows);
         team.barrier();
         for (int64_t i = share.begin; i < share.end; ++i) {
-          reset_gradients(t, i);
+          reset_back(t, i);
         }
-        write_operands<2>(t, share, kReset, 0, 0);
         team.barrier();
       }
       carry_.multiply(panels_.all, call_.reset_after ? 3 : 2, panels, rows);
@@ -189,9 +188,6 @@ class GeneralBackwardUnit {
       for (int64_t i = share.begin; i < share.end; ++i) {
         carry_.add_product(i);
       }
-      carry_.template input_back<3>(
-          share, [&](int64_t i, int gate) { return saved(t, i) + (gate == 2 ? kCandidate : kReset + gate) * s_.P; },
-          [&](int64_t i) { return row_of(t, i); });
       team.barrier();
     }
     carry_.write_initial(Share(block_.rows(s_.B), team.rank(), team.size()));
@@ -199,56 +195,103 @@ class GeneralBackwardUnit {
 
  private:
   int64_t row_of(int64_t t, int64_t i) const { return s_.start(t) + block_.sequence(i); }
-  float* saved(int64_t t, int64_t i) const { return d_.saved + row_of(t, i) * 4 * s_.P; }
+  float* saved(int64_t n) const { return d_.saved + n * 4 * s_.P; }
 
-  void gate_gradients(int64_t t, int64_t i) {
+  // Saved activations of a row become gradients.
+  void gates_back(int64_t t, int64_t i) {
     const int64_t n = row_of(t, i);
-    carry_.prefetch(n);
-    const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(n) : 0;
-    const float* h_prev = previous_state(call_, s_, direction_, t, block_.sequence(i));
-    const float* doutput = call_.doutput + n * s_.output_stride + direction_ * s_.H;
-    float* saved = d_.saved + n * 4 * s_.P;
+    const RowBack row = row_back(t, i);
+    float* slots = saved(n);
     for (int64_t column = 0; column < s_.P; column += kLanes) {
-      float* slots = saved + column;
-      float* carry = carry_.at(i) + column;
-      const Floats candidate = load(slots + kCandidate * s_.P);
-      const Floats r = load(slots + kReset * s_.P);
-      const Floats z = load(slots + kUpdate * s_.P);
-      const Floats dh = load(carry) + load_first(doutput + column, s_.H - column);
-      const StateGradients d =
-          state_gradients(zoneout_, n, key, column, dh, load_state(h_prev, column, s_.H), z, candidate);
-      const Floats dn = d.candidate * (1.0f - candidate * candidate);
-      store(carry, d.previous);
-      store(slots + kCandidate * s_.P, dn);
-      store(slots + kUpdate * s_.P, d.update * (z * (1.0f - z)));
-      if (call_.reset_after) {
-        const Floats a_n = load(slots + kStateCandidate * s_.P);
-        store(slots + kReset * s_.P, (dn * a_n) * (r * (1.0f - r)));
-        store(slots + kStateCandidate * s_.P, dn * r);
-      }
+      const GruGates<1> gates{{load(slots + kReset * s_.P + column)},
+                              {load(slots + kUpdate * s_.P + column)},
+                              {load(slots + kStateCandidate * s_.P + column)},
+                              {load(slots + kCandidate * s_.P + column)}};
+      gate_gradients<1>(row, column, gates, slots);
+    }
+    if (call_.reset_after) {
+      carry_.template write_operands<3>(i, n, 0, 0, slots + kReset * s_.P);
+    } else {
+      carry_.template write_operands<1>(i, n, 2, 0, slots + kCandidate * s_.P);
     }
   }
 
-  template <int n>
-  void write_operands(int64_t t, const Share& share, int64_t slot, int64_t gate, int64_t place) {
-    carry_.template write_operands<n>(
-        share, gate, place, [&](int64_t i) { return saved(t, i) + slot * s_.P; },
-        [&](int64_t i) { return row_of(t, i); });
+  // The same where norms are all that was kept; they become gradients too. Input gates that were normalised once per
+  // vector go through their norms later: theirs wait in `saved`.
+  void norms_back(int64_t t, int64_t i) {
+    const int64_t n = row_of(t, i);
+    const bool per_row = carry_.normalizes_rows();
+    const float* x = NormRows::input(d_, s_, per_row ? n : call_.index[n]);
+    const float* products = NormRows::state(d_, s_, n);
+    const int64_t offsets[] = {kReset * s_.P, kUpdate * s_.P, kCandidate * s_.P};
+    const RowBack row = row_back(t, i);
+    float* slots = per_row ? row_ : saved(n);
+    int64_t column = 0;
+    for (; column + kAtOnce * kLanes <= s_.P; column += kAtOnce * kLanes) {
+      gate_gradients<kAtOnce>(row, column, gru_gates<kAtOnce>(x, offsets, products, terms_, s_.P, column), slots);
+    }
+    for (; column < s_.P; column += kLanes) {
+      gate_gradients<1>(row, column, gru_gates<1>(x, offsets, products, terms_, s_.P, column), slots);
+    }
+    carry_.template write_operands<3>(i, n, 0, 0, slots + kReset * s_.P);
+    if (per_row) {
+      carry_.template input_back<3>(i, n, kGruInputOrder, slots, NormRows::input(d_, s_, n));
+    }
   }
 
-  // Without reset_after: product_ holds the gradient of r * masked h.
-  void reset_gradients(int64_t t, int64_t i) {
+  // What the gradients of a row's gates read besides the gates.
+  struct RowBack {
+    int64_t n;
+    uint32_t key;          // of zoneout
+    const float* h_prev;   // nullptr: zero
+    const float* doutput;
+    float* carry;
+  };
+
+  RowBack row_back(int64_t t, int64_t i) {
+    const int64_t n = row_of(t, i);
+    return {n, zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(n) : 0,
+            previous_state(call_, s_, direction_, t, block_.sequence(i)),
+            call_.doutput + n * s_.output_stride + direction_ * s_.H, carry_.at(i)};
+  }
+
+  // Gradients of `count` neighbouring vectors of gates into their slots. Without reset_after the reset gate waits.
+  template <int count>
+  GRUNLOCK_INLINE void gate_gradients(const RowBack& row, int64_t first, const GruGates<count>& gates, float* slots) {
+    each<count>([&](int j) {
+      const int64_t column = first + j * kLanes;
+      const Floats r = gates.reset[j], z = gates.update[j], candidate = gates.candidate[j];
+      const Floats dh = load(row.carry + column) + load_first(row.doutput + column, s_.H - column);
+      const StateGradients d = state_gradients(zoneout_, row.n, row.key, column, dh,
+                                               load_state(row.h_prev, column, s_.H), z, candidate);
+      const Floats dn = d.candidate * (1.0f - candidate * candidate);
+      store(row.carry + column, d.previous);
+      store(slots + kCandidate * s_.P + column, dn);
+      store(slots + kUpdate * s_.P + column, d.update * (z * (1.0f - z)));
+      if (call_.reset_after) {
+        store(slots + kReset * s_.P + column, (dn * gates.a_n[j]) * (r * (1.0f - r)));
+        store(slots + kStateCandidate * s_.P + column, dn * r);
+      }
+    });
+  }
+
+  // Without reset_after: the product holds the gradient of r * masked h.
+  void reset_back(int64_t t, int64_t i) {
     const int64_t n = row_of(t, i);
     const float* h_prev = previous_state(call_, s_, direction_, t, block_.sequence(i));
-    float* saved = d_.saved + n * 4 * s_.P;
+    float* slots = saved(n);
     for (int64_t column = 0; column < s_.P; column += kLanes) {
       float* carry = carry_.at(i) + column;
       const Floats dq = load(carry_.product(i) + column);
-      const Floats r = load(saved + kReset * s_.P + column);
+      const Floats r = load(slots + kReset * s_.P + column);
       const Floats kept = carry_.mask(i, column);
       const Floats masked = load_state(h_prev, column, s_.H) * kept;
-      store(saved + kReset * s_.P + column, (dq * masked) * (r * (1.0f - r)));
+      store(slots + kReset * s_.P + column, (dq * masked) * (r * (1.0f - r)));
       store(carry, load(carry) + kept * (dq * r));
+    }
+    carry_.template write_operands<2>(i, n, 0, 0, slots + kReset * s_.P);
+    if (carry_.normalizes_rows()) {
+      carry_.template input_back<3>(i, n, kGruInputOrder, slots, slots);
     }
   }
 
@@ -258,8 +301,11 @@ class GeneralBackwardUnit {
   int64_t direction_;
   Block block_;
   BackPanels panels_;
+  bool norms_only_;
   GeneralCarry<Operand> carry_;
   Zoneout zoneout_;
+  float* row_ = nullptr;  // with norms_only_: [4][P] this thread's slots of one row
+  PartTerms terms_ = {};  // likewise
 };
 
 }  // namespace grunlock::GRUNLOCK_ISA

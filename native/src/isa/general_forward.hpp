@@ -7,6 +7,38 @@
 
 namespace grunlock::GRUNLOCK_ISA {
 
+// Equations (2) to (4) with the reset gate behind the product.
+template <int n>
+struct GruGates {
+  Floats reset[n], update[n];
+  Floats a_n[n];  // the state's part of the candidate
+  Floats candidate[n];
+};
+
+// Of n neighbouring vectors from `column` on. x: the input's part of each gate, offsets[3] its places; products: the
+// state's, [3][P].
+template <int n>
+GRUNLOCK_INLINE GruGates<n> gru_gates(const float* x, const int64_t* offsets, const float* products,
+                                      const PartTerms& terms, int64_t P, int64_t column) {
+  const auto input = [&](int64_t gate, int j) {
+    const int64_t unit = column + j * kLanes;
+    return terms.input.part(load(x + offsets[gate] + unit), gate * P + unit);
+  };
+  const auto recurrent = [&](int64_t gate, int j) {
+    const int64_t place = gate * P + column + j * kLanes;
+    return terms.state.part(load(products + place), place);
+  };
+  GruGates<n> gates;
+  each<n>([&](int j) { gates.reset[j] = input(0, j) + recurrent(0, j); });
+  each<n>([&](int j) { gates.update[j] = input(1, j) + recurrent(1, j); });
+  sigmoid<n>(gates.reset);
+  sigmoid<n>(gates.update);
+  each<n>([&](int j) { gates.a_n[j] = recurrent(2, j); });
+  each<n>([&](int j) { gates.candidate[j] = input(2, j) + gates.reset[j] * gates.a_n[j]; });
+  tanh<n>(gates.candidate);
+  return gates;
+}
+
 template <class OperandType>
 class GeneralForwardUnit {
  public:
@@ -27,7 +59,8 @@ class GeneralForwardUnit {
         block_(block),
         weights_(weights),
         zoneout_(call.directions[direction], shape.H),
-        keeper_(call, d_, shape, 4 * shape.P + NormRows::kept_floats(shape, d_)) {
+        keeps_gates_(d_.saved != nullptr && !keeps_norms_only(call)),
+        keeper_(call, d_, shape, (keeps_gates_ ? 4 * shape.P : 0) + NormRows::kept_floats(shape, d_)) {
     const int64_t size = block.rows(shape.B) * shape.P;
     states_ = shared;
     operands_ = states_ + size;
@@ -77,13 +110,13 @@ class GeneralForwardUnit {
 
   // x_g: the input's part of a gate, bias included.
   Floats input(const float* row, int64_t gate, int64_t column) const {
-    return weights_.input.part(load(row + weights_.table.offsets[gate] + column), gate * s_.P + column);
+    return weights_.terms.input.part(load(row + weights_.table.offsets[gate] + column), gate * s_.P + column);
   }
 
   // a_g: the state's part.
   Floats recurrent(int64_t i, int64_t gate, int64_t column) const {
     const int64_t place = gate * s_.P + column;
-    return weights_.state.part(load(products_ + i * 3 * s_.P + place), place);
+    return weights_.terms.state.part(load(products_ + i * 3 * s_.P + place), place);
   }
 
   void start_states(const Share& share) {
@@ -147,26 +180,39 @@ class GeneralForwardUnit {
   // n neighbouring vectors of packed row `row`.
   template <int gates, int n>
   GRUNLOCK_INLINE void finish(int64_t row, int64_t i, int64_t first) {
-    const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(row) : 0;
+    if constexpr (gates == 3) {
+      finish<n>(row, i, first,
+                gru_gates<n>(weights_.table.row(row), weights_.table.offsets, products_ + i * 3 * s_.P, weights_.terms,
+                             s_.P, first));
+    } else {
+      finish<n>(row, i, first, opened_gates<n>(row, i, first));
+    }
+  }
+
+  // With the reset gate in front of the product.
+  template <int n>
+  GRUNLOCK_INLINE GruGates<n> opened_gates(int64_t row, int64_t i, int64_t first) const {
     const float* x = weights_.table.row(row);
     const float* opened = products_ + i * 3 * s_.P + first;
+    GruGates<n> gates;
+    each<n>([&](int j) {
+      const int64_t column = first + j * kLanes;
+      gates.reset[j] = load(opened + j * kLanes);
+      gates.update[j] = load(opened + s_.P + j * kLanes);
+      gates.a_n[j] = recurrent(i, 2, column);
+      gates.candidate[j] = input(x, 2, column) + gates.a_n[j];
+    });
+    tanh<n>(gates.candidate);
+    return gates;
+  }
+
+  template <int n>
+  GRUNLOCK_INLINE void finish(int64_t row, int64_t i, int64_t first, const GruGates<n>& gates) {
+    const uint32_t key = zoneout_.kind == GRUNLOCK_ZONEOUT_DRAWN ? zoneout_.row_key(row) : 0;
     const auto column = [&](int j) { return first + j * kLanes; };
-    Floats r[n], z[n], a_n[n], candidate[n];
-    if constexpr (gates == 3) {
-      each<n>([&](int j) { r[j] = input(x, 0, column(j)) + recurrent(i, 0, column(j)); });
-      each<n>([&](int j) { z[j] = input(x, 1, column(j)) + recurrent(i, 1, column(j)); });
-      sigmoid<n>(r);
-      sigmoid<n>(z);
-    } else {
-      each<n>([&](int j) { r[j] = load(opened + j * kLanes); });
-      each<n>([&](int j) { z[j] = load(opened + s_.P + j * kLanes); });
-    }
-    each<n>([&](int j) { a_n[j] = recurrent(i, 2, column(j)); });
-    each<n>([&](int j) { candidate[j] = input(x, 2, column(j)) + (gates == 3 ? r[j] * a_n[j] : a_n[j]); });
-    tanh<n>(candidate);
     each<n>([&](int j) {
       const Floats h_prev = load(states_ + i * s_.P + column(j));
-      Floats h = candidate[j] + z[j] * (h_prev - candidate[j]);
+      Floats h = gates.candidate[j] + gates.update[j] * (h_prev - gates.candidate[j]);
       if (zoneout_.kind != GRUNLOCK_ZONEOUT_OFF) {
         h = h + zoneout_.keep(row, key, column(j)) * (h_prev - h);
       }
@@ -174,13 +220,13 @@ class GeneralForwardUnit {
       store(states_ + i * s_.P + column(j), h);
       store_operand<Operand>(operands_ + i * operand_stride(), column(j), masked(h, i, column(j)));
     });
-    for (int j = 0; d_.saved != nullptr && j < n; ++j) {
+    for (int j = 0; keeps_gates_ && j < n; ++j) {
       float* saved = d_.saved + row * 4 * s_.P + column(j);
-      keeper_.store(saved, candidate[j]);
-      keeper_.store(saved + s_.P, r[j]);
-      keeper_.store(saved + 2 * s_.P, z[j]);
-      if (gates == 3) {
-        keeper_.store(saved + 3 * s_.P, a_n[j]);
+      keeper_.store(saved, gates.candidate[j]);
+      keeper_.store(saved + s_.P, gates.reset[j]);
+      keeper_.store(saved + 2 * s_.P, gates.update[j]);
+      if (call_.reset_after) {
+        keeper_.store(saved + 3 * s_.P, gates.a_n[j]);
       }
     }
   }
@@ -193,6 +239,7 @@ class GeneralForwardUnit {
   Block block_;
   GeneralWeights weights_;
   Zoneout zoneout_;
+  bool keeps_gates_;
   Keeper keeper_;
   float* states_;          // [rows, P]
   float* operands_;        // [rows, P] masked
@@ -226,7 +273,7 @@ class GeneralForward {
       const GatesTable table = gates_table(call_, s_, call_.directions[i], nullptr);
       tables[i] = table.data == nullptr ? table_rows(s_, table) * table.stride : 0;
       total += Pieces::size(recurrent) + Pieces::size(input) + Pieces::size(shared) + Pieces::size(tables[i]) +
-               2 * Pieces::size(GateTerms::size(s_));
+               Pieces::size(PartTerms::size(s_));
     }
     Pieces pieces(call_scratch(total));
     for (int64_t i = 0; i < call_.num_directions; ++i) {
@@ -235,8 +282,7 @@ class GeneralForward {
       shared_[i] = pieces.take(shared);
       weights_[i].panels = {pieces.take(recurrent), words<Operand>(s_.H), s_.tiles};
       weights_[i].table = gates_table(call_, s_, d, pieces.take(tables[i]));
-      weights_[i].input = GateTerms::copy(d.norm_weight_ih, d.bias_ih, s_, pieces.take(GateTerms::size(s_)));
-      weights_[i].state = GateTerms::copy(d.norm_weight_hh, d.bias_hh, s_, pieces.take(GateTerms::size(s_)));
+      weights_[i].terms = PartTerms::copy(d, s_, pieces.take(PartTerms::size(s_)));
       std::fill(shared_[i], shared_[i] + shared, 0.0f);
     }
     run_team(wanted_threads(call_, s_.gates), [this](Team& team) { body(team); });

@@ -17,7 +17,15 @@ struct GatesTable {
   float* row(int64_t n) const { return data + (index == nullptr ? n : index[n]) * stride; }
 };
 
-struct NormRows {  // what a direction's saved_norm holds: rows of states, then of inputs, each with its scales behind it
+// A GRU with norms and reset_after keeps nothing else: its gates are computed again on the way back, which takes less time
+// than four more rows of memory traffic.
+inline bool keeps_norms_only(const Call& call) {
+  return call.reset_after != 0 && call.directions[0].norm_weight_hh != nullptr;
+}
+
+// What a direction's saved_norm holds: rows of states, then of inputs, each with its scales behind it. Gates of states lie
+// in their own order, those of inputs as their gradients in `saved` do.
+struct NormRows {
   static int64_t stride(const Shape& s) { return s.gates * s.P + GRUNLOCK_ROW_PAD; }
 
   static float* state(const Direction& d, const Shape& s, int64_t row) { return d.saved_norm + row * stride(s); }
@@ -52,7 +60,10 @@ inline GatesTable gates_table(const Call& call, const Shape& s, const Direction&
   const int64_t* index = call.input_mask == nullptr ? call.index : nullptr;
   if (d.norm_weight_ih != nullptr) {
     float* data = d.saved_norm == nullptr ? scratch : NormRows::input(d, s, 0);
-    return {data, NormRows::stride(s), {0, s.P, 2 * s.P, 3 * s.P}, s.gates * s.P, index};
+    if (s.gates == 3) {
+      return {data, NormRows::stride(s), {s.P, 2 * s.P, 0, 0}, 3 * s.P, index};  // as a GRU's gradients: see Slot
+    }
+    return {data, NormRows::stride(s), {0, s.P, 2 * s.P, 3 * s.P}, 4 * s.P, index};
   }
   if (d.saved != nullptr) {  // where a GRU's activations will replace them: see Slot
     return {d.saved, 4 * s.P, {s.P, 2 * s.P, 0, 0}, 0, nullptr};
@@ -165,11 +176,23 @@ struct GateTerms {
   }
 };
 
+// Gains and biases of both parts of every gate.
+struct PartTerms {
+  static int64_t size(const Shape& s) { return 2 * GateTerms::size(s); }
+
+  static PartTerms copy(const Direction& d, const Shape& s, float* memory) {
+    return {GateTerms::copy(d.norm_weight_ih, d.bias_ih, s, memory),
+            GateTerms::copy(d.norm_weight_hh, d.bias_hh, s, memory + GateTerms::size(s))};
+  }
+
+  GateTerms input, state;
+};
+
 // What a direction of a general layer reads in every step.
 struct GeneralWeights {
-  UnitPanels panels;      // of weight_hh
-  GatesTable table;       // input gates
-  GateTerms input, state;
+  UnitPanels panels;  // of weight_hh
+  GatesTable table;   // input gates
+  PartTerms terms;
 };
 
 }  // namespace grunlock::GRUNLOCK_ISA

@@ -22,6 +22,12 @@ struct RowOrigins {
   Array<int32_t> steps;      // [N]
 };
 
+// Gradients of gates, a row for each packed row or vector.
+struct RowsSource {
+  const float* rows;
+  int64_t stride;  // floats from row to row
+};
+
 template <class Cell>
 class Gradients {
   using Operand = typename Cell::Operand;
@@ -80,8 +86,8 @@ class Gradients {
     backward_in_time(team);
     team.barrier();
     for (int64_t direction = 0; with_table_ && direction < call_.num_directions; ++direction) {
-      const Scatter scatter{call_.directions[direction].saved, Cell::kSlots * s_.P, kGates * s_.P, call_.index,
-                            tables_[direction]};
+      const RowsSource rows = cell_.input_rows(call_.directions[direction], s_);
+      const Scatter scatter{rows.rows, rows.stride, kGates * s_.P, call_.index, tables_[direction]};
       scatter.run(Share(kGates * s_.tiles, team.rank(), team.size()), s_.N, s_.U);
     }
     team.barrier();
@@ -137,21 +143,13 @@ class Gradients {
     });
   }
 
-  // Gradients of one kind of gate rows, as the sums need them.
-  struct Source {
-    const float* rows;
-    int64_t stride;  // floats from row to row
-  };
-
-  Source input_source(int64_t direction, int64_t gate) const {
-    const Direction& d = call_.directions[direction];
-    const int64_t slot = cell_.input_slot(gate);
-    const float* rows = with_table_ ? tables_[direction] : d.saved;
-    const int64_t stride = (with_table_ ? kGates : Cell::kSlots) * s_.P;
-    return {rows + slot * s_.P, stride};
+  RowsSource input_source(int64_t direction, int64_t gate) const {
+    const RowsSource source = with_table_ ? RowsSource{tables_[direction], kGates * s_.P}
+                                          : cell_.input_rows(call_.directions[direction], s_);
+    return {source.rows + cell_.input_slot(gate) * s_.P, source.stride};
   }
 
-  Source recurrent_source(int64_t direction, int64_t gate) const {
+  RowsSource recurrent_source(int64_t direction, int64_t gate) const {
     const Direction& d = call_.directions[direction];
     if (with_norm_) {
       return {NormRows::state(d, s_, 0) + gate * s_.P, NormRows::stride(s_)};
@@ -194,8 +192,8 @@ class Gradients {
   // The same for input gates that were normalised once per distinct vector: sums over the table's rows.
   void sum_input_norm(const SumJob& job) {
     const Direction& d = call_.directions[job.direction];
-    const Source source = input_source(job.direction, job.gate);
-    const int64_t place = job.gate * s_.P + job.first;
+    const RowsSource source = input_source(job.direction, job.gate);
+    const int64_t place = cell_.input_slot(job.gate) * s_.P + job.first;
     const int64_t end = std::min(job.first + kStripUnits, s_.H);
     constexpr int kVectors = kStripUnits / kLanes;
     const int64_t vectors = (end - job.first + kLanes - 1) / kLanes;
@@ -224,20 +222,15 @@ class Gradients {
   // Then the table's gradients through the norm, in place.
   void input_norm_back(int64_t direction, const Share& share) {
     const Direction& d = call_.directions[direction];
-    Source sources[kGates];
-    for (int64_t gate = 0; gate < kGates; ++gate) {
-      sources[gate] = input_source(direction, gate);
-    }
     for (int64_t n = share.begin; n < share.end; ++n) {
-      NormBackRow<kGates> row;
-      row.normalized = NormRows::input(d, s_, n);
-      row.scales = row.normalized + kGates * s_.P;
-      row.gain_sums = row.bias_sums = nullptr;
-      for (int64_t gate = 0; gate < kGates; ++gate) {
-        row.results[gate] = const_cast<float*>(sources[gate].rows) + n * sources[gate].stride;
-        row.gradients[gate] = row.results[gate];
-      }
-      normalize_back<kGates>(row, d.norm_weight_ih, s_);
+      const float* kept = NormRows::input(d, s_, n);
+      float* gradients = tables_[direction] + n * kGates * s_.P;
+      NormBack gates[kGates];
+      each<kGates>([&](int slot) {
+        gates[slot] = {gradients + slot * s_.P,   kept + slot * s_.P, d.norm_weight_ih + Cell::kInputOrder[slot] * s_.H,
+                       kept[kGates * s_.P + slot], gradients + slot * s_.P, nullptr, nullptr};
+      });
+      normalize_back<kGates>(gates, s_);
     }
   }
 
@@ -245,7 +238,7 @@ class Gradients {
     const Direction& d = call_.directions[job.direction];
     const int64_t row = job.gate * s_.H + job.first;
     const int64_t units = std::min(kStripUnits, s_.H - job.first);
-    const Source source = job.recurrent ? recurrent_source(job.direction, job.gate)
+    const RowsSource source = job.recurrent ? recurrent_source(job.direction, job.gate)
                                         : input_source(job.direction, job.gate);
     const float* left = source.rows + job.first;
     if (job.recurrent) {
@@ -286,7 +279,7 @@ class Gradients {
     const int64_t rows = std::min(kBlockRows, input_rows_ - first);
     float* target = (!with_table_ && scatter_rows_ ? spread_ : call_.drows) + first * s_.D;
     for (int64_t direction = 0; direction < call_.num_directions; ++direction) {
-      const Source source = input_source(direction, Cell::kInputOrder[0]);
+      const RowsSource source = input_source(direction, Cell::kInputOrder[0]);
       if (unpacked_input_) {
         multiply_back_unpacked(source.rows, source.stride, rows, s_, call_.directions[direction].weight_ih,
                                Cell::kInputOrder, direction > 0, target);

@@ -14,6 +14,8 @@ enum Slot : int64_t {
   kStateCandidate = 3,  // a_n       -> its gradient
 };
 
+constexpr int kGruInputOrder[] = {2, 0, 1};  // gates as the slots of the input's part lie
+
 // Equations (5) and (6) backward: from dh to the gradients of z and n, and what goes straight to h_prev.
 struct StateGradients {
   Floats update, candidate, previous;

@@ -12,7 +12,7 @@ class GruCell {
   using Operand = OperandType;
   static constexpr int64_t kGates = 3;
   static constexpr int64_t kSlots = 4;             // of a saved row; the first kGates are those of the input gates
-  static constexpr int kInputOrder[] = {2, 0, 1};  // gates as their input slots lie: see Slot
+  static constexpr const int* kInputOrder = kGruInputOrder;
 
   explicit GruCell(const Call& call) : call_(call), general_(is_general(call)) {}
 
@@ -20,6 +20,14 @@ class GruCell {
   int64_t input_slot(int64_t gate) const { return gate == 2 ? kCandidate : kReset + gate; }
   int64_t recurrent_slot(int64_t gate) const {
     return gate < 2 ? kReset + gate : call_.reset_after ? kStateCandidate : kCandidate;
+  }
+
+  // Where the gradients of the input's parts lie after the way back in time, a row for each packed row.
+  RowsSource input_rows(const Direction& d, const Shape& s) const {
+    if (keeps_norms_only(call_) && !normalizes_vectors(call_)) {
+      return {NormRows::input(d, s, 0), NormRows::stride(s)};
+    }
+    return {d.saved, kSlots * s.P};
   }
 
   // What weight_hh was multiplied with for this gate, row by row of `saved`; nullptr: the masked states.

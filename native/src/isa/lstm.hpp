@@ -11,6 +11,7 @@ using LstmCall = grunlock_lstm_call;
 using CellState = grunlock_lstm_cell;
 
 constexpr int kLstmGates = 4;
+constexpr int kLstmInputOrder[] = {0, 1, 2, 3};  // gates as the slots of their gradients lie
 constexpr int kLstmPanels = kLstmGates / kPanelVectors;  // gate panels for one vector of units
 
 // A row of saved activations. Gradients of the gates' arguments replace the gates; the cell state stays.

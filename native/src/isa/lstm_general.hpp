@@ -94,7 +94,7 @@ class GeneralLstmForwardUnit {
       Floats gates[kLstmGates];
       for (int64_t gate = 0; gate < kLstmGates; ++gate) {
         const int64_t place = gate * s_.P + column;
-        gates[gate] = weights_.input.part(load(x + place), place) + weights_.state.part(load(a + place), place);
+        gates[gate] = weights_.terms.input.part(load(x + place), place) + weights_.terms.state.part(load(a + place), place);
       }
       float* hidden = hidden_ + i * s_.P + column;
       float* cell = cells_ + i * s_.P + column;
@@ -161,20 +161,15 @@ class GeneralLstmBackwardUnit {
       const int64_t rows = block_.rows(s_.active(t));
       const Share share(rows, team.rank(), team.size());
       for (int64_t i = share.begin; i < share.end; ++i) {
-        gate_gradients(t, i);
+        carry_.prefetch(row_of(t, std::min(i + kRowsAhead, share.end - 1)));
+        row_back(t, i);
       }
-      carry_.template write_operands<kLstmGates>(
-          share, 0, 0, [&](int64_t i) { return d_.saved + row_of(t, i) * kLstmSlots * s_.P; },
-          [&](int64_t i) { return row_of(t, i); });
       team.barrier();
       carry_.multiply(panels_, kLstmGates, panels, rows);
       team.barrier();
       for (int64_t i = share.begin; i < share.end; ++i) {
         carry_.add_product(i);
       }
-      carry_.template input_back<kLstmGates>(
-          share, [&](int64_t i, int gate) { return d_.saved + (row_of(t, i) * kLstmSlots + gate) * s_.P; },
-          [&](int64_t i) { return row_of(t, i); });
       team.barrier();
     }
     carry_.write_initial(all);
@@ -189,9 +184,9 @@ class GeneralLstmBackwardUnit {
  private:
   int64_t row_of(int64_t t, int64_t i) const { return s_.start(t) + block_.sequence(i); }
 
-  void gate_gradients(int64_t t, int64_t i) {
+  // Saved activations of a row become gradients.
+  void row_back(int64_t t, int64_t i) {
     const int64_t n = row_of(t, i);
-    carry_.prefetch(n);
     const LstmZoneout::Keys keys = zoneout_.keys(n);
     const PreviousCell c_prev(whole_, s_, direction_, t, block_.sequence(i));
     const float* doutput = call_.doutput + n * s_.output_stride + direction_ * s_.H;
@@ -204,6 +199,10 @@ class GeneralLstmBackwardUnit {
                                                saved + column, s_.P);
       store(carry, before.hidden);
       store(cell_carry, before.cell);
+    }
+    carry_.template write_operands<kLstmGates>(i, n, 0, 0, saved);
+    if (carry_.normalizes_rows()) {
+      carry_.template input_back<kLstmGates>(i, n, kLstmInputOrder, saved, saved);
     }
   }
 

@@ -141,12 +141,13 @@ class LstmCellGradients {
   using Operand = OperandType;
   static constexpr int64_t kGates = kLstmGates;
   static constexpr int64_t kSlots = kLstmSlots;
-  static constexpr int kInputOrder[] = {0, 1, 2, 3};
+  static constexpr const int* kInputOrder = kLstmInputOrder;
 
   explicit LstmCellGradients(const LstmCall& call) : call_(call), general_(is_general(call.layer)) {}
 
   int64_t input_slot(int64_t gate) const { return gate; }
   int64_t recurrent_slot(int64_t gate) const { return gate; }
+  RowsSource input_rows(const Direction& d, const Shape& s) const { return {d.saved, kSlots * s.P}; }
   const float* saved_operands(const Direction&, const Shape&, int64_t) const { return nullptr; }
 
   int64_t shared_size(const Shape& s, int64_t rows) const {

@@ -3,7 +3,7 @@
 // serves the LSTM too.
 #pragma once
 
-#include "general_tables.hpp"
+#include "general_inputs.hpp"
 
 namespace grunlock::GRUNLOCK_ISA {
 
@@ -60,7 +60,8 @@ class GeneralForwardUnit {
         weights_(weights),
         zoneout_(call.directions[direction], shape.H),
         keeps_gates_(d_.saved != nullptr && !keeps_norms_only(call)),
-        keeper_(call, d_, shape, (keeps_gates_ ? 4 * shape.P : 0) + NormRows::kept_floats(shape, d_)) {
+        keeper_(call, d_, shape, (keeps_gates_ ? 4 * shape.P : 0) + NormRows::kept_floats(shape, d_)),
+        inputs_(call, shape, direction, block, weights, keeper_) {
     const int64_t size = block.rows(shape.B) * shape.P;
     states_ = shared;
     operands_ = states_ + size;
@@ -72,6 +73,7 @@ class GeneralForwardUnit {
 
   void run(Team& team) {
     start_states(Share(block_.rows(s_.B), team.rank(), team.size()));
+    inputs_.start(team);
     team.barrier();
     const int64_t offsets[kGates] = {0, s_.P, 2 * s_.P};
     const int64_t at_first = call_.reset_after ? 3 : 2;
@@ -79,7 +81,8 @@ class GeneralForwardUnit {
       const int64_t t = reverse_ ? s_.T - 1 - step : step;
       const int64_t rows = block_.rows(s_.active(t));
       const Share share(rows, team.rank(), team.size());
-      multiply_units<Operand>(weights_.panels, 0, at_first, rows, operands_, operand_stride(), team.rank(), team.size(),
+      inputs_.begin_step(step);
+      multiply_units<Operand>(weights_.recurrent, 0, at_first, rows, operands_, operand_stride(), team.rank(), team.size(),
                               offsets, products_, 3 * s_.P);
       team.barrier();
       if (call_.reset_after) {
@@ -89,7 +92,7 @@ class GeneralForwardUnit {
       }
       team.barrier();
       if (!call_.reset_after) {
-        multiply_units<Operand>(weights_.panels, 2, 3, rows, reset_operands_, operand_stride(), team.rank(), team.size(),
+        multiply_units<Operand>(weights_.recurrent, 2, 3, rows, reset_operands_, operand_stride(), team.rank(), team.size(),
                                 offsets, products_, 3 * s_.P);
         team.barrier();
         finish_rows<1>(t, share);
@@ -110,7 +113,7 @@ class GeneralForwardUnit {
 
   // x_g: the input's part of a gate, bias included.
   Floats input(const float* row, int64_t gate, int64_t column) const {
-    return weights_.terms.input.part(load(row + weights_.table.offsets[gate] + column), gate * s_.P + column);
+    return weights_.terms.input.part(load(row + inputs_.offsets()[gate] + column), gate * s_.P + column);
   }
 
   // a_g: the state's part.
@@ -146,7 +149,7 @@ class GeneralForwardUnit {
   }
 
   void open_gates(int64_t t, int64_t i) {
-    const float* x = weights_.table.row(row_of(t, i));
+    const float* x = inputs_.row(row_of(t, i), i);
     float* product = products_ + i * 3 * s_.P;
     for (int64_t column = 0; column < s_.P; column += kLanes) {
       Floats opened[2] = {input(x, 0, column) + recurrent(i, 0, column), input(x, 1, column) + recurrent(i, 1, column)};
@@ -155,7 +158,6 @@ class GeneralForwardUnit {
       store(product + s_.P + column, opened[1]);
       const Floats q = opened[0] * masked(load(states_ + i * s_.P + column), i, column);
       store_operand<Operand>(reset_operands_ + i * operand_stride(), column, q);
-      // The last slot holds no input gate, so it may be written while others are still to be read.
       if (d_.saved != nullptr) {
         keeper_.store(d_.saved + (row_of(t, i) * 4 + 3) * s_.P + column, q);
       }
@@ -182,8 +184,8 @@ class GeneralForwardUnit {
   GRUNLOCK_INLINE void finish(int64_t row, int64_t i, int64_t first) {
     if constexpr (gates == 3) {
       finish<n>(row, i, first,
-                gru_gates<n>(weights_.table.row(row), weights_.table.offsets, products_ + i * 3 * s_.P, weights_.terms,
-                             s_.P, first));
+                gru_gates<n>(inputs_.row(row, i), inputs_.offsets(), products_ + i * 3 * s_.P, weights_.terms, s_.P,
+                             first));
     } else {
       finish<n>(row, i, first, opened_gates<n>(row, i, first));
     }
@@ -192,7 +194,7 @@ class GeneralForwardUnit {
   // With the reset gate in front of the product.
   template <int n>
   GRUNLOCK_INLINE GruGates<n> opened_gates(int64_t row, int64_t i, int64_t first) const {
-    const float* x = weights_.table.row(row);
+    const float* x = inputs_.row(row, i);
     const float* opened = products_ + i * 3 * s_.P + first;
     GruGates<n> gates;
     each<n>([&](int j) {
@@ -237,10 +239,11 @@ class GeneralForwardUnit {
   bool reverse_;
   float* output_;
   Block block_;
-  GeneralWeights weights_;
+  const GeneralWeights& weights_;
   Zoneout zoneout_;
   bool keeps_gates_;
   Keeper keeper_;
+  InputGates<Operand> inputs_;
   float* states_;          // [rows, P]
   float* operands_;        // [rows, P] masked
   float* reset_operands_;  // [rows, P] r * masked
@@ -255,13 +258,7 @@ class GeneralForward {
 
  public:
   explicit GeneralForward(const LayerCall& whole)
-      : whole_(whole), call_(Unit::layer_of(whole)), s_(call_, Unit::kGates), sequences_(s_.N) {
-    for (int64_t t = 0; t < s_.T; ++t) {
-      for (int64_t b = 0; b < s_.active(t); ++b) {
-        sequences_[s_.start(t) + b] = static_cast<int32_t>(b);
-      }
-    }
-  }
+      : whole_(whole), call_(Unit::layer_of(whole)), s_(call_, Unit::kGates) {}
 
   void run() {
     const int64_t recurrent = s_.gates * s_.P * words<Operand>(s_.H);
@@ -270,18 +267,19 @@ class GeneralForward {
     int64_t tables[GRUNLOCK_MAX_DIRECTIONS] = {};
     int64_t total = 0;
     for (int64_t i = 0; i < call_.num_directions; ++i) {
-      const GatesTable table = gates_table(call_, s_, call_.directions[i], nullptr);
-      tables[i] = table.data == nullptr ? table_rows(s_, table) * table.stride : 0;
+      const bool own_table = has_gates_table(call_) && call_.directions[i].saved_norm == nullptr;
+      tables[i] = own_table ? s_.U * InputLayout(s_).stride : 0;
       total += Pieces::size(recurrent) + Pieces::size(input) + Pieces::size(shared) + Pieces::size(tables[i]) +
                Pieces::size(PartTerms::size(s_));
     }
     Pieces pieces(call_scratch(total));
     for (int64_t i = 0; i < call_.num_directions; ++i) {
       const Direction& d = call_.directions[i];
-      input_[i] = pieces.take(input);
       shared_[i] = pieces.take(shared);
-      weights_[i].panels = {pieces.take(recurrent), words<Operand>(s_.H), s_.tiles};
-      weights_[i].table = gates_table(call_, s_, d, pieces.take(tables[i]));
+      weights_[i].recurrent = {pieces.take(recurrent), words<Operand>(s_.H), s_.tiles};
+      weights_[i].input = {pieces.take(input), words<Operand>(s_.D), s_.tiles};
+      tables_[i] = gates_table(s_, d, pieces.take(tables[i]));
+      weights_[i].table = has_gates_table(call_) ? tables_[i] : nullptr;
       weights_[i].terms = PartTerms::copy(d, s_, pieces.take(PartTerms::size(s_)));
       std::fill(shared_[i], shared_[i] + shared, 0.0f);
     }
@@ -289,12 +287,10 @@ class GeneralForward {
   }
 
  private:
-  UnitPanels input_panels(int64_t i) const { return {input_[i], words<Operand>(s_.D), s_.tiles}; }
-
   void body(Team& team) {
     for (int64_t i = 0; i < call_.num_directions; ++i) {
-      const UnitPanels recurrent = weights_[i].panels;
-      const UnitPanels input = input_panels(i);
+      const UnitPanels recurrent = weights_[i].recurrent;
+      const UnitPanels input = weights_[i].input;
       const Direction& d = call_.directions[i];
       for (int64_t job = team.rank(); job < s_.gates * recurrent.per_gate(); job += team.size()) {
         const int64_t gate = job / recurrent.per_gate();
@@ -304,10 +300,9 @@ class GeneralForward {
       }
     }
     team.barrier();
-    for (int64_t i = 0; i < call_.num_directions; ++i) {
-      const Share share(table_rows(s_, weights_[i].table), team.rank(), team.size());
-      fill_gates_table<Operand>(call_, s_, call_.directions[i], input_panels(i), &sequences_[0], share,
-                                weights_[i].table);
+    for (int64_t i = 0; has_gates_table(call_) && i < call_.num_directions; ++i) {
+      fill_gates_table<Operand>(call_, s_, call_.directions[i], weights_[i].input, Share(s_.U, team.rank(), team.size()),
+                                tables_[i]);
     }
     team.barrier();
     const int64_t weight_floats = s_.gates * s_.H * s_.H / Operand::kPerWord;
@@ -325,8 +320,7 @@ class GeneralForward {
   const LayerCall& whole_;
   const Call& call_;
   Shape s_;
-  Array<int32_t> sequences_;  // [N]
-  float* input_[GRUNLOCK_MAX_DIRECTIONS];
+  float* tables_[GRUNLOCK_MAX_DIRECTIONS];
   float* shared_[GRUNLOCK_MAX_DIRECTIONS];
   GeneralWeights weights_[GRUNLOCK_MAX_DIRECTIONS];
   std::atomic<int64_t> arrived_[GRUNLOCK_MAX_THREADS] = {};

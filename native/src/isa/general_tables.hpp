@@ -1,21 +1,9 @@
-// What layers need whose gates are finished row by row: tables of input gates, panels of units, norms of products.
+// What layers need whose gates are finished row by row: panels of units, norms of products, gains and biases.
 #pragma once
 
 #include "norm.hpp"
 
 namespace grunlock::GRUNLOCK_ISA {
-
-// Input gates of every vector (or, with an input mask, of every packed row). With layer norm they are normalised, their
-// gain still to come.
-struct GatesTable {
-  float* data;
-  int64_t stride;      // floats from row to row
-  int64_t offsets[4];  // of each gate in a row
-  int64_t scales;      // of the gates' norm scales in a row
-  const int64_t* index;
-
-  float* row(int64_t n) const { return data + (index == nullptr ? n : index[n]) * stride; }
-};
 
 // A GRU with norms and reset_after keeps nothing else: its gates are computed again on the way back, which takes less time
 // than four more rows of memory traffic.
@@ -56,23 +44,6 @@ struct NormSums {
   float* data;
 };
 
-inline GatesTable gates_table(const Call& call, const Shape& s, const Direction& d, float* scratch) {
-  const int64_t* index = call.input_mask == nullptr ? call.index : nullptr;
-  if (d.norm_weight_ih != nullptr) {
-    float* data = d.saved_norm == nullptr ? scratch : NormRows::input(d, s, 0);
-    if (s.gates == 3) {
-      return {data, NormRows::stride(s), {s.P, 2 * s.P, 0, 0}, 3 * s.P, index};  // as a GRU's gradients: see Slot
-    }
-    return {data, NormRows::stride(s), {0, s.P, 2 * s.P, 3 * s.P}, 4 * s.P, index};
-  }
-  if (d.saved != nullptr) {  // where a GRU's activations will replace them: see Slot
-    return {d.saved, 4 * s.P, {s.P, 2 * s.P, 0, 0}, 0, nullptr};
-  }
-  return {scratch, 3 * s.P, {0, s.P, 2 * s.P, 0}, 0, index};
-}
-
-inline int64_t table_rows(const Shape& s, const GatesTable& table) { return table.index == nullptr ? s.N : s.U; }
-
 // A weight [gH, size] in panels of neighbouring units of one gate: gate after gate.
 struct UnitPanels {
   const float* data;
@@ -106,29 +77,6 @@ void multiply_units(const UnitPanels& panels, int64_t first, int64_t last, int64
     multiply_long_panel<Operand, Order::kRowMajor>(panel_vectors(panel, panels.tiles), rows, operands, stride,
                                                    panels.at(gate, panel), panels.num_words,
                                                    c + offsets[gate] + panel * kPanelVectors * kLanes, c_stride, false);
-  }
-}
-
-template <class Operand>
-void fill_gates_table(const Call& call, const Shape& s, const Direction& d, const UnitPanels& panels,
-                      const int32_t* sequences, const Share& share, const GatesTable& table) {
-  const int64_t stride = round_up(s.D, GRUNLOCK_ROW_PAD) / Operand::kPerWord;
-  float* operands = thread_scratch(kChunkRows * stride);
-  for (int64_t first = share.begin; first < share.end; first += kChunkRows) {
-    const int64_t rows = std::min(kChunkRows, share.end - first);
-    for (int64_t i = 0; i < rows; ++i) {
-      const int64_t v = first + i;
-      const float* mask = call.input_mask == nullptr ? nullptr : call.input_mask + sequences[v] * s.D;
-      const float* x = table.index != nullptr ? call.rows + v * s.D : input_row(call, v);
-      copy_operands<Operand>(x, mask, s.D, operands + i * stride);
-    }
-    float* target = table.data + first * table.stride;
-    multiply_units<Operand>(panels, 0, s.gates, rows, operands, stride, 0, 1, table.offsets, target, table.stride);
-    for (int64_t i = 0; d.norm_weight_ih != nullptr && i < rows; ++i) {
-      float* x = target + i * table.stride;
-      s.gates == 3 ? normalize_gates<3>(x, s, x + table.scales)
-                   : normalize_gates<4>(x, s, x + table.scales);
-    }
   }
 }
 
@@ -186,13 +134,6 @@ struct PartTerms {
   }
 
   GateTerms input, state;
-};
-
-// What a direction of a general layer reads in every step.
-struct GeneralWeights {
-  UnitPanels panels;  // of weight_hh
-  GatesTable table;   // input gates
-  PartTerms terms;
 };
 
 }  // namespace grunlock::GRUNLOCK_ISA

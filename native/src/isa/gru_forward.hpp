@@ -20,7 +20,7 @@ struct States {
 };
 
 // Input gates of some packed rows for tiles [tile_begin, ...): 3 vectors per tile.
-struct InputGates {
+struct ProjectedGates {
   const float* data;
   int64_t stride;  // floats from row to row
   int64_t tile_begin;
@@ -77,7 +77,7 @@ class ForwardUnit {
         row = 0;
       }
       const int64_t t = time(step);
-      const InputGates gates{projected + row * gates_stride, gates_stride, tiles.begin};
+      const ProjectedGates gates{projected + row * gates_stride, gates_stride, tiles.begin};
       is_plain_row() ? advance_row(t, tiles, gates, products) : advance(t, tiles, gates, products);
       row += block_.rows(s_.active(t));
       states_.swap();
@@ -138,7 +138,7 @@ class ForwardUnit {
     return step;
   }
 
-  void advance(int64_t t, const Share& tiles, InputGates projected, float* products) {
+  void advance(int64_t t, const Share& tiles, ProjectedGates projected, float* products) {
     const int64_t rows = block_.rows(s_.active(t));
     constexpr int64_t kPanel = kGateVectors * kLanes;
     const int64_t group = rows > 1 ? 1 : kRowPanels;
@@ -155,7 +155,7 @@ class ForwardUnit {
     }
   }
 
-  const float* input_gates(const InputGates& projected, int64_t n, int64_t i, int64_t tile) const {
+  const float* input_gates(const ProjectedGates& projected, int64_t n, int64_t i, int64_t tile) const {
     return table_ == nullptr ? projected.at(i, tile)
                              : table_ + (call_.index[n] * s_.P + tile * kLanes) * kGateVectors;
   }
@@ -165,7 +165,7 @@ class ForwardUnit {
            zoneout_.kind == GRUNLOCK_ZONEOUT_OFF;
   }
 
-  void advance_row(int64_t t, const Share& tiles, const InputGates& projected, float* products) {
+  void advance_row(int64_t t, const Share& tiles, const ProjectedGates& projected, float* products) {
     if (block_.rows(s_.active(t)) == 0) {
       return;
     }

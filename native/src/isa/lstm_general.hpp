@@ -26,7 +26,8 @@ class GeneralLstmForwardUnit {
         block_(block),
         weights_(weights),
         zoneout_(call, direction, shape.H),
-        keeper_(call_, d_, shape, kLstmSlots * shape.P + NormRows::kept_floats(shape, d_)) {
+        keeper_(call_, d_, shape, kLstmSlots * shape.P + NormRows::kept_floats(shape, d_)),
+        inputs_(call_, shape, direction, block, weights, keeper_) {
     const int64_t size = block.rows(shape.B) * shape.P;
     hidden_ = shared;
     cells_ = hidden_ + size;
@@ -39,13 +40,15 @@ class GeneralLstmForwardUnit {
   void run(Team& team) {
     const Share all(block_.rows(s_.B), team.rank(), team.size());
     start_states(all);
+    inputs_.start(team);
     team.barrier();
     const int64_t offsets[] = {0, s_.P, 2 * s_.P, 3 * s_.P};
     for (int64_t step = 0; step < s_.T; ++step) {
       const int64_t t = reverse_ ? s_.T - 1 - step : step;
       const int64_t rows = block_.rows(s_.active(t));
       const Share share(rows, team.rank(), team.size());
-      multiply_units<Operand>(weights_.panels, 0, kLstmGates, rows, operands_, operand_stride(), team.rank(), team.size(),
+      inputs_.begin_step(step);
+      multiply_units<Operand>(weights_.recurrent, 0, kLstmGates, rows, operands_, operand_stride(), team.rank(), team.size(),
                               offsets, products_, kLstmGates * s_.P);
       team.barrier();
       normalize_products<kLstmGates>(d_, s_, keeper_, share, 0, products_, [&](int64_t i) { return row_of(t, i); });
@@ -88,7 +91,7 @@ class GeneralLstmForwardUnit {
   void finish(int64_t t, int64_t i) {
     const int64_t n = row_of(t, i);
     const LstmZoneout::Keys keys = zoneout_.keys(n);
-    const float* x = weights_.table.row(n);
+    const float* x = inputs_.row(n, i);
     const float* a = products_ + i * kLstmGates * s_.P;
     for (int64_t column = 0; column < s_.P; column += kLanes) {
       Floats gates[kLstmGates];
@@ -115,9 +118,10 @@ class GeneralLstmForwardUnit {
   bool reverse_;
   float* output_;
   Block block_;
-  GeneralWeights weights_;
+  const GeneralWeights& weights_;
   LstmZoneout zoneout_;
   Keeper keeper_;
+  InputGates<Operand> inputs_;
   float* hidden_;    // [rows, P]
   float* cells_;     // [rows, P]
   float* operands_;  // [rows, P] masked

@@ -5,6 +5,7 @@
 
 #include "grunlock_gru.h"
 #include "grunlock_lstm.h"
+#include "grunlock_scan.h"
 #include "thread_pool.hpp"
 
 namespace grunlock {
@@ -18,6 +19,8 @@ struct Kernels {
   void (*gru_pack)(const grunlock_gru_call& call, int64_t direction, float* packed);
   void (*lstm_forward)(const grunlock_lstm_call& call);
   void (*lstm_backward)(const grunlock_lstm_call& call);
+  void (*scan_forward)(const grunlock_scan_call& call);
+  void (*scan_backward)(const grunlock_scan_call& call);
   void (*sigmoid)(const float* x, float* y, int64_t count);
   void (*tanh)(const float* x, float* y, int64_t count);
 };

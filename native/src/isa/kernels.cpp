@@ -3,6 +3,7 @@
 #include "gru_gradients.hpp"
 #include "lstm_forward.hpp"
 #include "lstm_gradients.hpp"
+#include "scan.hpp"
 
 #define GRUNLOCK_JOIN_(a, b) a##b
 #define GRUNLOCK_JOIN(a, b) GRUNLOCK_JOIN_(a, b)
@@ -27,7 +28,8 @@ void sigmoid_all(const float* x, float* y, int64_t count) { apply(sigmoid<1>, x,
 void tanh_all(const float* x, float* y, int64_t count) { apply(tanh<1>, x, y, count); }
 
 constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward,
-                            gru_packed_floats, gru_pack, lstm_forward, lstm_backward, sigmoid_all, tanh_all};
+                            gru_packed_floats, gru_pack, lstm_forward, lstm_backward,
+                            scan_forward, scan_backward, sigmoid_all, tanh_all};
 
 }  // namespace
 }  // namespace GRUNLOCK_ISA

@@ -12,6 +12,8 @@ One step of one sequence, each unit by itself (k = 1 keeps the old state; h is t
     minlstm   k = f / (f + i), f = sigmoid(a_k),           n = a_n          Feng 2024, gates normalised
               i = sigmoid(a_i)
 
+Below -80 the arguments of minLSTM count as -80 (not in the oracle): two gates of 0 would leave 0 / 0.
+
 Backward, with dh the gradient of a step's output and of what follows it:
 
     (2)  dn = dh * (1 - k)    dk = dh * (h_prev - n)    dh_prev = dh * k

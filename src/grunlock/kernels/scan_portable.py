@@ -69,7 +69,7 @@ def activated(gates: Sequence[FloatArray], cell: str) -> tuple[FloatArray, Float
 def _divisible_sigmoid(a: FloatArray) -> FloatArray:
     """Through exp: sigmoid through tanh has no small results, and here two are divided by each other."""
     above: FloatArray = np.maximum(a, a.dtype.type(VANISHED))
-    result: FloatArray = 1.0 / (1.0 + np.exp(-above))
+    result: FloatArray = np.reciprocal(1.0 + np.exp(-above))
     return result
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from grunlock.kernels.reference import initial_state, scan
 from grunlock.kernels.scan import SCAN_GATES, Cell
@@ -63,5 +64,6 @@ def activated(gates: Tensor, cell: Cell) -> tuple[Tensor, Tensor]:
         case "qrnn":
             return torch.sigmoid(keep), torch.tanh(candidate)
         case "minlstm":
-            f, i = torch.sigmoid(keep), torch.sigmoid(entry[0])
-            return f / (f + i), candidate
+            # f / (f + i) through logarithms: quotients of two gates that vanish have a value, too.
+            ratio = functional.logsigmoid(keep) - functional.logsigmoid(entry[0])
+            return torch.sigmoid(ratio), candidate

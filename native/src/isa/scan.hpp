@@ -14,9 +14,9 @@ namespace grunlock::GRUNLOCK_ISA {
 
 using ScanCall = grunlock_scan_call;
 
-constexpr int64_t kTileFloats = 4096;             // states of a tile: they stay in the level 1 cache
-constexpr int64_t kTileColumns = 1024;            // most units of a tile
-constexpr int64_t kColumnUnit = 64;               // tiles begin at multiples, so that a unit is always in the same vector
+constexpr int64_t kTileFloats = 4096;  // states of a tile: they stay in the level 1 cache
+constexpr int64_t kTileColumns = 1024;  // most units of a tile
+constexpr int64_t kColumnUnit = 64;  // tiles begin at multiples, so that a unit always has the same place in a vector
 constexpr int64_t kScanParallelFloats = 1 << 14;  // of a call: fewer are done before a thread is awake
 
 alignas(64) constexpr float kNoFloats[kTileColumns] = {};  // a row where the caller has none

@@ -31,6 +31,7 @@ WITHOUT_TORCH = [
     "grunlock.cli.main",
     "grunlock.evaluation",
     "grunlock.kernels",
+    "grunlock.kernels.scan",
     "grunlock.recipe",
     "grunlock.runtime.classifier",
     "grunlock.text.front_end",

@@ -3,7 +3,8 @@
  * Letters: B sequences, T steps, N packed rows, H units. Packed order, longest sequence first, is explained in
  * grunlock/shapes.py; backward in time, sequences join later. Every field is 8 bytes wide. Arrays are float32, the
  * caller's, used during the call only. What is written overlaps nothing else. Rows of an array lie `stride` floats
- * apart, so that it may be some columns of a wider one; units of a row lie side by side. Nothing is checked here. The equations are in grunlock/kernels/scan.py. Results do not depend on the number of threads.
+ * apart, so that it may be some columns of a wider one; units of a row lie side by side. Nothing is checked here.
+ * The equations are in grunlock/kernels/scan.py. Results do not depend on the number of threads.
  */
 #ifndef GRUNLOCK_SCAN_H
 #define GRUNLOCK_SCAN_H

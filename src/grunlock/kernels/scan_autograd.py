@@ -26,7 +26,7 @@ from grunlock.kernels.scan import (
     native_backward,
     native_forward,
 )
-from grunlock.kernels.torch_calls import dense, shared_library
+from grunlock.kernels.torch_calls import dense, shared_library, stored_rows
 from grunlock.shapes import check_shape
 
 
@@ -103,7 +103,7 @@ class _Scan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         h0, arrays = dense(h0), tuple(_with_rows(values) for values in arrays)
         size = _hidden_size(cell, directions, arrays)
-        output = arrays[0].new_empty(len(arrays[0]), len(directions) * size)
+        output = stored_rows(shared_library(), len(arrays[0]), len(directions) * size)
         final = arrays[0].new_empty(len(directions), sizes[0], size)
         for place, call in enumerate(_calls(cell, sizes, directions, h0, arrays, output)):
             native_forward(shared_library(), call._replace(final=final[place].data_ptr()))
@@ -119,7 +119,7 @@ class _Scan(torch.autograd.Function):
         size = _hidden_size(ctx.cell, ctx.directions, arrays)
         doutput = None if doutput is None else _with_rows(doutput)
         dfinal = None if dfinal is None else dfinal.contiguous()
-        darrays = [torch.empty(values.shape) for values in arrays]
+        darrays = [stored_rows(shared_library(), *values.shape) for values in arrays]
         dh0 = None if h0 is None or not ctx.needs_input_grad[3] else torch.empty_like(h0)
         for place, call in enumerate(_calls(ctx.cell, ctx.sizes, ctx.directions, h0, arrays, output)):
             native_backward(

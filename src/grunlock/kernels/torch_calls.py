@@ -63,10 +63,15 @@ def shared_library() -> NativeLibrary:
 
 
 def new_rows(settings: Settings, rows: int, columns: int) -> Tensor:
+    """See stored_rows."""
+    return stored_rows(settings.library, rows, columns)
+
+
+def stored_rows(library: NativeLibrary, rows: int, columns: int) -> Tensor:
     """[rows, columns], uninitialised; large ones from the library's store, whose pages are there already."""
     if rows * columns < LARGE_FLOATS:
         return torch.empty(rows, columns)
-    return torch.from_numpy(np.asarray(Buffer(settings.library, rows, columns)))
+    return torch.from_numpy(np.asarray(Buffer(library, rows, columns)))
 
 
 def new_saved(

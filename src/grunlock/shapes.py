@@ -91,6 +91,34 @@ def sequence_major_rows(layout: PackedLayout) -> IntArray:
     return first_row[step] + sequence
 
 
+def row_places(batch_sizes: IntArray) -> tuple[IntArray, IntArray]:
+    """Step [N] and sequence [N] (0 is the longest) of each packed row."""
+    first_row = np.cumsum(batch_sizes) - batch_sizes
+    step = np.repeat(np.arange(len(batch_sizes)), batch_sizes)
+    return step, np.arange(len(step)) - first_row[step]
+
+
+def shifted_rows(batch_sizes: IntArray, shift: int) -> IntArray:
+    """Packed row [N] of the same sequence `shift` steps later; N where it has no such step."""
+    step, sequence = row_places(batch_sizes)
+    first_row = np.cumsum(batch_sizes) - batch_sizes
+    target = step + shift
+    inside = (target >= 0) & (target < len(batch_sizes))
+    clipped = np.where(inside, target, 0)
+    inside &= sequence < batch_sizes[clipped]
+    result: IntArray = np.where(inside, first_row[clipped] + sequence, len(step))
+    return result
+
+
+def last_rows(batch_sizes: IntArray) -> IntArray:
+    """Packed row [B] of each sequence's last step, longest first."""
+    sequences = np.arange(int(batch_sizes[0]))
+    lengths = (batch_sizes[:, None] > sequences).sum(axis=0) if len(batch_sizes) else sequences
+    first_row = np.cumsum(batch_sizes) - batch_sizes
+    result: IntArray = first_row[lengths - 1] + sequences
+    return result
+
+
 def check_shape(name: str, shape: tuple[int, ...], expected: tuple[int | None, ...], letters: str) -> None:
     """Raise ShapeError unless `shape` matches `expected` (None matches any size).
 

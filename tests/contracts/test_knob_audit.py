@@ -61,6 +61,8 @@ class Probe:
 UNSTABLE = ("optim.kind=sgd", "optim.lr=30.0", "training.epochs=8")  # validation loss goes up and down
 NOT_IMPROVING = ("optim.lr=1e-6", "training.epochs=4")  # accuracy stays; the loss still falls
 
+EVEN = ("encoder.hidden_size=8",)  # attention's heads need whole pairs of columns
+
 PROBES = {
     "data.text_column": Probe("other"),
     "data.label_column": Probe("label2"),
@@ -72,6 +74,7 @@ PROBES = {
     "text.tokens": Probe("characters"),
     "text.vocab_size": Probe("12"),
     "text.max_tokens": Probe("2"),
+    "text.cut": Probe("middle", ("text.max_tokens=3",)),
     "embedding.vectors": Probe("{vectors}"),
     "embedding.ngrams": Probe("{buckets=64}"),
     "embedding.ngrams.buckets": Probe("16", ("embedding.ngrams.buckets=64",)),
@@ -87,6 +90,33 @@ PROBES = {
     "encoder.lstm.bidirectional": Probe("true"),
     "schedule.warmup_stable_decay.warmup_fraction": Probe("0.5"),
     "pooling.parts": Probe('["last"]'),
+    "pooling.num_hops": Probe("2", ('pooling.parts=["multi_attention"]',)),
+    "encoder.mingru.norm": Probe("batch"),
+    "encoder.mingru.hidden_size": Probe("4"),
+    "encoder.mingru.bidirectional": Probe("true"),
+    "encoder.minlstm.norm": Probe("batch"),
+    "encoder.minlstm.hidden_size": Probe("4"),
+    "encoder.minlstm.bidirectional": Probe("true"),
+    "encoder.qrnn.norm": Probe("batch"),
+    "encoder.qrnn.hidden_size": Probe("4"),
+    "encoder.qrnn.bidirectional": Probe("true"),
+    "encoder.conv.hidden_size": Probe("4"),
+    "encoder.conv.widths": Probe("[2]"),
+    "encoder.transformer.hidden_size": Probe("16"),
+    "encoder.transformer.num_heads": Probe("2"),
+    "encoder.transformer.feedforward_size": Probe("16"),
+    "stem": Probe("{width=3}"),
+    "stem.width": Probe("4", ("stem.width=3",)),
+    "stem.dropout": Probe("0.5", ("stem.width=3",)),
+    "attention": Probe("{num_heads=2, feedforward_size=8}", EVEN),
+    "attention.num_layers": Probe("2", ("attention.num_heads=2", *EVEN)),
+    "attention.num_heads": Probe("4", ("attention.num_heads=2", *EVEN)),
+    "attention.feedforward_size": Probe("8", ("attention.num_heads=2", *EVEN)),
+    "attention.dropout": Probe("0.5", ("attention.num_heads=2", *EVEN)),
+    "wide": Probe("{buckets=64}"),
+    "wide.buckets": Probe("16", ("wide.buckets=64",)),
+    "wide.max_length": Probe("1", ("wide.buckets=64",)),
+    "wide.dropout": Probe("0.5", ("wide.buckets=64",)),
     "loss.class_weights": Probe("balanced"),
     "optim.soap.precondition_every_steps": Probe("2"),
     "sam": Probe("{rho=0.5}"),
@@ -172,7 +202,8 @@ def kind_context(name: str) -> tuple[str, ...]:
     section, _, rest = name.partition(".")
     kinds = section_kinds(Recipe.model_fields[section])
     kind = rest.partition(".")[0]
-    return (f"{section}.kind={kind}",) if kind in kinds and kind else ()
+    needed = EVEN if kind == "transformer" else ()
+    return (f"{section}.kind={kind}", *needed) if kind in kinds and kind else ()
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +230,8 @@ def trained(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     @cache
     def fingerprint(overrides: tuple[str, ...]) -> str:
-        filled = [o.replace("{vectors}", str(table.parent / "vectors.txt")) for o in (*BASE, *overrides)]
+        base = [o for o in BASE if not (o.startswith("encoder.") and "encoder.kind=bag" in overrides)]
+        filled = [o.replace("{vectors}", str(table.parent / "vectors.txt")) for o in (*base, *overrides)]
         recipe = read_recipe("tiny", filled)
         try:
             model = train(table, recipe, tmp_path_factory.mktemp("run") / "run").artifact
@@ -235,6 +267,7 @@ def test_kinds_differ_from_each_other(name: str, trained: Any) -> None:
         "clip.kind": ("optim.kind=sgd", "optim.lr=3.0"),
     }.get(key, ())
     small = {"clip.norm": "clip.max_norm=0.05", "clip.value": "clip.max_value=0.01"}
+    small |= {"encoder.transformer": EVEN[0]}
     found: dict[str, str] = {}
     for kind in section_kinds(field):
         extra = small.get(f"{name.removesuffix('.kind')}.{kind}")

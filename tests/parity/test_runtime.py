@@ -24,20 +24,33 @@ OPTIONS = [
     ["encoder.norm=layer", "encoder.num_layers=3", "encoder.bidirectional=false"],
     ['pooling.parts=["last"]'],
     ['pooling.parts=["attention", "last", "mean", "max"]'],
+    ['pooling.parts=["multi_attention", "last"]', "pooling.num_hops=3"],
+    ["encoder.kind=mingru"],
+    ["encoder.kind=mingru", "encoder.norm=batch", "encoder.bidirectional=false", 'pooling.parts=["last"]'],
+    ["encoder.kind=minlstm", "encoder.norm=layer", "encoder.num_layers=1"],
+    ["encoder.kind=qrnn", 'pooling.parts=["last", "max"]'],
+    ["encoder.kind=qrnn", "encoder.window_steps=3", "encoder.num_layers=3"],
+    ["encoder.kind=conv", "encoder.widths=[1, 2, 5]"],
+    ["encoder.kind=transformer", "encoder.hidden_size=8", "encoder.num_heads=2"],
+    ["encoder.kind=transformer", "encoder.hidden_size=8", "encoder.positions=learned", "text.max_tokens=5"],
+    ["encoder.kind=bag"],
+    ["encoder.hidden_size=4", "stem.width=3", "attention.num_heads=2", "attention.num_layers=2"],
+    ["stem.width=2", "encoder.kind=bag", "wide.buckets=32", "wide.max_length=3"],
     ["embedding.ngrams.buckets=64"],
     ["embedding.ngrams.buckets=64", "embedding.ngrams.min_length=2", "text.tokens=characters"],
 ]
 
 
 def built(overrides: list[str]) -> tuple[Recipe, TextFrontEnd, SequenceClassifier]:
-    recipe = read_recipe("default", ["embedding.size=6", "encoder.hidden_size=5", *overrides])
+    hidden = [] if "encoder.kind=bag" in overrides else ["encoder.hidden_size=5"]
+    recipe = read_recipe("default", ["embedding.size=6", *hidden, *overrides])
     front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.embedding.ngrams)
     facts = small_facts(vocab_size=front_end.vocab_size, tokens=front_end.tokens)
     torch.manual_seed(0)
     model = SequenceClassifier(recipe, derive(recipe, facts))
     with torch.no_grad():  # norms and biases away from their trivial start
         for name, value in model.state_dict().items():
-            if value.dim() == 1:
+            if value.dim() == 1 or name.startswith("wide"):
                 value.add_(torch.rand_like(value) if "var" in name else torch.randn_like(value) * 0.3)
     return recipe, front_end, model
 

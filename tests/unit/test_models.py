@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import PackedSequence
 from grunlock.layers.packing import IndexedRows
 from grunlock.models import TokenInputs, token_inputs
 from grunlock.models.embedding import TokenEmbedding
-from grunlock.models.encoder import RecurrentEncoder
 from grunlock.models.pooling import SegmentMax
+from grunlock.models.recurrent import RecurrentEncoder
 from grunlock.recipe import Recipe, read_recipe
 from grunlock.shapes import pack_layout
 from grunlock.text import UNKNOWN_ID, DistinctTokens

@@ -192,3 +192,17 @@ def test_derived_values_come_from_one_place() -> None:
     gd = derive(read_recipe("seed", ["optim.kind=gd", "training.epochs=4"]), facts())
     assert (gd.steps_per_epoch, gd.total_steps) == (1, 4)
     assert isinstance(recipe, Recipe)
+
+
+def test_an_option_of_another_kind_says_which_kinds_have_it() -> None:
+    with pytest.raises(
+        RecipeError, match=r'leave it out: encoder.kind = "bag" has no such option \(gru, lstm'
+    ):
+        read_recipe("default", ["encoder.kind=bag", "encoder.hidden_size=3"])
+
+
+def test_heads_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"encoder.hidden_size a multiple of 2 \* num_heads = 6, got 8"):
+        read_recipe("default", ["encoder.kind=transformer", "encoder.hidden_size=8", "encoder.num_heads=3"])
+    with pytest.raises(RecipeError, match=r"output size a multiple of 2 \* num_heads = 8, got 10"):
+        read_recipe("default", ["encoder.hidden_size=5", "attention.num_heads=4"])

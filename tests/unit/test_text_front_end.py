@@ -201,3 +201,22 @@ def test_import_is_light():
     code = "import sys, grunlock.text; print({'torch', 'duckdb', 'rjieba'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(1, "a"), (2, "a f"), (3, "a b f"), (4, "a b e f"), (6, "a b c d e f")]
+)
+def test_a_long_text_may_lose_its_middle(limit, kept):
+    front_end = train(["a b c d e f"], max_tokens=limit, cut="middle")
+    assert words_of(front_end, "a b c d e f") == kept.split()
+    again = TextFrontEnd.from_json(front_end.to_json(), "words", limit, None, "middle")
+    assert words_of(again, "a b c d e f") == kept.split()
+
+
+def test_unknown_words_keep_their_types_behind_the_cut():
+    ngrams = NgramOptions(buckets=100, min_length=1)
+    front_end = train(["a b c"], max_tokens=2, cut="middle", ngrams=ngrams)
+    types = front_end.new_types()
+    tokens = front_end.encode(["zebra b b lion"], types).tokens
+    assert len(set(tokens.tolist())) == 2
+    assert min(tokens) >= front_end.vocab_size

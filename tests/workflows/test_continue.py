@@ -45,6 +45,19 @@ def test_the_start_is_the_old_model(base: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(new_model.logits(texts), old.logits(texts), atol=1e-4)
 
 
+def test_the_wide_path_grows_with_the_labels(colours_csv: Path, tmp_path: Path) -> None:
+    """Its weights have a column for each label, where the head has a row."""
+    recipe = read_recipe("tiny", [*SETTINGS, "wide.buckets=64", "training.epochs=2"])
+    base = train(colours_csv, recipe, tmp_path / "base")
+    new = write(tmp_path / "new.csv", [*colour_rows(40), *[("house", f"house {i}") for i in range(20)]])
+    still = override(recipe, ["optim.lr=1e-12", "optim.weight_decay=0", "training.epochs=1"])
+    result = train(new, still, tmp_path / "continued", base=base.folder)
+    old, grown = (r.artifact.weights["wide.weights.weight"] for r in (base, result))
+    assert old.shape == (64, 3)
+    np.testing.assert_allclose(grown[:, :3], old, atol=1e-6)
+    assert grown.shape == (64, 4)
+
+
 def test_another_network_cannot_be_continued(base: Path, colours_csv: Path, tmp_path: Path) -> None:
     recipe = override(read_recipe(base), ["encoder.hidden_size=8"])
     with pytest.raises(RunError, match=r"same network(.|\n)*encoder(.|\n)*without --from"):

@@ -86,6 +86,7 @@ def read(path: str | Path) -> Artifact:
             derived.facts.tokens,
             recipe.text.max_tokens,
             recipe.embedding.ngrams,
+            recipe.text.cut,
         )
         weights = safetensors.numpy.load(members["weights.safetensors"])
         labels = tuple(json.loads(members["labels.json"]))

@@ -20,7 +20,7 @@ from grunlock.files import atomic_file, write_atomically
 from grunlock.recipe.text_options import NgramOptions
 from grunlock.text import Script, TextFrontEnd, TokenTypes, TypeTable
 
-VERSION = 1
+VERSION = 2
 FACTS, TOKENIZER, TYPES = "prepared.json", "tokenizer.json", "types.npz"
 
 
@@ -63,7 +63,9 @@ def open_prepared(folder: str | Path) -> PreparedData:
             raise ValueError(f"version {facts['version']}, expected {VERSION}")
         ngrams = None if facts["ngrams"] is None else NgramOptions(**facts["ngrams"])
         tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
-        front_end = TextFrontEnd.from_json(tokenizer, facts["tokens"], facts["max_tokens"], ngrams)
+        front_end = TextFrontEnd.from_json(
+            tokenizer, facts["tokens"], facts["max_tokens"], ngrams, facts["cut"]
+        )
         return PreparedData(
             front_end=front_end,
             labels=tuple(facts["labels"]),
@@ -95,6 +97,7 @@ def save_facts(folder: Path, front_end: TextFrontEnd, types: TokenTypes, facts: 
         "version": VERSION,
         "tokens": front_end.tokens,
         "max_tokens": front_end.max_tokens,
+        "cut": front_end.cut,
         "ngrams": None if ngrams is None else ngrams.model_dump(),
         **facts,
     }

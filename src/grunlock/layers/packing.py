@@ -22,6 +22,15 @@ class IndexedRows:
     index: Tensor  # [N] int64, each in [0, U)
     batch_sizes: Tensor  # [T] int64 on the CPU, as in PackedSequence
 
+    @classmethod
+    def of_rows(cls, rows: Tensor, batch_sizes: Tensor) -> "IndexedRows":
+        """Packed rows [N, D] of which each stands for itself."""
+        return cls(rows, torch.arange(len(rows)), batch_sizes)
+
+    def spread(self) -> Tensor:
+        """[N, D]: every packed row's vector."""
+        return self.vectors.index_select(0, self.index)
+
     def counts(self) -> Tensor:
         """[U] int64: how many packed rows read each vector."""
         return torch.bincount(self.index, minlength=len(self.vectors))

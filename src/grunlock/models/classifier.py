@@ -2,27 +2,47 @@
 
 from torch import Tensor, nn
 
+from grunlock.models.convolution import ConvStem
 from grunlock.models.embedding import TokenEmbedding
-from grunlock.models.encoder import RecurrentEncoder
+from grunlock.models.encoder import build_encoder
 from grunlock.models.inputs import TokenInputs
 from grunlock.models.pooling import Pooling
+from grunlock.models.transformer import AttentionOnTop
+from grunlock.models.wide import WidePath
 from grunlock.recipe import Derived, Recipe
 
 
 class SequenceClassifier(nn.Module):
-    """Token batches to class logits. The head gives logits; the loss applies the softmax."""
+    """Token batches to class logits. The head gives logits; the loss applies the softmax.
+
+    embedding, perhaps a convolution, encoder, perhaps self-attention, pooling, head; a wide path, if there is
+    one, adds its logits.
+    """
 
     def __init__(self, recipe: Recipe, derived: Derived) -> None:
         super().__init__()
+        size, classes = recipe.embedding.size, derived.facts.num_classes
         self.embedding = TokenEmbedding(derived.facts.vocab_size, recipe.embedding)
-        self.encoder = RecurrentEncoder(recipe.embedding.size, recipe.encoder, derived.chrono_steps)
-        self.pooling = Pooling(self.encoder.output_size, recipe.pooling.parts)
+        self.stem = None if recipe.stem is None else ConvStem(size, recipe.stem)
+        self.encoder = build_encoder(
+            size,
+            recipe.encoder,
+            chrono_steps=derived.chrono_steps,
+            max_steps=recipe.text.max_tokens or derived.facts.longest_tokens,
+        )
+        encoded_size = self.encoder.output_size
+        self.attention = None if recipe.attention is None else AttentionOnTop(encoded_size, recipe.attention)
+        self.pooling = Pooling(encoded_size, recipe.pooling)
         self.dropout = nn.Dropout(recipe.head.dropout)
-        self.head = nn.Linear(self.pooling.output_size, derived.facts.num_classes)
+        self.head = nn.Linear(self.pooling.output_size, classes)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.wide = None if recipe.wide is None else WidePath(classes, recipe.wide)
 
     def forward(self, inputs: TokenInputs) -> Tensor:  # [B, K], longest sequence first
-        encoded = self.encoder(self.embedding(inputs))
+        rows = self.embedding(inputs)
+        encoded = self.encoder(rows if self.stem is None else self.stem(rows))
+        if self.attention is not None:
+            encoded = self.attention(encoded, inputs.batch_sizes)
         logits: Tensor = self.head(self.dropout(self.pooling(encoded, inputs)))
-        return logits
+        return logits if self.wide is None else logits + self.wide(inputs)

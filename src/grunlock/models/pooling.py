@@ -6,29 +6,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grunlock.models.encoder import EncodedSequences
+from grunlock.models.encoded import EncodedSequences
 from grunlock.models.inputs import TokenInputs
-from grunlock.recipe.model_options import PoolingPart
+from grunlock.recipe.model_options import PoolingOptions, PoolingPart
 
 
 class Attention(nn.Module):
-    """Additive attention with a learned query (Yang 2016, hierarchical attention networks).
+    """Additive attention with learned queries, R of them.
 
-    u_t = tanh(W h_t + b),   alpha = softmax over the sequence of q . u_t,   result = sum alpha_t h_t
+    u_t = tanh(W h_t + b),   alpha_r = softmax over the sequence of q_r . u_t,   result_r = sum alpha_rt h_t
+
+    One query is Yang 2016 (hierarchical attention networks), several are Lin 2017 (structured self-attentive
+    embedding; without its penalty on queries that look at the same steps).
+
+    Attributes:
+        query: [E], or [R, E].
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, num_queries: int | None = None) -> None:
         super().__init__()
         self.projection = nn.Linear(size, size)
-        self.query = nn.Parameter(torch.empty(size).uniform_(-1.0, 1.0) / math.sqrt(size))
+        shape = (size,) if num_queries is None else (num_queries, size)
+        self.query = nn.Parameter(torch.empty(shape).uniform_(-1.0, 1.0) / math.sqrt(size))
 
-    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:  # [N, E] sequence-major, [B] -> [B, E]
-        scores = torch.tanh(self.projection(states)) @ self.query  # [N]
-        highest = torch.segment_reduce(scores.detach(), "max", lengths=lengths)
-        weights = torch.exp(scores - highest.repeat_interleave(lengths))
-        total = torch.segment_reduce(weights, "sum", lengths=lengths)
-        weights = weights / total.repeat_interleave(lengths)
-        return torch.segment_reduce(weights.unsqueeze(1) * states, "sum", lengths=lengths, axis=0)
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:  # [N, E] sequence-major, [B] -> [B, R * E]
+        queries = self.query if self.query.ndim == 2 else self.query.unsqueeze(0)
+        scores = torch.tanh(self.projection(states)) @ queries.T  # [N, R]
+        highest = torch.segment_reduce(scores.detach(), "max", lengths=lengths, axis=0)
+        weights = torch.exp(scores - highest.repeat_interleave(lengths, dim=0))
+        total = torch.segment_reduce(weights, "sum", lengths=lengths, axis=0)
+        weights = weights / total.repeat_interleave(lengths, dim=0)
+        pooled = [
+            torch.segment_reduce(weights[:, r : r + 1] * states, "sum", lengths=lengths, axis=0)
+            for r in range(len(queries))
+        ]
+        return torch.cat(pooled, dim=1)
 
 
 class SegmentMax(torch.autograd.Function):
@@ -53,13 +65,15 @@ class SegmentMax(torch.autograd.Function):
 
 
 class Pooling(nn.Module):
-    """Concatenation of the parts in the recipe's order: [B, len(parts) * E]."""
+    """Concatenation of the parts in the recipe's order, E wide each; multi_attention num_hops times that."""
 
-    def __init__(self, size: int, parts: tuple[PoolingPart, ...]) -> None:
+    def __init__(self, size: int, options: PoolingOptions) -> None:
         super().__init__()
-        self.parts = parts
-        self.output_size = size * len(parts)
-        self.attention = Attention(size) if "attention" in parts else None
+        self.parts = options.parts
+        hops = options.num_hops if "multi_attention" in self.parts else 1
+        self.output_size = size * (len(self.parts) - 1 + hops)
+        self.attention = Attention(size) if "attention" in self.parts else None
+        self.multi_attention = Attention(size, hops) if "multi_attention" in self.parts else None
 
     def forward(self, encoded: EncodedSequences, inputs: TokenInputs) -> Tensor:
         if self.parts == ("last",):
@@ -73,7 +87,8 @@ class Pooling(nn.Module):
         if part == "max":
             highest: Tensor = SegmentMax.apply(states, lengths)  # type: ignore[no-untyped-call]
             return highest
-        if part == "attention" and self.attention is not None:
-            pooled: Tensor = self.attention(states, lengths)
+        attention = self.attention if part == "attention" else self.multi_attention
+        if part in ("attention", "multi_attention") and attention is not None:
+            pooled: Tensor = attention(states, lengths)
             return pooled
         return torch.segment_reduce(states, "mean", lengths=lengths, axis=0)

@@ -1,12 +1,12 @@
-"""Recipe sections about the network: recurrent encoder, pooling, head."""
+"""Recipe sections about the network: stem, encoder, self-attention, pooling, head, wide path."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from grunlock.recipe.fields import Count, ListField, Optional, Probability, Section
 
-PoolingPart = Literal["last", "max", "mean", "attention"]
+PoolingPart = Literal["last", "max", "mean", "attention", "multi_attention"]
 
 
 class RecurrentOptions(Section):
@@ -28,6 +28,10 @@ class RecurrentOptions(Section):
         "float32"  # of products in training; states and sums stay float32
     )
 
+    def output_size(self, input_size: int) -> int:
+        """E, for inputs of size D."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
+
 
 class GruOptions(RecurrentOptions):
     """Gated recurrent unit. update_bias > 0 makes a new GRU remember (z = 1 keeps the old state)."""
@@ -44,13 +48,136 @@ class LstmOptions(RecurrentOptions):
     forget_bias: float | Literal["chrono"] = 1.0
 
 
-EncoderOptions = Annotated[GruOptions | LstmOptions, Field(discriminator="kind")]
+class ScanOptions(Section):
+    """What encoders share whose gates read inputs only. Not used by itself."""
+
+    hidden_size: Count = 128
+    num_layers: Annotated[int, Field(ge=1, le=16)] = 2  # gates see no state: one layer mixes little
+    bidirectional: bool = True
+    norm: Annotated[Literal["batch", "layer"] | None, Optional] = None  # in front of each layer
+    input_dropout: Probability = 0.0  # variational: one mask per sequence
+    output_dropout: Probability = 0.0  # the same on each layer's output
+    keep_bias: float | Literal["chrono"] = 1.0  # > 0: a new net remembers; chrono as for the GRU
+
+    def output_size(self, input_size: int) -> int:
+        """E, for inputs of size D."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
+
+
+class MinGruOptions(ScanOptions):
+    """minGRU (Feng 2024)."""
+
+    kind: Literal["mingru"] = "mingru"
+
+
+class MinLstmOptions(ScanOptions):
+    """minLSTM (Feng 2024)."""
+
+    kind: Literal["minlstm"] = "minlstm"
+
+
+class QrnnOptions(ScanOptions):
+    """Quasi-recurrent network (Bradbury 2016)."""
+
+    kind: Literal["qrnn"] = "qrnn"
+    window_steps: Count = 2  # that a gate reads, the present one included
+
+
+class ConvOptions(Section):
+    """Convolutions of several widths side by side (TextCNN, Kim 2014); best with max pooling."""
+
+    kind: Literal["conv"] = "conv"
+    hidden_size: Count = 128  # filters of each width
+    widths: Annotated[tuple[Count, ...], ListField, Field(min_length=1)] = (3, 4, 5)  # steps
+    input_dropout: Probability = 0.0
+    output_dropout: Probability = 0.0
+
+    def output_size(self, input_size: int) -> int:
+        """E, for inputs of size D."""
+        return self.hidden_size * len(self.widths)
+
+
+class TransformerOptions(Section):
+    """Pre-norm Transformer, trained from scratch."""
+
+    kind: Literal["transformer"] = "transformer"
+    hidden_size: Count = 128
+    num_layers: Annotated[int, Field(ge=1, le=16)] = 2
+    num_heads: Count = 4
+    feedforward_size: Count = 512
+    positions: Literal["rotary", "learned"] = "rotary"
+    layer_dropout: Probability = 0.1  # on attention weights and on what each part adds
+    input_dropout: Probability = 0.0
+    output_dropout: Probability = 0.0
+
+    def output_size(self, input_size: int) -> int:
+        """E, for inputs of size D."""
+        return self.hidden_size
+
+    @model_validator(mode="after")
+    def _heads(self) -> "TransformerOptions":
+        check_heads(self.hidden_size, self.num_heads, "encoder.hidden_size")
+        return self
+
+
+class BagOptions(Section):
+    """No encoder: pooling reads the token vectors. With mean pooling a linear model, like fastText's."""
+
+    kind: Literal["bag"] = "bag"
+
+    def output_size(self, input_size: int) -> int:
+        """E, for inputs of size D."""
+        return input_size
+
+
+def check_heads(size: int, num_heads: int, key: str) -> None:
+    """Raises ValueError unless `size` is a multiple of 2 * num_heads (rotary positions turn pairs)."""
+    if size % (2 * num_heads):
+        raise ValueError(f"{key} a multiple of 2 * num_heads = {2 * num_heads}, got {size}")
+
+
+EncoderOptions = Annotated[
+    GruOptions
+    | LstmOptions
+    | MinGruOptions
+    | MinLstmOptions
+    | QrnnOptions
+    | ConvOptions
+    | TransformerOptions
+    | BagOptions,
+    Field(discriminator="kind"),
+]
+
+
+class StemOptions(Section):
+    """A convolution over time in front of the encoder: relu of a window of steps, added to the input."""
+
+    width: Count = 3  # steps
+    dropout: Probability = 0.0
+
+
+class SelfAttentionOptions(Section):
+    """Pre-norm Transformer layers behind the encoder, rotary positions."""
+
+    num_layers: Annotated[int, Field(ge=1, le=16)] = 1
+    num_heads: Count = 4
+    feedforward_size: Count = 256
+    dropout: Probability = 0.1
+
+
+class WideOptions(Section):
+    """A linear model on hashed n-grams of tokens whose logits are added to the network's (Cheng 2016)."""
+
+    buckets: Count = 2**18
+    max_length: Annotated[int, Field(ge=1, le=8)] = 2  # tokens; 1: single tokens only
+    dropout: Probability = 0.0  # of single n-grams
 
 
 class PoolingOptions(Section):
     """How a sequence of states becomes one vector; several parts are concatenated."""
 
     parts: Annotated[tuple[PoolingPart, ...], ListField, Field(min_length=1)] = ("max", "mean")
+    num_hops: Count = 4  # attention distributions of multi_attention
 
     @field_validator("parts")
     @classmethod

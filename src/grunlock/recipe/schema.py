@@ -14,6 +14,10 @@ from grunlock.recipe.model_options import (
     GruOptions,
     HeadOptions,
     PoolingOptions,
+    SelfAttentionOptions,
+    StemOptions,
+    WideOptions,
+    check_heads,
 )
 from grunlock.recipe.optimization_options import (
     AdamwOptions,
@@ -80,9 +84,12 @@ class Recipe(Section):
     data: DataOptions = DataOptions()
     text: TextOptions = TextOptions()
     embedding: EmbeddingOptions = EmbeddingOptions()
+    stem: Annotated[StemOptions | None, Optional] = None
     encoder: EncoderOptions = GruOptions()
+    attention: Annotated[SelfAttentionOptions | None, Optional] = None
     pooling: PoolingOptions = PoolingOptions()
     head: HeadOptions = HeadOptions()
+    wide: Annotated[WideOptions | None, Optional] = None
     loss: LossOptions = LossOptions()
     optim: OptimizerOptions = AdamwOptions()
     sam: Annotated[SamOptions | None, Optional] = None
@@ -99,4 +106,7 @@ class Recipe(Section):
                 f'schedule.kind = "constant" with optim.kind = "schedule_free_adamw" '
                 f'(it replaces the schedule), got "{self.schedule.kind}"'
             )
+        if self.attention is not None:
+            size = self.encoder.output_size(self.embedding.size)
+            check_heads(size, self.attention.num_heads, "with attention, the encoder's output size")
         return self

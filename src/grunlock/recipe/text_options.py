@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from grunlock.recipe.fields import Count, Optional, Probability, Section
 
 TokenKind = Literal["auto", "words", "characters", "bpe", "unigram", "chinese_words"]
+Cut = Literal["end", "middle"]
 
 
 class DataOptions(Section):
@@ -32,7 +33,9 @@ class TextOptions(Section):
     lowercase: bool = True
     vocab_size: Annotated[int, Field(ge=8)] = 30_000  # at most, special tokens included
     min_count: Count = 1
-    max_tokens: Annotated[Annotated[int, Field(ge=1)] | None, Optional] = 400  # the rest is cut off
+    max_tokens: Annotated[Annotated[int, Field(ge=1)] | None, Optional] = 400  # more are cut off
+    # where a longer text loses tokens; middle: its first and last halves of max_tokens stay (Sun 2019)
+    cut: Cut = "end"
 
 
 class NgramOptions(Section):

@@ -102,7 +102,8 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 def _problem(key: str, faults: list[Any], settings: dict[str, Any]) -> RecipeError:
     fault = faults[0]
     if fault["type"] == "extra_forbidden":
-        return RecipeError("Unknown key.", where=key, got=fault["input"], cure=_did_you_mean(key))
+        elsewhere = _other_kind(key, settings) or _did_you_mean(key)
+        return RecipeError("Unknown key.", where=key, got=fault["input"], cure=elsewhere)
     if fault["type"] == "union_tag_invalid":
         kinds = fault["ctx"]["expected_tags"].replace("'", "")
         got = fault["ctx"]["tag"]
@@ -121,6 +122,20 @@ def _expected(message: str) -> str:
     for prefix in ("Input should be ", "Value error, "):
         message = message.removeprefix(prefix)
     return message
+
+
+def _other_kind(key: str, settings: dict[str, Any]) -> str | None:
+    """The cure for an option that the section's other kinds have."""
+    section = key.partition(".")[0]
+    if key not in all_keys() or "." not in key:
+        return None
+    chosen = settings[section]["kind"]
+    name = key.removeprefix(f"{section}.")
+    kinds = section_kinds(Recipe.model_fields[section])
+    having = [kind for kind, model in kinds.items() if name in model.model_fields]
+    return (
+        f'leave it out: {section}.kind = "{chosen}" has no such option ({", ".join(map(str, having))} have)'
+    )
 
 
 def _did_you_mean(key: str) -> str:

@@ -1,102 +1,81 @@
-"""Recurrent layers of a trained network, with the norms in front of them, on numpy arrays."""
+"""A trained network's encoder on numpy arrays: which one, and those without a file of their own."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from grunlock.kernels import NORM_EPS
-from grunlock.kernels.dispatch import gru_stack, lstm_stack
-from grunlock.kernels.stack import DirectionWeights, InferencePrecision, LayerWeights, RecurrentStack
-from grunlock.recipe.model_options import GruOptions, LstmOptions
-from grunlock.shapes import FloatArray, IntArray, PackedLayout
-
-Weights = Mapping[str, FloatArray]
-
-
-@dataclass(frozen=True)
-class Affine:
-    """A norm at inference, gain and shift [D] included; by_row: mean and variance are each row's own."""
-
-    gain: FloatArray
-    shift: FloatArray
-    by_row: bool
-
-    def __call__(self, rows: FloatArray) -> FloatArray:
-        if self.by_row:
-            centred = rows - rows.mean(axis=1, keepdims=True)
-            rows = centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + np.float32(NORM_EPS))
-        scaled: FloatArray = rows * self.gain
-        return scaled + self.shift
+from grunlock.errors import KernelError
+from grunlock.kernels.stack import InferencePrecision
+from grunlock.recipe.model_options import (
+    BagOptions,
+    ConvOptions,
+    EncoderOptions,
+    GruOptions,
+    LstmOptions,
+    TransformerOptions,
+)
+from grunlock.runtime.attention import TransformerEncoder
+from grunlock.runtime.norms import Weights
+from grunlock.runtime.recurrent import RecurrentEncoder
+from grunlock.runtime.scan import ScanEncoder
+from grunlock.runtime.window import centred, window_linear
+from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows
 
 
-class Encoder:
-    """All recurrent layers. A batch norm is folded into the weights behind it, unless the cell has norms too.
-
-    Raises KernelError for a precision that the layers or this machine cannot have.
-    """
-
-    def __init__(
-        self, weights: Weights, options: GruOptions | LstmOptions, precision: InferencePrecision
-    ) -> None:
-        self._parts: list[tuple[Affine | None, RecurrentStack]] = []
-        build = gru_stack if isinstance(options, GruOptions) else lstm_stack
-        norm: Affine | None = None
-        pending: list[LayerWeights] = []
-        for i in range(options.num_layers):
-            layer = _layer(weights, i, options)
-            before = _norm(weights, i, options)
-            if before is not None and not before.by_row and not options.cell_norm:
-                layer, before = _fold(before, layer), None
-            if before is not None and pending:
-                self._parts.append((norm, build(pending, precision)))
-                pending = []
-            norm = norm if pending else before
-            pending.append(layer)
-        self._parts.append((norm, build(pending, precision)))
+class Encoder(Protocol):
+    """What models.encoded.Encoder is there."""
 
     def run(
         self, vectors: FloatArray, index: IntArray, layout: PackedLayout
     ) -> tuple[FloatArray, FloatArray]:
-        """Distinct vectors [U, D], read through index [N], to the last rows [N, E] and final [B, E]."""
-        rows, final = vectors, vectors[:0]
-        read: IntArray | None = index
-        for norm, stack in self._parts:
-            rows, final = stack.run(rows if norm is None else norm(rows), read, layout.batch_sizes)
-            read = None
-        return rows, final
+        """Distinct vectors [U, D], read through index [N], to rows [N, E] and final states [B, E]."""
+        ...
 
 
-def _layer(weights: Weights, index: int, options: GruOptions | LstmOptions) -> LayerWeights:
-    prefix = f"encoder.layers.{index}."
-    names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
-    names += ["norm_weight_ih", "norm_weight_hh"] if options.cell_norm else []
-    directions = tuple(
-        DirectionWeights(**{name: weights[prefix + name + suffix] for name in names})
-        for suffix in (("_l0", "_l0_reverse") if options.bidirectional else ("_l0",))
-    )
-    reset_after = options.reset_after if isinstance(options, GruOptions) else True
-    return LayerWeights(directions, reset_after, options.zoneout)
+class ConvEncoder:
+    """relu(convolution) for each width, side by side."""
+
+    def __init__(self, weights: Weights, options: ConvOptions) -> None:
+        self._weights = weights
+        self._widths = options.widths
+
+    def run(
+        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
+    ) -> tuple[FloatArray, FloatArray]:
+        sizes = layout.batch_sizes
+        parts = [
+            window_linear(self._weights, f"encoder.windows.{i}.", vectors, index, sizes, centred(width))
+            for i, width in enumerate(self._widths)
+        ]
+        rows = np.maximum(np.concatenate(parts, axis=1), 0)
+        return rows, rows[last_rows(sizes)]
 
 
-def _norm(weights: Weights, index: int, options: GruOptions | LstmOptions) -> Affine | None:
-    if options.norm is None:
-        return None
-    prefix = f"encoder.norms.{index}."
-    gain, shift = weights[prefix + "weight"], weights[prefix + "bias"]
-    if options.norm == "layer":
-        return Affine(gain, shift, by_row=True)
-    mean, variance = weights[prefix + "running_mean"], weights[prefix + "running_var"]
-    gain = gain / np.sqrt(variance + np.float32(NORM_EPS))
-    return Affine(gain, shift - mean * gain, by_row=False)
+class BagEncoder:
+    """The vectors as they come."""
+
+    def run(
+        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
+    ) -> tuple[FloatArray, FloatArray]:
+        rows = vectors[index]
+        return rows, rows[last_rows(layout.batch_sizes)]
 
 
-def _fold(norm: Affine, layer: LayerWeights) -> LayerWeights:
-    """weight_ih @ (x * gain + shift) + bias_ih, as one product with x."""
-
-    def fold(direction: DirectionWeights) -> DirectionWeights:
-        bias: FloatArray = direction.bias_ih + direction.weight_ih @ norm.shift
-        return replace(direction, weight_ih=direction.weight_ih * norm.gain, bias_ih=bias)
-
-    directions: Sequence[DirectionWeights] = [fold(direction) for direction in layer.directions]
-    return replace(layer, directions=tuple(directions))
+def build_encoder(weights: Weights, options: EncoderOptions, precision: InferencePrecision) -> Encoder:
+    """Raises KernelError for a precision that the layers or this machine cannot have."""
+    if isinstance(options, GruOptions | LstmOptions):
+        return RecurrentEncoder(weights, options, precision)
+    if precision != "float32":
+        raise KernelError(
+            "This precision is for GRU and LSTM layers.",
+            where=f"an encoder of kind {options.kind}",
+            got=precision,
+            expected="float32",
+        )
+    if isinstance(options, BagOptions):
+        return BagEncoder()
+    if isinstance(options, ConvOptions):
+        return ConvEncoder(weights, options)
+    if isinstance(options, TransformerOptions):
+        return TransformerEncoder(weights, options)
+    return ScanEncoder(weights, options)

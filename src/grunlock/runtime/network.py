@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import PoolingPart
-from grunlock.runtime.encoder import Encoder, Weights
-from grunlock.shapes import FloatArray, PackedLayout, sequence_major_rows
+from grunlock.runtime.attention import Layers
+from grunlock.runtime.encoder import Encoder, build_encoder
+from grunlock.runtime.norms import Weights
+from grunlock.runtime.window import centred, window_linear
+from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows, sequence_major_rows
+from grunlock.text.token_ngrams import token_ngrams
 from grunlock.text.types import DistinctTokens
 
 
@@ -32,11 +36,11 @@ class Network:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The recurrent layers, their weights made ready once.
+        """The encoder, its weights made ready once.
 
         Raises KernelError for a precision that the layers or this machine cannot have.
         """
-        return Encoder(self.weights, self.recipe.encoder, self.precision)
+        return build_encoder(self.weights, self.recipe.encoder, self.precision)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: all but the encoder, which is made ready anew."""
@@ -44,10 +48,37 @@ class Network:
 
     def logits(self, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
         """[B, K], longest sequence first; `tokens.inverse` in packed order."""
-        rows, final = self.encoder.run(embed(self.weights, tokens), tokens.inverse, layout)
-        pooled = pool(self.weights, self.recipe.pooling.parts, rows, final, layout)
-        result: FloatArray = pooled @ self.weights["head.weight"].T + self.weights["head.bias"]
+        weights, recipe = self.weights, self.recipe
+        vectors, index = embed(weights, tokens), tokens.inverse
+        if recipe.stem is not None:
+            vectors, index = _stem(weights, recipe.stem.width, vectors, index, layout)
+        rows, final = self.encoder.run(vectors, index, layout)
+        if recipe.attention is not None:
+            on_top = recipe.attention
+            layers = Layers(weights, "attention.", on_top.num_layers, on_top.num_heads, rotary=True)
+            rows = layers.run(rows, layout.batch_sizes)
+            final = rows[last_rows(layout.batch_sizes)]
+        pooled = pool(weights, recipe.pooling.parts, rows, final, layout)
+        result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
+        if recipe.wide is not None:
+            result = result + _wide(weights, recipe.wide.max_length, tokens, layout)
         return result
+
+
+def _stem(
+    weights: Weights, width: int, vectors: FloatArray, index: IntArray, layout: PackedLayout
+) -> tuple[FloatArray, IntArray]:
+    added = window_linear(weights, "stem.window.", vectors, index, layout.batch_sizes, centred(width))
+    rows: FloatArray = vectors[index] + np.maximum(added, 0)
+    return rows, np.arange(len(rows))
+
+
+def _wide(weights: Weights, max_length: int, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
+    table = weights["wide.weights.weight"]
+    found = token_ngrams(tokens.vocab_ids[tokens.inverse], layout.batch_sizes, max_length, len(table))
+    sums: FloatArray = np.add.reduceat(table[found.ids], found.offsets[:-1], axis=0)
+    lengths: FloatArray = np.sqrt(found.counts[:, None].astype(np.float32))
+    return sums / lengths
 
 
 def embed(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [U, D]
@@ -82,17 +113,22 @@ def pool(
             sums: FloatArray = np.add.reduceat(states, starts, axis=0)
             pooled[part] = sums / counts
         else:
-            pooled[part] = _attend(weights, states, starts, layout.lengths)
+            pooled[part] = _attend(weights, f"pooling.{part}.", states, starts, layout.lengths)
     return np.concatenate([pooled[part] for part in parts], axis=1)
 
 
 def _attend(
-    weights: Weights, states: FloatArray, starts: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> FloatArray:
-    projected = states @ weights["pooling.attention.projection.weight"].T
-    scores = np.tanh(projected + weights["pooling.attention.projection.bias"])
-    scores = scores @ weights["pooling.attention.query"]  # [N]
-    exponentials = np.exp(scores - np.repeat(np.maximum.reduceat(scores, starts), lengths))
-    shares = exponentials / np.repeat(np.add.reduceat(exponentials, starts), lengths)
-    result: FloatArray = np.add.reduceat(shares[:, None] * states, starts, axis=0)
+    weights: Weights,
+    prefix: str,
+    states: FloatArray,
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+) -> FloatArray:  # [B, R * E]
+    projected = states @ weights[prefix + "projection.weight"].T
+    scores = np.tanh(projected + weights[prefix + "projection.bias"])
+    scores = scores @ np.atleast_2d(weights[prefix + "query"]).T  # [N, R]
+    exponentials = np.exp(scores - np.repeat(np.maximum.reduceat(scores, starts, axis=0), lengths, axis=0))
+    shares = exponentials / np.repeat(np.add.reduceat(exponentials, starts, axis=0), lengths, axis=0)
+    pooled = [np.add.reduceat(share[:, None] * states, starts, axis=0) for share in shares.T]
+    result: FloatArray = np.concatenate(pooled, axis=1)
     return result

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from grunlock.errors import DataError
-from grunlock.recipe.text_options import NgramOptions, TextOptions
+from grunlock.recipe.text_options import Cut, NgramOptions, TextOptions
 from grunlock.shapes import IntArray
 from grunlock.text.script import default_tokens, detect_script
 from grunlock.text.segmentation import chinese_words
@@ -34,6 +34,8 @@ from grunlock.text.types import (
     vocab_table,
     word_ngrams,
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,22 @@ class TextFrontEnd:
     tokens: TrainedTokens
     max_tokens: int | None
     ngrams: NgramOptions | None
+    cut: Cut = "end"
 
     @classmethod
     def train(cls, texts: Texts, options: TextOptions, ngrams: NgramOptions | None) -> "TextFrontEnd":
         """Learn a vocabulary. `texts` is called once per pass; the texts are never all in memory."""
         tokens = default_tokens(detect_script(texts())) if options.tokens == "auto" else options.tokens
-        return cls(train_tokenizer(texts, tokens, options), tokens, options.max_tokens, ngrams)
+        return cls(train_tokenizer(texts, tokens, options), tokens, options.max_tokens, ngrams, options.cut)
 
     @classmethod
     def from_json(
-        cls, tokenizer_json: str, tokens: str, max_tokens: int | None, ngrams: NgramOptions | None
+        cls,
+        tokenizer_json: str,
+        tokens: str,
+        max_tokens: int | None,
+        ngrams: NgramOptions | None,
+        cut: Cut = "end",
     ) -> "TextFrontEnd":
         """The front end whose to_json gave `tokenizer_json`. Raises DataError if it is no such thing."""
         try:
@@ -87,7 +95,7 @@ class TextFrontEnd:
         kinds: tuple[TrainedTokens, ...] = get_args(TrainedTokens)
         for kind in kinds:
             if kind == tokens:
-                return cls(tokenizer, kind, max_tokens, ngrams)
+                return cls(tokenizer, kind, max_tokens, ngrams, cut)
         raise DataError("Unknown kind of token.", where="tokens", got=tokens, expected=", ".join(kinds))
 
     def to_json(self) -> str:
@@ -116,7 +124,7 @@ class TextFrontEnd:
         else:
             found = self._token_ids_of(texts, types)
         limit = self.max_tokens
-        kept = [ids[:limit] or [EMPTY_ID] for ids in found]
+        kept = [self._shortened(ids) or [EMPTY_ID] for ids in found]
         lengths = np.fromiter(map(len, kept), np.int64, len(kept))
         return EncodedTexts(
             tokens=np.fromiter(chain.from_iterable(kept), np.int32, int(lengths.sum())),
@@ -124,6 +132,14 @@ class TextFrontEnd:
             empty=np.fromiter((not ids for ids in found), np.bool_, len(found)),
             cut=np.fromiter((limit is not None and len(ids) > limit for ids in found), np.bool_, len(found)),
         )
+
+    def _shortened(self, values: list[T]) -> list[T]:
+        """What of a text's tokens stays."""
+        limit = self.max_tokens
+        if limit is None or len(values) <= limit:
+            return values
+        tail = limit // 2 if self.cut == "middle" else 0
+        return values[: limit - tail] + values[len(values) - tail :]
 
     @cached_property
     def _token_ids(self) -> dict[str, int]:
@@ -156,7 +172,7 @@ class TextFrontEnd:
         assert self.ngrams is not None
         normalized = self.tokenizer.normalizer.normalize_str(text)
         pieces = self.tokenizer.pre_tokenizer.pre_tokenize_str(normalized)
-        for i, (word, _) in enumerate(pieces[: self.max_tokens]):
+        for i, (word, _) in self._shortened(list(enumerate(pieces))):
             if ids[i] == UNKNOWN_ID:
                 ids[i] = types.find(word, UNKNOWN_ID, partial(word_ngrams, word, self.ngrams))
 

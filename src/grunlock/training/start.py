@@ -13,7 +13,8 @@ from grunlock.models import SequenceClassifier
 from grunlock.recipe import DataFacts, Derived, Recipe
 from grunlock.seeding import derive_seed
 
-SHARED_SECTIONS = ("text", "embedding", "encoder", "pooling")  # fix the shapes of a model's weights
+# They fix the shapes of a model's weights.
+SHARED_SECTIONS = ("text", "embedding", "stem", "encoder", "attention", "pooling", "wide")
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,26 @@ def check_continuable(recipe: Recipe, base: Artifact) -> None:
             "A model can only be continued with the same network.",
             where=", ".join(changed),
             got="settings that differ from the model's own",
-            expected="the sections text, embedding, encoder and pooling of its recipe",
+            expected="the sections " + ", ".join(SHARED_SECTIONS) + " of its recipe",
             cure="leave these settings as they are, or train anew without --from",
         )
 
 
 def continue_from(model: SequenceClassifier, base: Artifact, labels: tuple[str, ...]) -> None:
-    """Copy the base model's weights. Labels the base did not know keep their fresh head rows."""
+    """Copy the base model's weights. Labels the base did not know keep their fresh weights."""
     state = model.state_dict()
     known = len(base.labels)  # prepare() keeps old labels in front, in their order
     assert labels[:known] == base.labels
     for name, value in base.weights.items():
         tensor = torch.from_numpy(value)
-        state[name][: len(tensor)] = tensor
+        state[name][tuple(slice(size) for size in tensor.shape)] = tensor
     model.load_state_dict(state)
 
 
 def _shape_settings(recipe: Recipe, section: str) -> dict[str, object]:
     """The section without regularisers, initialisation and what only acts at the start."""
-    free = {"vectors", "trainable", "recurrent_init", "input_init", "update_bias", "forget_bias", "zoneout"}
-    settings: dict[str, object] = getattr(recipe, section).model_dump()
+    free = {"vectors", "trainable", "recurrent_init", "input_init", "zoneout"}
+    free |= {"update_bias", "forget_bias", "keep_bias"}
+    options = getattr(recipe, section)
+    settings: dict[str, object] = {} if options is None else options.model_dump()
     return {k: v for k, v in settings.items() if k not in free and not k.endswith("dropout")}

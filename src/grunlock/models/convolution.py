@@ -1,0 +1,52 @@
+"""Convolutions over time: TextCNN's as an encoder, and one in front of any encoder."""
+
+import torch
+from torch import nn
+
+from grunlock.layers.dropout import drop_variational
+from grunlock.layers.packing import IndexedRows
+from grunlock.layers.window import WindowLinear
+from grunlock.models.encoded import EncodedSequences, ending_at_last_step
+from grunlock.models.rows import drop_inputs
+from grunlock.recipe.model_options import ConvOptions, StemOptions
+
+
+def centred(width: int) -> tuple[int, ...]:
+    """Offsets of a window around a step; an even width has one more behind."""
+    return tuple(range(-(width // 2), (width + 1) // 2))
+
+
+class ConvEncoder(nn.Module):
+    """relu(convolution) for each width, side by side (Kim 2014). E = H * widths.
+
+    Every step has a window, completed with zeros at the ends, so that short texts have one too.
+    """
+
+    def __init__(self, input_size: int, options: ConvOptions) -> None:
+        super().__init__()
+        self.output_size = options.output_size(input_size)
+        self.input_dropout = options.input_dropout
+        self.output_dropout = options.output_dropout
+        self.windows = nn.ModuleList(
+            WindowLinear(input_size, options.hidden_size, centred(width)) for width in options.widths
+        )
+
+    def forward(self, rows: IndexedRows) -> EncodedSequences:
+        rows = drop_inputs(rows, self.input_dropout, training=self.training)
+        output = torch.cat([torch.relu(window(rows)) for window in self.windows], dim=1)
+        sizes = rows.batch_sizes
+        output = drop_variational(output, sizes.tolist(), self.output_dropout, self.training)
+        return ending_at_last_step(output, sizes)
+
+
+class ConvStem(nn.Module):
+    """x + dropout(relu(convolution of x)): neighbours in view before the encoder's first step."""
+
+    def __init__(self, size: int, options: StemOptions) -> None:
+        super().__init__()
+        self.window = WindowLinear(size, size, centred(options.width))
+        self.dropout = nn.Dropout(options.dropout)
+
+    def forward(self, rows: IndexedRows) -> IndexedRows:
+        added = self.dropout(torch.relu(self.window(rows)))
+        return IndexedRows.of_rows(rows.spread() + added, rows.batch_sizes)

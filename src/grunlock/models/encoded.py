@@ -1,0 +1,31 @@
+"""What every encoder is, and what it gives."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from grunlock.layers.packing import IndexedRows
+from grunlock.shapes import last_rows
+
+
+@dataclass(frozen=True)
+class EncodedSequences:
+    """What pooling reads."""
+
+    rows: Tensor  # [N, E] state after every step, packed
+    final: Tensor  # [B, E] state after the last step, of each direction
+
+
+class Encoder(Protocol):
+    """From packed vectors to packed states, steps of different sequences kept apart."""
+
+    output_size: int  # E
+
+    def __call__(self, rows: IndexedRows) -> EncodedSequences: ...
+
+
+def ending_at_last_step(rows: Tensor, batch_sizes: Tensor) -> EncodedSequences:
+    """States [N, E] that have no direction: the final one is that of the last step."""
+    return EncodedSequences(rows, rows.index_select(0, torch.from_numpy(last_rows(batch_sizes.numpy()))))

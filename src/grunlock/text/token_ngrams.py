@@ -1,0 +1,54 @@
+"""Hashed n-grams of neighbouring tokens, for linear models on texts. Shared by training and runtime."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.shapes import IntArray, row_places, shifted_rows
+
+# Odd, with well mixed bits: the golden ratio's fraction, and splitmix64's first multiplier (Steele 2014).
+STEP = np.uint64(0x9E3779B97F4A7C15)
+MIX = np.uint64(0xBF58476D1CE4E5B9)
+
+
+@dataclass(frozen=True)
+class TokenNgrams:
+    """The n-grams of a batch, sequence after sequence, longest sequence first.
+
+    ids:     [M] int64 buckets
+    offsets: [B + 1] int64, where each sequence's begin in ids
+    """
+
+    ids: IntArray
+    offsets: IntArray
+
+    @property
+    def counts(self) -> IntArray:
+        """[B]"""
+        return np.diff(self.offsets)
+
+
+def token_ngrams(vocab_ids: IntArray, batch_sizes: IntArray, max_length: int, buckets: int) -> TokenNgrams:
+    """All runs of 1 to max_length tokens. vocab_ids: [N] in packed order."""
+    step, sequence = row_places(batch_sizes)
+    behind = [np.append(vocab_ids, 0)[shifted_rows(batch_sizes, -k)] for k in range(max_length)]
+    hashes: list[NDArray[np.uint64]] = []
+    owners: list[IntArray] = []
+    value = np.zeros(len(vocab_ids), np.uint64)
+    for length in range(1, max_length + 1):
+        value = _mixed(value + behind[length - 1].astype(np.uint64) + np.uint64(1))
+        whole = step >= length - 1
+        hashes.append(value[whole])
+        owners.append(sequence[whole])
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    ids = (np.concatenate(hashes)[order] % np.uint64(buckets)).astype(np.int64)
+    counts = np.bincount(owner, minlength=int(batch_sizes[0]))
+    return TokenNgrams(ids, np.concatenate(([0], np.cumsum(counts))))
+
+
+def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    value = value * STEP
+    value = (value ^ (value >> np.uint64(30))) * MIX
+    return value ^ (value >> np.uint64(27))

@@ -43,8 +43,8 @@ class GrunlockError(Exception):
         return "\n".join([self.what, *lines])
 
 
-class RecipeError(GrunlockError, ValueError):
-    """A recipe cannot be read. `problems` holds every fault found, not only the first."""
+class _CollectedError(GrunlockError):
+    """May stand for several faults. `problems` holds every one found; empty if this is the only one."""
 
     def __init__(self, what: str, *, problems: tuple[GrunlockError, ...] = (), **fields: object) -> None:
         self.problems = problems
@@ -55,7 +55,11 @@ class RecipeError(GrunlockError, ValueError):
         return "\n".join([own, *(f"- {problem}" for problem in self.problems)])
 
 
-class DataError(GrunlockError, ValueError):
+class RecipeError(_CollectedError, ValueError):
+    """A recipe cannot be read."""
+
+
+class DataError(_CollectedError, ValueError):
     """The user's data cannot be read, understood or learned from."""
 
 

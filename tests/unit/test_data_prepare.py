@@ -211,8 +211,8 @@ def test_full_disk(tmp_path, monkeypatch, name):
 def test_full_disk_names_the_file(tmp_path):
     def fill():
         with writing_store(tmp_path / "train") as (writer, _):
-            writer._files["tokens"].close()
-            writer._files["tokens"] = FullFile(tmp_path / "train.partial" / "tokens")
+            writer._rows._files["tokens"].close()
+            writer._rows._files["tokens"] = FullFile(tmp_path / "train.partial" / "tokens")
             writer.append(EncodedTexts(*[np.ones(1, np.int32)] * 4), np.ones(1, np.int32))
 
     with pytest.raises(StorageError, match=r"could not be written(.|\n)*train\.partial/tokens"):

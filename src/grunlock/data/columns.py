@@ -4,7 +4,7 @@ Looks at names and a sample of rows only; it opens no file.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,17 +34,22 @@ class Columns:
     note: str | None = None
 
 
-def is_header(first: Sequence[Cell], rows: Sequence[Sequence[Cell]], wanted: Sequence[str | None]) -> bool:
+def is_header(
+    first: Sequence[Cell],
+    rows: Sequence[Sequence[Cell]],
+    wanted: Sequence[str | None],
+    usual_names: Collection[str] = TEXT_NAMES | LABEL_NAMES,
+) -> bool:
     """Whether the first row names the columns of the rows below it.
 
-    It does if it holds a name the user wants, or a usual name of a text or label column; but a first row
-    whose cells come back as values further down is data.
+    It does if it holds a name the user wants, or one of the usual names (lower case); but a first row whose
+    cells come back as values further down is data.
     """
     cells = [(cell or "").strip() for cell in first]
     if any(name is not None and name in cells for name in wanted):
         return True
     plain = all(0 < len(cell) <= LONGEST_HEADER for cell in cells)
-    if not plain or not any(_usual(cell, TEXT_NAMES | LABEL_NAMES) for cell in cells):
+    if not plain or not any(_usual(cell, usual_names) for cell in cells):
         return False
     return not any(row[i] == first[i] for row in rows for i in range(min(len(row), len(first))))
 
@@ -158,5 +163,5 @@ class _Guess:
         )
 
 
-def _usual(name: str, usual_names: set[str]) -> bool:
+def _usual(name: str, usual_names: Collection[str]) -> bool:
     return name.strip().lower() in usual_names

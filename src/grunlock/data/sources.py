@@ -6,7 +6,7 @@ Finds the files and settles their columns; it judges no text and no label (check
 import glob
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -129,10 +129,10 @@ def open_source(source: PathLike | Sequence[PathLike], options: DataOptions) -> 
     """
     if not isinstance(source, str | os.PathLike):
         return SplitSources(open_files([Path(path) for path in source], options))
-    paths = _find(source)
+    paths = find_files(source)
     if len(paths) == 1:
         return SplitSources(open_files(paths, options))
-    by_split = _by_split(paths, source)
+    by_split = files_by_split(paths, source)
     if not by_split:
         return SplitSources(open_files(paths, options), notes=(f"{len(paths)} files read as one",))
     left = [path.name for path in paths if path not in by_split.values()]
@@ -177,14 +177,24 @@ def read_texts(
     """
     if not isinstance(source, str | os.PathLike):
         return open_files([Path(path) for path in source], options, labels)
-    paths = _find(source)
-    by_split = _by_split(paths, source, needs_train=False) if len(paths) > 1 else {}
+    paths = find_files(source)
+    by_split = files_by_split(paths, source, needs_train=False) if len(paths) > 1 else {}
     if by_split and "test" not in by_split:
         raise DataError("There is no test file.", where=source, got=", ".join(path.name for path in paths))
     return open_files([by_split["test"]] if by_split else paths, options, labels)
 
 
-def _find(source: PathLike) -> list[Path]:
+def find_files(
+    source: PathLike,
+    is_data: Callable[[Path], bool] = lambda path: table_format(path) is not None,
+    expected: str = EXPECTED_SUFFIX,
+) -> list[Path]:
+    """The data files of a folder or glob, sorted; a single file as it is, whatever its name.
+
+    is_data, expected: which names are data files, in code and in words.
+
+    Raises DataError if there is none.
+    """
     path = Path(source)
     if path.is_dir():
         found = [child for child in path.iterdir() if child.is_file() and not child.name.startswith(".")]
@@ -194,18 +204,28 @@ def _find(source: PathLike) -> list[Path]:
     else:
         found = [Path(name) for name in glob.glob(str(source), recursive=True)]
         where = f"pattern {source}"
-    data = sorted(child for child in found if table_format(child) is not None)
+    data = sorted(child for child in found if is_data(child))
     if data:
         return data
     names = ", ".join(sorted(child.name for child in found)[:5])
-    raise DataError("No data file is there.", where=where, got=names or "no file", expected=EXPECTED_SUFFIX)
+    raise DataError("No data file is there.", where=where, got=names or "no file", expected=expected)
 
 
-def _by_split(paths: Sequence[Path], source: PathLike, needs_train: bool = True) -> dict[SplitName, Path]:
-    """The files named by split, in order train, valid, test; none if no file has such a name."""
+def files_by_split(
+    paths: Sequence[Path],
+    source: PathLike,
+    needs_train: bool = True,
+    stem: Callable[[Path], str] = table_stem,
+) -> dict[SplitName, Path]:
+    """The files named by split, in order train, valid, test; none if no file has such a name.
+
+    stem: the part of a file's name that is looked up in STEMS.
+
+    Raises DataError if two files could be one split, or if train is needed and missing.
+    """
     found: dict[SplitName, Path] = {}
     for path in paths:
-        split = STEMS.get(table_stem(path).lower())
+        split = STEMS.get(stem(path).lower())
         if split is None:
             continue
         if split in found:

@@ -7,14 +7,14 @@ cannot read, where faster ones drop surplus columns or refuse a line feed inside
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from grunlock.data.columns import Cell, is_header
+from grunlock.data.columns import LABEL_NAMES, TEXT_NAMES, Cell, is_header
 from grunlock.data.encoding import open_bytes, open_text
 from grunlock.errors import DataError, MissingDependencyError
 
@@ -78,10 +78,15 @@ class Table:
                 yield tuple(row[place] for place in places)
 
 
-def open_table(path: Path, encoding: str, wanted: tuple[str | None, ...] = ()) -> Table:
+def open_table(
+    path: Path,
+    encoding: str,
+    wanted: tuple[str | None, ...] = (),
+    usual_names: Collection[str] = TEXT_NAMES | LABEL_NAMES,
+) -> Table:
     """Learn a file's columns from its first rows.
 
-    wanted: columns the user named, by which a header is recognised.
+    wanted, usual_names: columns the user named, and lower-case names, by which a header is recognised.
 
     Raises DataError for a missing, empty or unreadable file and for an unknown suffix.
     """
@@ -106,7 +111,7 @@ def open_table(path: Path, encoding: str, wanted: tuple[str | None, ...] = ()) -
     if not numbered:
         raise DataError("The file is empty.", where=path, got="no row")
     (_, first), *rest = numbered
-    header = is_header(first, [row for _, row in rest], wanted)
+    header = is_header(first, [row for _, row in rest], wanted, usual_names)
     names = tuple(cell.strip() for cell in first) if header else tuple(_column_names(len(first)))
     _check_names(path, names)
     data = [row for _, row in rest] if header else [row for _, row in numbered]

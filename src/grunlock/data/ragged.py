@@ -1,0 +1,156 @@
+"""Ragged arrays on disk: the rows of many examples, written in chunks, read through memory maps.
+
+Knows neither tokens nor series. A folder that exists under its final name is complete.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.errors import DataError
+from grunlock.files import storage_guard
+from grunlock.shapes import IntArray
+
+Int32Array = NDArray[np.int32]
+
+FACTS = "facts.json"
+OFFSETS, TARGETS = "offsets", "targets"
+INDEX_TYPES = {OFFSETS: "<i8", TARGETS: "<i4"}
+
+
+@dataclass(frozen=True)
+class RowKind:
+    """What the rows of a store are.
+
+    name:  of their file, and of their count among the facts
+    dtype: on every machine
+    wide:  a row is a vector; its size is then the fact "width"
+    """
+
+    name: str
+    dtype: str
+    wide: bool
+
+
+@dataclass(frozen=True)
+class RaggedArrays:
+    """A store as it lies on the disk. Made by `open_ragged` only.
+
+    rows:    [all rows] or [all rows, width], one example after another
+    offsets: [examples + 1] int64, where each example starts in rows
+    targets: [examples] int32 class indices
+    facts:   counts, and what the writer was given to keep
+    """
+
+    rows: NDArray[Any]
+    offsets: IntArray
+    targets: Int32Array
+    facts: dict[str, Any]
+
+
+class RaggedWriter:
+    """Appends examples to a store that is being written. Made by `writing_ragged` only."""
+
+    def __init__(self, files: dict[str, Any], kind: RowKind) -> None:
+        self._files = files
+        self._kind = kind
+        self._types = INDEX_TYPES | {kind.name: kind.dtype}
+        self.num_examples = 0
+        self.num_rows = 0
+        self._append(OFFSETS, np.zeros(1, np.int64))
+
+    def append(self, rows: NDArray[Any], lengths: IntArray, targets: Int32Array) -> None:
+        """Add examples of the given lengths [B], concatenated in `rows`, with their class indices [B]."""
+        self._append(self._kind.name, rows)
+        self._append(OFFSETS, self.num_rows + np.cumsum(lengths))
+        self._append(TARGETS, targets)
+        self.num_rows += len(rows)
+        self.num_examples += len(targets)
+
+    def _append(self, name: str, values: NDArray[Any]) -> None:
+        file = self._files[name]
+        with storage_guard(Path(file.name)):
+            file.write(np.ascontiguousarray(values, self._types[name]).tobytes())
+
+    def finish(self) -> None:
+        """See to it that everything is on the disk."""
+        for file in self._files.values():
+            with storage_guard(Path(file.name)):
+                file.flush()
+                os.fsync(file.fileno())
+
+
+@contextmanager
+def writing_ragged(
+    folder: Path, kind: RowKind, width: int | None = None
+) -> Iterator[tuple[RaggedWriter, dict[str, Any]]]:
+    """Write a store into `folder`, which appears, complete, when the block ends well.
+
+    width: size of a row of a wide kind.
+
+    Yields the writer and a dict for the facts to keep. A block that fails leaves nothing behind. Raises
+    StorageError if the disk is full.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    facts: dict[str, Any] = {"width": width} if kind.wide else {}
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with storage_guard(folder):
+            partial.mkdir(parents=True)
+            files = {name: (partial / name).open("wb") for name in (kind.name, *INDEX_TYPES)}
+            try:
+                writer = RaggedWriter(files, kind)
+                yield writer, facts
+                writer.finish()
+            finally:
+                for file in files.values():
+                    with suppress(OSError):  # closing tries once more to write what did not fit
+                        file.close()
+            counts = {"examples": writer.num_examples, kind.name: writer.num_rows}
+            (partial / FACTS).write_text(json.dumps(counts | facts), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def open_ragged(folder: Path, kind: RowKind) -> RaggedArrays:
+    """Map a store. Raises DataError if it is missing or its files do not fit each other."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        num_examples, num_rows = facts["examples"], facts[kind.name]
+        shape = (num_rows, facts["width"]) if kind.wide else (num_rows,)
+        return RaggedArrays(
+            rows=_map(folder / kind.name, kind.dtype, shape),
+            offsets=_map(folder / OFFSETS, INDEX_TYPES[OFFSETS], (num_examples + 1,)),
+            targets=_map(folder / TARGETS, INDEX_TYPES[TARGETS], (num_examples,)),
+            facts=facts,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged_store(folder, error) from error
+
+
+def damaged_store(folder: Path, reason: object) -> DataError:
+    """What is said about a folder that holds no whole store."""
+    return DataError(
+        "The prepared data is missing or damaged.",
+        where=folder,
+        got=reason,
+        cure="prepare it again from its source",
+    )
+
+
+def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    expected = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if path.stat().st_size != expected:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, expected {expected}")
+    # A plain view: np.memmap itself makes every indexing step slower.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", shape=shape))

@@ -1,0 +1,130 @@
+"""Labelled series on disk: what a ragged store holds of them, missing values included.
+
+A folder that exists under its final name is complete.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grunlock.data.ragged import (
+    Int32Array,
+    RaggedWriter,
+    RowKind,
+    damaged_store,
+    open_ragged,
+    writing_ragged,
+)
+from grunlock.errors import ShapeError
+from grunlock.shapes import FloatArray, IntArray, check_shape
+
+STEPS = RowKind("steps", "<f4", wide=True)
+
+
+@dataclass(frozen=True)
+class SeriesStore:
+    """Series as arrays. Made by `open_series_store` only.
+
+    values:      [all steps, C] float32, one series after another, NaN where missing, on disk
+    offsets:     [series + 1] int64, where each series starts in values
+    targets:     [series] int32 class indices
+    channels:    [C] names
+    fingerprint: sha256 over the channels' names and each series' label and values
+    """
+
+    values: FloatArray
+    offsets: IntArray
+    targets: Int32Array
+    channels: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.targets)
+
+    @property
+    def num_steps(self) -> int:
+        """Of all series together."""
+        return int(self.offsets[-1])
+
+    @property
+    def lengths(self) -> IntArray:
+        """[series]"""
+        return np.diff(self.offsets)
+
+
+class SeriesStoreWriter:
+    """Appends series to a store that is being written. Made by `writing_series_store` only."""
+
+    def __init__(self, rows: RaggedWriter, channels: Sequence[str], labels: Sequence[str]) -> None:
+        self._rows = rows
+        self._num_channels = len(channels)
+        self._labels = labels
+        self._digest = hashlib.sha256()
+        for channel in channels:
+            self._add_to_digest(channel.encode())
+
+    @property
+    def num_examples(self) -> int:
+        return self._rows.num_examples
+
+    def append(self, values: FloatArray, lengths: IntArray, targets: Int32Array) -> None:
+        """Add series of the given lengths [B], concatenated in values [steps, C], with class indices [B].
+
+        Raises ShapeError if the sizes disagree, StorageError if the disk is full.
+        """
+        check_shape("values", values.shape, (None, self._num_channels), "[steps, C]")
+        check_shape("targets", targets.shape, lengths.shape, "[B]")
+        if int(lengths.sum()) != len(values):
+            raise ShapeError(
+                "The lengths do not add up to the steps.", got=int(lengths.sum()), expected=len(values)
+            )
+        values = np.array(values, np.dtype(STEPS.dtype))
+        values[np.isnan(values)] = (
+            np.nan
+        )  # many bit patterns are NaN; the fingerprint must not tell them apart
+        self._rows.append(values, lengths, targets)
+        ends = np.cumsum(lengths).tolist()
+        for end, length, target in zip(ends, lengths.tolist(), targets.tolist(), strict=True):
+            self._add_to_digest(self._labels[target].encode())
+            self._add_to_digest(values[end - length : end].tobytes())
+
+    def fingerprint(self) -> str:
+        """Of what was appended so far."""
+        return self._digest.hexdigest()
+
+    def _add_to_digest(self, data: bytes) -> None:
+        self._digest.update(len(data).to_bytes(8, "little") + data)
+
+
+@contextmanager
+def writing_series_store(
+    folder: Path, channels: Sequence[str], labels: Sequence[str]
+) -> Iterator[SeriesStoreWriter]:
+    """Write a store into `folder`, which appears, complete, when the block ends well.
+
+    channels: [C] names
+    labels:   class names, in the order of class indices, for the fingerprint
+
+    A block that fails leaves nothing behind. Raises StorageError if the disk is full.
+    """
+    with writing_ragged(folder, STEPS, len(channels)) as (rows, facts):
+        writer = SeriesStoreWriter(rows, channels, labels)
+        yield writer
+        facts["channels"] = list(channels)
+        facts["fingerprint"] = writer.fingerprint()
+
+
+def open_series_store(folder: Path) -> SeriesStore:
+    """Map a store. Raises DataError if it is missing or its files do not fit each other."""
+    stored = open_ragged(folder, STEPS)
+    if not {"channels", "fingerprint"} <= set(stored.facts):
+        raise damaged_store(folder, "no channels or no fingerprint")
+    channels = tuple(stored.facts["channels"])
+    if len(channels) != stored.rows.shape[1]:
+        raise damaged_store(folder, f"{len(channels)} channels, but {stored.rows.shape[1]} values a step")
+    return SeriesStore(stored.rows, stored.offsets, stored.targets, channels, stored.facts["fingerprint"])

@@ -67,6 +67,14 @@ def test_splits_labels_and_reopening(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_given_splits_may_be_paths_of_any_kind(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"{t},{c}\n" for t, c in zip(TEXTS, LABELS, strict=True)))
+    for given in (path, str(path), [path]):
+        prepared = prepare(path, recipe(), tmp_path / "p", valid=given, test=given)
+        assert [store.num_examples for store in (prepared.train, prepared.valid, prepared.test)] == [40] * 3
+
+
 def test_same_rows_same_fingerprint(tmp_path):
     first = prepare(memory(), recipe(), tmp_path / "a")
     assert prepare(memory(), recipe(), tmp_path / "b").fingerprint == first.fingerprint

@@ -4,6 +4,7 @@ The source is read several times instead of being held in memory. Reopening the 
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -87,7 +88,7 @@ def _gather(
 def _one_source(given: Examples, options: DataOptions) -> Source:
     if isinstance(given, InMemory):
         return given
-    return open_source([given] if isinstance(given, PathLike) else given, options).train
+    return open_source([given] if isinstance(given, str | os.PathLike) else given, options).train
 
 
 def _train_front_end(parts: Sequence[Part], script: Script, recipe: Recipe) -> TextFrontEnd:

@@ -29,6 +29,7 @@ WITHOUT_TORCH = [
     "grunlock",
     "grunlock.artifact",
     "grunlock.cli.main",
+    "grunlock.data.series",
     "grunlock.evaluation",
     "grunlock.kernels",
     "grunlock.kernels.scan",

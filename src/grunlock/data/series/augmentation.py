@@ -46,7 +46,7 @@ def window_slicing(
 
     Returns the kept values [fewer steps, C] and lengths [B]. Raises ShapeError if the lengths do not add up.
     """
-    _check_share(share, 0 < share <= 1, "above 0 and at most 1")
+    _check_share("share", share, 0 < share <= 1, "above 0 and at most 1")
     _check_lengths(values, lengths)
     kept = np.ceil(share * lengths).astype(np.int64)
     starts = rng.integers(0, lengths - kept, endpoint=True)
@@ -70,7 +70,7 @@ def time_masking(
 
     Raises ShapeError if the lengths do not add up to the steps.
     """
-    _check_share(max_share, 0 <= max_share < 1, "0 or more and below 1")
+    _check_share("max_share", max_share, 0 <= max_share < 1, "0 or more and below 1")
     _check_lengths(values, lengths)
     widths = rng.integers(0, np.floor(max_share * lengths).astype(np.int64), endpoint=True)
     starts = rng.integers(0, lengths - widths, endpoint=True)
@@ -99,6 +99,6 @@ def _check_std(std: float) -> None:
         raise RecipeError("Wrong value.", where="std", got=std, expected="a finite number, 0 or more")
 
 
-def _check_share(share: float, fits: bool, expected: str) -> None:
+def _check_share(name: str, share: float, fits: bool, expected: str) -> None:
     if not fits:
-        raise RecipeError("Wrong value.", where="share", got=share, expected=expected)
+        raise RecipeError("Wrong value.", where=name, got=share, expected=expected)

@@ -51,11 +51,12 @@ def _loaded(path: Path) -> Iterator[Arrays]:
     with open_bytes(path):
         pass  # missing and empty files get the usual message
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("a single array (.npy)")
-        with loaded:
-            arrays = {name: _array(path, loaded, name) for name in loaded.files}
+        with path.open("rb") as file:  # opened here: numpy leaves a damaged archive open
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise ValueError("a single array (.npy)")
+            with loaded:
+                arrays = {name: _array(path, loaded, name) for name in loaded.files}
     except DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

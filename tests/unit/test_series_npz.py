@@ -66,6 +66,12 @@ def test_plain_form_and_one_channel(tmp_path):
     assert read_series(tmp_path / "a.npz").num_series == 3
 
 
+def test_labels_as_names_are_trimmed_or_ignored(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, y=[" a", "", "b "])
+    assert open_series(tmp_path / "a.npz").train.labels == ("a", None, "b")
+    assert read_series(tmp_path / "a.npz", labels="ignored").labels == (None, None, None)
+
+
 def test_missing_values_stay_and_missing_padding_is_cut(tmp_path):
     padded = np.where(PADDED == 0, np.nan, PADDED)
     padded[0, 1, 0] = np.nan
@@ -141,6 +147,7 @@ def test_arrays_that_are_missing_or_unclear(refused, tmp_path):
         ({"X": X, "y": np.eye(3)}, ("do not fit", "got:      [3, 3]", "expected: [3]")),
         ({"X": X, "y": np.ones(3)}, ("does not hold names", "dtype float64", "class indices")),
         ({"X": X, "y": [0, 2, 1], "labels": Y[:2]}, ("no name", "y[1]", "got:      2", "0 to 1")),
+        ({"X": X, "y": [0, 1, 1], "labels": ["a", "a"]}, ("Two classes have the same", "array labels", "a")),
         ({"X": X, "lengths": [4, 2]}, ("do not fit", "array lengths", "[3], a length for each series")),
         ({"X": X, "lengths": [4, 5, 4]}, ("does not fit", "lengths[1]", "got:      5", "0 to 4")),
         ({"X": X, "lengths": [4, 4, -1]}, ("lengths[2]", "got:      -1")),
@@ -153,7 +160,7 @@ def test_arrays_that_are_missing_or_unclear(refused, tmp_path):
             {"X": X, "channels": ["a"]},
             ("do not fit", "array channels", "[1]", "[2], a name for each channel"),
         ),
-        ({"X": X, "channels": ["a", "a"]}, ("same name", "array channels", "a, a")),
+        ({"X": X, "channels": ["a", "a"]}, ("same name", "array channels", "got:      a")),
         ({"X": np.where(X == 12, np.inf, X)}, ("infinite", "X[1, 1, 1]", "got:      inf", "NaN where")),
         ({"X": np.where(X == 12, -1e39, X)}, ("too large", "X[1, 1, 1]", "-1e+39", "3.403e+38")),
     ],

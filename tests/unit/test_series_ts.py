@@ -141,7 +141,8 @@ def test_a_pair_is_train_and_test(tmp_path):
     splits = open_series(train)
     assert (splits.train.num_series, splits.valid, splits.test.num_series) == (2, None, 1)
     assert splits.notes == ("Toy_TRAIN.ts → train, Toy_TEST.ts → test",)
-    assert read_series(train).num_series == 2
+    assert read_series(train).labels == ("walk", "run")
+    assert read_series(train, labels="ignored").labels == (None, None)
     assert open_series(tmp_path / "Toy_TEST.ts").train.num_series == 1
     with pytest.raises(DataError, match=r"could be the test split(.|\n)*Other_TEST.ts and Toy_TEST.ts"):
         open_series(tmp_path)

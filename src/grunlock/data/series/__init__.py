@@ -4,7 +4,13 @@ Knows numpy only: no recipe, no model; nothing here imports torch.
 """
 
 from grunlock.data.series.augmentation import jitter, scaling, time_masking, window_slicing
-from grunlock.data.series.checks import CheckedSeries, check_series, raise_all, value_notes, value_problems
+from grunlock.data.series.checks import (
+    CheckedSeries,
+    check_series,
+    raise_problems,
+    value_notes,
+    value_problems,
+)
 from grunlock.data.series.columns import SeriesColumns, SeriesOptions
 from grunlock.data.series.long_table import read_long_tables
 from grunlock.data.series.npz import read_npz
@@ -30,7 +36,7 @@ __all__ = [
     "jitter",
     "open_series",
     "open_series_store",
-    "raise_all",
+    "raise_problems",
     "read_long_tables",
     "read_npz",
     "read_series",

@@ -70,11 +70,11 @@ def check_series(
                 cure="check that data.label_column names the right column",
             )
         )
-    raise_all(problems, train.name)
+    raise_problems(problems, train.name)
     return CheckedSeries(labels, tuple(notes))
 
 
-def raise_all(problems: Sequence[DataError], where: str) -> None:
+def raise_problems(problems: Sequence[DataError], where: str) -> None:
     """Raise the problem there is, or one error that holds all of them; nothing if there is none."""
     if len(problems) == 1:
         raise problems[0]

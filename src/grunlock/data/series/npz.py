@@ -138,12 +138,8 @@ def _series_set(path: Path, arrays: Arrays, names: Mapping[str, str], notes: tup
         labels = _labels(path, names["y"], arrays[names["y"]], arrays.get(LABEL_NAMES), num_series, name)
     channels = channel_names(num_channels)
     if CHANNELS in arrays:
-        channels = _names(path, CHANNELS, arrays[CHANNELS])
+        channels = _distinct(path, CHANNELS, _names(path, CHANNELS, arrays[CHANNELS]), "channels")
         _fits(path, CHANNELS, (len(channels),), (num_channels,), f"a name for each channel of {name}")
-        if len(set(channels)) < len(channels):
-            raise DataError(
-                "Two channels have the same name.", where=f"{path}, array {CHANNELS}", got=", ".join(channels)
-            )
     return SeriesSet(
         np.ascontiguousarray(values, np.float32),
         offsets_of(lengths),
@@ -232,13 +228,13 @@ def _check_size(path: Path, name: str, values: NDArray[Any], lengths: IntArray) 
 
 def _labels(
     path: Path, name: str, array: NDArray[Any], class_names: NDArray[Any] | None, num_series: int, of: str
-) -> tuple[str, ...]:
+) -> tuple[str | None, ...]:
     _fits(path, name, array.shape, (num_series,), f"a label for each series of {of}")
     if array.dtype.kind not in "iu":
-        return _names(path, name, array)
+        return tuple(label.strip() or None for label in _names(path, name, array))
     if class_names is None:
         return tuple(map(str, array.tolist()))
-    known = _names(path, LABEL_NAMES, class_names)
+    known = _distinct(path, LABEL_NAMES, _names(path, LABEL_NAMES, class_names), "classes")
     outside = np.flatnonzero((array < 0) | (array >= len(known)))
     if len(outside):
         raise DataError(
@@ -261,6 +257,17 @@ def _names(path: Path, name: str, array: NDArray[Any]) -> tuple[str, ...]:
             cure="write class names or class indices, for one-hot rows y.argmax(axis=1)",
         )
     return tuple(map(str, array.tolist()))
+
+
+def _distinct(path: Path, name: str, names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"Two {what} have the same name.",
+            where=f"{path}, array {name}",
+            got=", ".join(sorted({each for each in names if names.count(each) > 1})),
+            expected="a name of its own for each",
+        )
+    return names
 
 
 def _fits(path: Path, name: str, got: tuple[int, ...], expected: tuple[int, ...], meaning: str) -> None:

@@ -5,6 +5,7 @@ Judges no value (checks.py does).
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +29,6 @@ T = TypeVar("T")
 def open_series(
     source: PathLike | Sequence[PathLike],
     options: SeriesOptions | None = None,
-    labels: LabelNeed = "required",
 ) -> SeriesSplits:
     """Read series to train on: a file, a glob, a folder, or a list of files.
 
@@ -41,17 +41,17 @@ def open_series(
     """
     options = options or SeriesOptions()
     if not isinstance(source, str | os.PathLike):
-        return SeriesSplits(_read_as_one([Path(path) for path in source], options, labels))
+        return SeriesSplits(_read_as_one([Path(path) for path in source], options, "required"))
     paths = find_files(source, is_series_file, EXPECTED)
     if len(paths) == 1:
         paths = [*paths, *_companions(paths[0])]
         if len(paths) == 1:
-            return _splits_of_file(paths[0], options, labels)
+            return _splits_of_file(paths[0], options)
     by_split = files_by_split(paths, source, stem=series_stem)
     if not by_split:
         note = f"{len(paths)} files read as one"
-        return SeriesSplits(_read_as_one(paths, options, labels), notes=(note,))
-    read = {split: _read_as_one([path], options, labels) for split, path in by_split.items()}
+        return SeriesSplits(_read_as_one(paths, options, "required"), notes=(note,))
+    read = {split: _read_as_one([path], options, "required") for split, path in by_split.items()}
     taken = ", ".join(f"{path.name} → {split}" for split, path in by_split.items())
     left = [path.name for path in paths if path not in by_split.values()]
     note = taken + (f"; not read: {', '.join(left)}" if left else "")
@@ -76,7 +76,8 @@ def read_series(
     if len(paths) == 1 and is_npz(paths[0]):
         _refuse_column_options(paths[0], options)
         sets = read_npz(paths[0])
-        return _test_of(sets, source) if len(sets) > 1 else next(iter(sets.values()))
+        found = _test_of(sets, source) if len(sets) > 1 else next(iter(sets.values()))
+        return _without_labels(found) if labels == "ignored" else found
     by_split = files_by_split(paths, source, False, series_stem) if len(paths) > 1 else {}
     return _read_as_one([_test_of(by_split, source)] if by_split else paths, options, labels)
 
@@ -128,9 +129,9 @@ def _test_of(by_split: dict[SplitName, T], source: PathLike) -> T:
     return by_split["test"]
 
 
-def _splits_of_file(path: Path, options: SeriesOptions, labels: LabelNeed) -> SeriesSplits:
+def _splits_of_file(path: Path, options: SeriesOptions) -> SeriesSplits:
     if not is_npz(path):
-        return SeriesSplits(_read_as_one([path], options, labels))
+        return SeriesSplits(_read_as_one([path], options, "required"))
     _refuse_column_options(path, options)
     sets = read_npz(path)
     if "train" not in sets:
@@ -162,7 +163,12 @@ def _read_as_one(paths: Sequence[Path], options: SeriesOptions, labels: LabelNee
             )
         _refuse_column_options(path, options)
         sets.append(read_ts(path, options.encoding) if is_ts(path) else _single_set(path))
-    return sets[0] if len(sets) == 1 else concatenate(sets, f"{paths[0]} and {len(paths) - 1} more")
+    found = sets[0] if len(sets) == 1 else concatenate(sets, f"{paths[0]} and {len(paths) - 1} more")
+    return _without_labels(found) if labels == "ignored" else found
+
+
+def _without_labels(found: SeriesSet) -> SeriesSet:
+    return replace(found, labels=(None,) * found.num_series)
 
 
 def _single_set(path: Path) -> SeriesSet:

@@ -100,6 +100,7 @@ def test_every_place_and_width_is_drawn():
     windows, _ = window_slicing(values, lengths, 0.5, rng())
     starts = ((windows[::2, 0] - 1) / 2 % 4).astype(int)
     masks = np.isnan(time_masking(values, lengths, 0.5, rng())[:, 0]).reshape(-1, 4)
+    assert set(masks[masks.sum(axis=1) == 2].argmax(axis=1).tolist()) == {0, 1, 2}
     for counts in (np.bincount(starts), np.bincount(masks.sum(axis=1))):
         # three outcomes, each with probability 1/3: within 5 standard deviations
         assert np.abs(counts - 4000 / 3).max() < 5 * (4000 * 2 / 9) ** 0.5

@@ -76,6 +76,9 @@ def test_infinite_values():
     assert "got:      -inf" in message
     assert "a finite number that float32 can hold" in message
     assert "mark them as missing" in message
+    first_step = str(refusal(made([GOOD[0], [[np.inf, 1]]])))
+    assert "1 value is infinite." in first_step
+    assert "where:    train.csv, series s2, step 1, a\n" in first_step
 
 
 def test_channels_that_differ_between_splits():

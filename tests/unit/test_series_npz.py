@@ -162,6 +162,7 @@ def test_arrays_that_are_missing_or_unclear(refused, tmp_path):
         ),
         ({"X": X, "channels": ["a", "a"]}, ("same name", "array channels", "got:      a")),
         ({"X": np.where(X == 12, np.inf, X)}, ("infinite", "X[1, 1, 1]", "got:      inf", "NaN where")),
+        ({"X": np.where(X == 9, np.inf, X)}, ("infinite", "X[1, 0, 0]")),
         ({"X": np.where(X == 12, -1e39, X)}, ("too large", "X[1, 1, 1]", "-1e+39", "3.403e+38")),
     ],
 )

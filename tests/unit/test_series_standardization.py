@@ -61,6 +61,20 @@ def test_a_large_mean_keeps_the_spread():
     assert np.unique(fitted.apply(values)).tolist() == [-1, 1]
 
 
+def test_values_at_the_end_of_float32():
+    values = np.array([[3e38], [-3e38], [-3e38], [-3e38]], np.float32)
+    fitted, _ = fit_standardization(series(values))
+    # the exact results are sqrt(3) and -1/sqrt(3); mean, scale and result are rounded to float32
+    expected = [3**0.5, *[-(3**-0.5)] * 3]
+    np.testing.assert_allclose(fitted.apply(values)[:, 0], expected, rtol=2**-21)
+
+
+def test_a_constant_that_is_no_binary_fraction():
+    fitted, notes = fit_standardization(series(np.full((1000, 1), 0.1, np.float32)))
+    assert fitted.scale.tolist() == [1]
+    assert notes == ("channel c0 is constant: its scale is 1",)
+
+
 def test_a_spread_that_float32_loses_is_constant():
     fitted, notes = fit_standardization(series(np.array([[0], [1e-45]], np.float32)))
     assert fitted.scale.tolist() == [1]

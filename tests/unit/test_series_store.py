@@ -38,7 +38,9 @@ def test_the_fingerprint_sees_labels_values_and_cuts(tmp_path):
     with writing_series_store(tmp_path / "t", CHANNELS, LABELS) as writer:
         writer.append(VALUES[:1], LENGTHS[:1], TARGETS[:1])
         writer.append(VALUES[1:], LENGTHS[1:], TARGETS[1:])
-    assert open_series_store(tmp_path / "t").fingerprint == same
+    in_pieces = open_series_store(tmp_path / "t")
+    assert in_pieces.fingerprint == same
+    assert in_pieces.offsets.tolist() == [0, 1, 3]
     other_nan = VALUES.copy()
     other_nan.view(np.uint32)[1, 1] = 0xFFC00001
     assert np.isnan(other_nan[1, 1])

@@ -151,12 +151,12 @@ def test_a_pair_is_train_and_test(tmp_path):
 def test_folders_by_name(tmp_path):
     for name in ("train", "dev", "test"):
         write(tmp_path, HEADER + SERIES.replace("7:", f"{len(name)}:"), f"{name}.ts")
-    write(tmp_path, HEADER + SERIES, "extra.ts")
+    write(tmp_path, HEADER + SERIES, "extra_train.ts")
     write(tmp_path, "words", "README.md")
     splits = open_series(tmp_path)
     assert list(splits.by_split()) == ["train", "valid", "test"]
     assert splits.valid.values[3, 0] == 3
-    assert splits.notes == ("train.ts → train, dev.ts → valid, test.ts → test; not read: extra.ts",)
+    assert splits.notes == ("train.ts → train, dev.ts → valid, test.ts → test; not read: extra_train.ts",)
     assert read_series(str(tmp_path / "*.ts")).values[3, 0] == 4
     (tmp_path / "test.ts").unlink()
     with pytest.raises(DataError, match="There is no test split"):

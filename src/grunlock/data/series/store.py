@@ -84,9 +84,8 @@ class SeriesStoreWriter:
                 "The lengths do not add up to the steps.", got=int(lengths.sum()), expected=len(values)
             )
         values = np.array(values, np.dtype(STEPS.dtype))
-        values[np.isnan(values)] = (
-            np.nan
-        )  # many bit patterns are NaN; the fingerprint must not tell them apart
+        # Many bit patterns are NaN; the fingerprint must not tell them apart.
+        values[np.isnan(values)] = np.nan
         self._rows.append(values, lengths, targets)
         ends = np.cumsum(lengths).tolist()
         for end, length, target in zip(ends, lengths.tolist(), targets.tolist(), strict=True):

@@ -142,6 +142,7 @@ PROBES = {
     "training.patience_epochs": Probe("1", NOT_IMPROVING),
     "training.ema_decay": Probe("0.5"),
     "training.epochs": Probe("2"),
+    "training.bptt_steps": Probe("2", ("encoder.bidirectional=false",)),
     "calibration": Probe("off"),
 }
 

@@ -116,7 +116,7 @@ def test_scan_cells_follow_the_paper(
     rows, sequences = packed_batch()
     layer = ScanLayer(D, H, cell, bidirectional=True).double()
     perturb(layer)
-    output, final = layer(rows)
+    output, final, _ = layer(rows)
     step = -1 if reverse else 1
     states = [
         by_hand(layer.directions[reverse], x.detach().numpy()[::step])[::step].copy() for x in sequences
@@ -148,7 +148,7 @@ def test_qrnn_is_a_masked_convolution_with_pooling() -> None:
     rows, sequences = packed_batch()
     layer = ScanLayer(D, H, "qrnn", bidirectional=True, window_steps=3).double()
     perturb(layer)
-    output, final = layer(rows)
+    output, final, _ = layer(rows)
     expected = [qrnn_by_convolution(layer.directions[0], x) for x in sequences]
     assert_sequences_agree(output[:, :H], expected)
     mirrored = [qrnn_by_convolution(layer.directions[1], x.flip(0)).flip(0) for x in sequences]

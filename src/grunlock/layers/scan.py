@@ -41,21 +41,25 @@ class ScanLayer(nn.Module):
             gates = {name: WindowLinear(input_size, hidden_size, offsets) for name in names}
             self.directions.append(nn.ModuleDict(gates))
 
-    def forward(self, rows: IndexedRows) -> tuple[Tensor, Tensor]:
-        """Rows D wide to output rows [N, E] and what each direction gives after its last step [B, E]."""
+    def forward(self, rows: IndexedRows, h0: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows D wide, from states h0 [directions, B, H] or zeros.
+
+        Gives output rows [N, E], what each direction gives after its last step [B, E], and the states then
+        [directions, B, H].
+        """
         sizes = rows.batch_sizes
         products = self._products(rows, SCAN_GATES[self.cell])
         output, final = gated_scan(
-            products, sizes.tolist(), self.cell, num_directions=len(self.directions)
+            products, sizes.tolist(), self.cell, h0, num_directions=len(self.directions)
         )  # [N, E], [directions, B, H]
         if self.cell != "qrnn":
-            return output, torch.cat(tuple(final), dim=1)
+            return output, torch.cat(tuple(final), dim=1), final
         output = output * torch.sigmoid(self._products(rows, (OUTPUT_GATE,)))
         last, size = torch.from_numpy(last_rows(sizes.numpy())), final.shape[2]
         finals = [output[:, :size].index_select(0, last)]
         if len(self.directions) == 2:
             finals.append(output[: final.shape[1], size:])  # backward in time the first step is the last
-        return output, torch.cat(finals, dim=1)
+        return output, torch.cat(finals, dim=1), final
 
     def _products(self, rows: IndexedRows, names: tuple[str, ...]) -> Tensor:
         """[N, directions * gH] before activation; as one product where all read the same steps."""

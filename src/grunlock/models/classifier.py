@@ -44,5 +44,9 @@ class SequenceClassifier(nn.Module):
         encoded = self.encoder(rows if self.stem is None else self.stem(rows))
         if self.attention is not None:
             encoded = self.attention(encoded, inputs.batch_sizes)
-        logits: Tensor = self.head(self.dropout(self.pooling(encoded, inputs)))
+        return self.logits_of(self.pooling(encoded, inputs), inputs)
+
+    def logits_of(self, pooled: Tensor, inputs: TokenInputs) -> Tensor:
+        """[B, K] from what pooling gave, and the wide path."""
+        logits: Tensor = self.head(self.dropout(pooled))
         return logits if self.wide is None else logits + self.wide(inputs)

@@ -26,6 +26,20 @@ class Encoder(Protocol):
     def __call__(self, rows: IndexedRows) -> EncodedSequences: ...
 
 
+# Of each layer the state, or an LSTM's two, each [directions, B, H].
+CarriedStates = list[tuple[Tensor, ...]]
+
+
+class SteppedEncoder(Encoder, Protocol):
+    """One that can go on from its states: it reads forward in time only."""
+
+    def advance(
+        self, rows: IndexedRows, states: CarriedStates | None
+    ) -> tuple[EncodedSequences, CarriedStates]:
+        """Encode the next steps of the sequences. states: after the steps before, None at the first."""
+        ...
+
+
 def ending_at_last_step(rows: Tensor, batch_sizes: Tensor) -> EncodedSequences:
     """States [N, E] that have no direction: the final one is that of the last step."""
     return EncodedSequences(rows, rows.index_select(0, torch.from_numpy(last_rows(batch_sizes.numpy()))))

@@ -12,7 +12,7 @@ from grunlock.layers.gru import NUM_GATES as GRU_GATES
 from grunlock.layers.initialization import Initialization, initialize_recurrent
 from grunlock.layers.lstm import NUM_GATES as LSTM_GATES
 from grunlock.layers.packing import IndexedRows
-from grunlock.models.encoded import EncodedSequences
+from grunlock.models.encoded import CarriedStates, EncodedSequences
 from grunlock.models.rows import build_norm, normalize
 from grunlock.recipe.model_options import GruOptions, LstmOptions
 
@@ -32,13 +32,22 @@ class RecurrentEncoder(nn.Module):
             self.layers.append(build_layer(width, options, chrono_steps))
 
     def forward(self, rows: IndexedRows | PackedSequence) -> EncodedSequences:  # D wide
+        return self.advance(rows, None)[0]
+
+    def advance(
+        self, rows: IndexedRows | PackedSequence, states: CarriedStates | None
+    ) -> tuple[EncodedSequences, CarriedStates]:
+        """See SteppedEncoder; with two directions from the first step only."""
+        carried: CarriedStates = []
         for index, layer in enumerate(self.layers):
             if self.norms:
                 rows = normalize(self.norms[index], rows)
-            output, state = layer(rows)
-            rows = output
-        hidden = state[0] if isinstance(state, tuple) else state  # [directions, B, H]
-        return EncodedSequences(output.data, torch.cat(tuple(hidden), dim=1))
+            before = None if states is None else states[index]
+            given = before[0] if before is not None and len(before) == 1 else before
+            rows, state = layer(rows, given)
+            carried.append(state if isinstance(state, tuple) else (state,))
+        assert isinstance(rows, PackedSequence)
+        return EncodedSequences(rows.data, torch.cat(tuple(carried[-1][0]), dim=1)), carried
 
 
 class LayerArguments(TypedDict):

@@ -8,7 +8,7 @@ from torch import nn
 from grunlock.layers.dropout import drop_variational
 from grunlock.layers.packing import IndexedRows
 from grunlock.layers.scan import ScanLayer
-from grunlock.models.encoded import EncodedSequences
+from grunlock.models.encoded import CarriedStates, EncodedSequences
 from grunlock.models.rows import build_norm, drop_inputs, normalize
 from grunlock.recipe.model_options import MinGruOptions, MinLstmOptions, QrnnOptions
 
@@ -40,15 +40,23 @@ class ScanEncoder(nn.Module):
             self.layers.append(layer)
 
     def forward(self, rows: IndexedRows) -> EncodedSequences:
+        return self.advance(rows, None)[0]
+
+    def advance(
+        self, rows: IndexedRows, states: CarriedStates | None
+    ) -> tuple[EncodedSequences, CarriedStates]:
+        """See SteppedEncoder; with two directions, or a window of steps, from the first step only."""
         sizes = rows.batch_sizes
+        carried: CarriedStates = []
         for index, layer in enumerate(self.layers):
             if self.norms:
                 rows = normalize(self.norms[index], rows)
             rows = drop_inputs(rows, self.input_dropout, training=self.training)
-            output, final = layer(rows)
+            output, final, state = layer(rows, None if states is None else states[index][0])
+            carried.append((state,))
             output = drop_variational(output, sizes.tolist(), self.output_dropout, self.training)
             rows = IndexedRows.of_rows(output, sizes)
-        return EncodedSequences(rows.vectors, final)
+        return EncodedSequences(rows.vectors, final), carried
 
 
 @torch.no_grad()

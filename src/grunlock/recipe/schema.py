@@ -13,6 +13,9 @@ from grunlock.recipe.model_options import (
     EncoderOptions,
     GruOptions,
     HeadOptions,
+    LstmOptions,
+    MinGruOptions,
+    MinLstmOptions,
     PoolingOptions,
     SelfAttentionOptions,
     StemOptions,
@@ -71,6 +74,9 @@ class TrainingOptions(Section):
     ema_decay: Annotated[Annotated[float, Field(gt=0.0, lt=1.0)] | None, Optional] = (
         None  # average of the weights, used for validation and kept
     )
+    bptt_steps: Annotated[Count | None, Optional] = (
+        None  # gradients end after so many steps, the state goes on: memory for long sequences
+    )
     max_nonfinite_steps: Count = 20  # in a row, then training stops with the likely causes
     checkpoint_every_seconds: PositiveFloat = 30.0
     checkpoint_every_steps: Annotated[Count | None, Optional] = None
@@ -109,4 +115,23 @@ class Recipe(Section):
         if self.attention is not None:
             size = self.encoder.output_size(self.embedding.size)
             check_heads(size, self.attention.num_heads, "with attention, the encoder's output size")
+        if self.training.bptt_steps is not None:
+            self._check_steps_can_be_cut()
         return self
+
+    def _check_steps_can_be_cut(self) -> None:
+        """Truncation carries states from stretch to stretch; what reads all steps at once has none."""
+        encoder = self.encoder
+        if isinstance(encoder, GruOptions | LstmOptions | MinGruOptions | MinLstmOptions):
+            wanted = {
+                "encoder.bidirectional = false": not encoder.bidirectional,
+                'encoder.norm = "layer" or "off"': encoder.norm != "batch",
+                "stem off": self.stem is None,
+                "attention off": self.attention is None,
+                "pooling.parts of last, max, mean": set(self.pooling.parts) <= {"last", "max", "mean"},
+            }
+            missing = ", ".join(name for name, given in wanted.items() if not given)
+        else:
+            missing = f"an encoder of kind gru, lstm, mingru or minlstm, got {encoder.kind}"
+        if missing:
+            raise ValueError(f"with training.bptt_steps: {missing}")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from grunlock.errors import TrainingError
 from grunlock.evaluation.splits import split_logits
 from grunlock.layers.norm import frozen_statistics
 from grunlock.models import SequenceClassifier, token_inputs
+from grunlock.models.encoded import SteppedEncoder
 from grunlock.objectives.losses import class_weights, cross_entropy
 from grunlock.objectives.metrics import evaluate
 from grunlock.optim.averaging import WeightAverage
@@ -33,6 +34,7 @@ from grunlock.runtime.classifier import probabilities
 from grunlock.seeding import derive_seed
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.events import EpochDone, Listener, StepDone
+from grunlock.training.truncation import TruncatedPass
 
 Weights = dict[str, Tensor]
 
@@ -154,17 +156,35 @@ class Trainer:
         weights = [self.batch_weight(examples) for examples in batches]
         loss_sum = 0.0
         for index, examples in enumerate(batches):
-            torch.manual_seed(derive_seed(self.recipe.seed, "dropout", self.progress.step, index))
-            loss = self.batch_loss(examples) * (weights[index] / sum(weights))
-            loss.backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.item()
+            seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, index)
+            loss_sum += self.batch_gradients(examples, weights[index] / sum(weights), seed)
         return loss_sum
+
+    def batch_gradients(self, examples: IntArray, weight: float, seed: int) -> float:
+        """Add a batch's gradients, times `weight`, to the parameters. Returns its loss times `weight`."""
+        torch.manual_seed(seed)
+        offsets, bptt_steps = self.data.train.offsets, self.recipe.training.bptt_steps
+        if bptt_steps is not None and (offsets[examples + 1] - offsets[examples]).max() > bptt_steps:
+            return self._truncated_gradients(examples, weight, seed, bptt_steps)
+        loss = self.batch_loss(examples) * weight
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
 
     def batch_loss(self, examples: IntArray) -> Tensor:
         batch = make_batch(self.data.train, examples, self.data.types)
         logits = self.model(token_inputs(batch.tokens, batch.layout))
+        return self._loss_of(logits, batch)
+
+    def _loss_of(self, logits: Tensor, batch: Batch) -> Tensor:
         targets = torch.from_numpy(batch.targets)
         return cross_entropy(logits, targets, self.recipe.loss.label_smoothing, self.class_weights)
+
+    def _truncated_gradients(self, examples: IntArray, weight: float, seed: int, bptt_steps: int) -> float:
+        batch = make_batch(self.data.train, examples, self.data.types)
+        encoder = cast(SteppedEncoder, self.model.encoder)  # the recipe refuses bptt_steps for others
+        truncated = TruncatedPass(self.model, encoder, bptt_steps, seed)
+        inputs = token_inputs(batch.tokens, batch.layout)
+        return truncated.backward(inputs, lambda logits: self._loss_of(logits, batch) * weight)
 
     def batch_weight(self, examples: IntArray) -> float:
         """By how much a batch's mean loss counts: its sequences, each by the weight of its class."""

@@ -82,13 +82,41 @@ def pack_layout(lengths: IntArray) -> PackedLayout:
     return PackedLayout(sorted_lengths, batch_sizes, order, starts[member] + step)
 
 
-def sequence_major_rows(layout: PackedLayout) -> IntArray:
+def sequence_major_rows(batch_sizes: IntArray) -> IntArray:
     """Packed row [N] of each step when sequences are read one after another, longest first."""
-    first_row = np.concatenate(([0], np.cumsum(layout.batch_sizes)[:-1]))
-    sequence = np.repeat(np.arange(layout.num_sequences), layout.lengths)
-    starts = np.concatenate(([0], np.cumsum(layout.lengths)[:-1]))
-    step = np.arange(layout.num_rows) - starts[sequence]
-    return first_row[step] + sequence
+    first_row = np.cumsum(batch_sizes) - batch_sizes
+    lengths = sequence_lengths(batch_sizes)
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    step = np.arange(len(sequence)) - (np.cumsum(lengths) - lengths)[sequence]
+    result: IntArray = first_row[step] + sequence
+    return result
+
+
+def sequence_lengths(batch_sizes: IntArray) -> IntArray:
+    """Steps [B] of each sequence, longest first."""
+    ends = batch_sizes - np.append(batch_sizes[1:], 0)  # [T] sequences whose last step it is
+    return np.repeat(np.arange(len(batch_sizes), 0, -1), ends[::-1])
+
+
+@dataclass(frozen=True)
+class ChunkLayout:
+    """A packed batch whose sequences are cut into chunks of so many steps. Made by `chunk_layout` only.
+
+    inner: the chunks as sequences of their own; its rows count in the batch's steps, sequence after sequence
+    outer: of each sequence its chunks as steps; its rows count in all chunks, sequence after sequence
+    """
+
+    inner: PackedLayout
+    outer: PackedLayout
+
+
+def chunk_layout(lengths: IntArray, chunk_steps: int) -> ChunkLayout:
+    """lengths: [B], longest first. The last chunk of a sequence may be shorter."""
+    counts = -(-lengths // chunk_steps)
+    sequence = np.repeat(np.arange(len(lengths)), counts)
+    place = np.arange(len(sequence)) - np.repeat(np.cumsum(counts) - counts, counts)
+    sizes = np.minimum(chunk_steps, lengths[sequence] - place * chunk_steps)
+    return ChunkLayout(pack_layout(sizes), pack_layout(counts))
 
 
 def row_places(batch_sizes: IntArray) -> tuple[IntArray, IntArray]:
@@ -112,10 +140,9 @@ def shifted_rows(batch_sizes: IntArray, shift: int) -> IntArray:
 
 def last_rows(batch_sizes: IntArray) -> IntArray:
     """Packed row [B] of each sequence's last step, longest first."""
-    sequences = np.arange(int(batch_sizes[0]))
-    lengths = (batch_sizes[:, None] > sequences).sum(axis=0) if len(batch_sizes) else sequences
     first_row = np.cumsum(batch_sizes) - batch_sizes
-    result: IntArray = first_row[lengths - 1] + sequences
+    lengths = sequence_lengths(batch_sizes)
+    result: IntArray = first_row[lengths - 1] + np.arange(len(lengths))
     return result
 
 

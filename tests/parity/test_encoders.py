@@ -14,8 +14,11 @@ from grunlock.layers.attention import Positions, TransformerLayer, rotate
 from grunlock.layers.packing import IndexedRows
 from grunlock.layers.scan import ScanLayer
 from grunlock.layers.window import WindowLinear
+from grunlock.models.chunked import ChunkedEncoder
 from grunlock.models.convolution import centred
 from grunlock.models.pooling import Attention
+from grunlock.models.recurrent import RecurrentEncoder
+from grunlock.recipe.model_options import ChunkOptions, GruOptions
 from grunlock.shapes import FloatArray, last_rows, pack_layout, sequence_major_rows, shifted_rows
 
 LENGTHS = np.array([5, 7, 1, 5, 3])
@@ -38,7 +41,7 @@ def packed_batch(size: int = D) -> tuple[IndexedRows, list[Tensor]]:
 
 def unpack(rows: Tensor) -> list[Tensor]:
     """Packed rows [N, E] to each sequence's [T, E], longest first."""
-    ordered = rows[torch.from_numpy(sequence_major_rows(LAYOUT))]
+    ordered = rows[torch.from_numpy(sequence_major_rows(LAYOUT.batch_sizes))]
     return list(torch.split(ordered, LAYOUT.lengths.tolist()))
 
 
@@ -47,7 +50,7 @@ def assert_sequences_agree(found: Tensor, expected: list[Tensor]) -> None:
 
 
 def packed_order() -> Tensor:
-    return torch.from_numpy(np.argsort(sequence_major_rows(LAYOUT)))
+    return torch.from_numpy(np.argsort(sequence_major_rows(LAYOUT.batch_sizes)))
 
 
 def perturb(module: nn.Module) -> None:
@@ -258,3 +261,32 @@ def test_several_queries_are_lin_2017() -> None:
         inner = torch.tanh(states @ pooling.projection.weight.T + pooling.projection.bias)
         expected.append((torch.softmax(pooling.query @ inner.T, dim=1) @ states).flatten())
     torch.testing.assert_close(found, torch.stack(expected))
+
+
+# ---- two levels --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("over", ["gru", "transformer"])
+@pytest.mark.parametrize("chunk_steps", [1, 2, 3, 7, 20])
+def test_chunks_are_read_by_themselves_and_then_in_order(over: str, chunk_steps: int) -> None:
+    rows, sequences = packed_batch()
+    inner = RecurrentEncoder(D, GruOptions(hidden_size=H), chrono_steps=2)
+    options = ChunkOptions(chunk_steps=chunk_steps, over=over, hidden_size=8)  # type: ignore[arg-type]
+    encoder = ChunkedEncoder(inner, options).double()
+    perturb(encoder)
+    found = encoder(rows)
+    pooled = encoder.pooling
+    finals, chunks_of = [], []
+    for x in sequences:
+        vectors = torch.cat([pooled(inner(single(part))) for part in torch.split(x, chunk_steps)])
+        alone = encoder.outer(single(vectors))
+        finals.append(alone.final[0])
+        chunks_of.append(alone.rows)
+    torch.testing.assert_close(found.final, torch.stack(finals))
+    ordered = found.rows[torch.from_numpy(sequence_major_rows(found.batch_sizes.numpy()))]
+    torch.testing.assert_close(ordered, torch.cat(chunks_of))
+
+
+def single(x: Tensor) -> IndexedRows:
+    """One sequence [T, D] as a batch."""
+    return IndexedRows.of_rows(x, torch.ones(len(x), dtype=torch.int64))

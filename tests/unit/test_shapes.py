@@ -28,7 +28,7 @@ def test_layout_is_torch_packing(lengths: list[int]) -> None:
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=10))
 def test_sequence_major_rows_read_one_sequence_after_another(lengths: list[int]) -> None:
     layout = pack_layout(np.array(lengths))
-    in_order = layout.rows[sequence_major_rows(layout)]
+    in_order = layout.rows[sequence_major_rows(layout.batch_sizes)]
     starts = np.cumsum(lengths) - lengths
     expected = np.concatenate([starts[i] + np.arange(lengths[i]) for i in layout.order])
     np.testing.assert_array_equal(in_order, expected)

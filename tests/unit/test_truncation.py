@@ -60,8 +60,8 @@ def detached_logits(model: SequenceClassifier, inputs: TokenInputs, steps: int) 
         states = [tuple(state.detach()[:, :going_on] for state in layer) for layer in states]
         rows.append(encoded.rows)
         finals = torch.cat([finals[:going_on], encoded.final[going_on:], finals[count:]])
-    whole = type(encoded)(torch.cat(rows), finals)
-    return model.logits_of(model.pooling(whole, inputs), inputs)
+    whole = type(encoded)(torch.cat(rows), finals, inputs.batch_sizes)
+    return model.logits_of(model.pooling(whole), inputs)
 
 
 def gradients(model: SequenceClassifier) -> dict[str, Tensor]:

@@ -2,8 +2,10 @@
 
 from torch import Tensor, nn
 
+from grunlock.models.chunked import ChunkedEncoder
 from grunlock.models.convolution import ConvStem
 from grunlock.models.embedding import TokenEmbedding
+from grunlock.models.encoded import Encoder
 from grunlock.models.encoder import build_encoder
 from grunlock.models.inputs import TokenInputs
 from grunlock.models.pooling import Pooling
@@ -15,8 +17,8 @@ from grunlock.recipe import Derived, Recipe
 class SequenceClassifier(nn.Module):
     """Token batches to class logits. The head gives logits; the loss applies the softmax.
 
-    embedding, perhaps a convolution, encoder, perhaps self-attention, pooling, head; a wide path, if there is
-    one, adds its logits.
+    embedding, perhaps a convolution, encoder (of chunks, perhaps), perhaps self-attention, pooling, head;
+    a wide path, if there is one, adds its logits.
     """
 
     def __init__(self, recipe: Recipe, derived: Derived) -> None:
@@ -24,12 +26,14 @@ class SequenceClassifier(nn.Module):
         size, classes = recipe.embedding.size, derived.facts.num_classes
         self.embedding = TokenEmbedding(derived.facts.vocab_size, recipe.embedding)
         self.stem = None if recipe.stem is None else ConvStem(size, recipe.stem)
-        self.encoder = build_encoder(
+        self.encoder: Encoder = build_encoder(
             size,
             recipe.encoder,
             chrono_steps=derived.chrono_steps,
             max_steps=recipe.text.max_tokens or derived.facts.longest_tokens,
         )
+        if recipe.chunks is not None:
+            self.encoder = ChunkedEncoder(self.encoder, recipe.chunks)
         encoded_size = self.encoder.output_size
         self.attention = None if recipe.attention is None else AttentionOnTop(encoded_size, recipe.attention)
         self.pooling = Pooling(encoded_size, recipe.pooling)
@@ -43,8 +47,8 @@ class SequenceClassifier(nn.Module):
         rows = self.embedding(inputs)
         encoded = self.encoder(rows if self.stem is None else self.stem(rows))
         if self.attention is not None:
-            encoded = self.attention(encoded, inputs.batch_sizes)
-        return self.logits_of(self.pooling(encoded, inputs), inputs)
+            encoded = self.attention(encoded)
+        return self.logits_of(self.pooling(encoded), inputs)
 
     def logits_of(self, pooled: Tensor, inputs: TokenInputs) -> Tensor:
         """[B, K] from what pooling gave, and the wide path."""

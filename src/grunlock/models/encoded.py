@@ -16,6 +16,7 @@ class EncodedSequences:
 
     rows: Tensor  # [N, E] state after every step, packed
     final: Tensor  # [B, E] state after the last step, of each direction
+    batch_sizes: Tensor  # [T] of the rows: the input's steps, or chunks of them
 
 
 class Encoder(Protocol):
@@ -42,4 +43,5 @@ class SteppedEncoder(Encoder, Protocol):
 
 def ending_at_last_step(rows: Tensor, batch_sizes: Tensor) -> EncodedSequences:
     """States [N, E] that have no direction: the final one is that of the last step."""
-    return EncodedSequences(rows, rows.index_select(0, torch.from_numpy(last_rows(batch_sizes.numpy()))))
+    last = torch.from_numpy(last_rows(batch_sizes.numpy()))
+    return EncodedSequences(rows, rows.index_select(0, last), batch_sizes)

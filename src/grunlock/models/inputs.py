@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grunlock.shapes import PackedLayout, sequence_major_rows
+from grunlock.shapes import PackedLayout
 from grunlock.text.types import DistinctTokens
 
 
@@ -19,7 +19,6 @@ class TokenInputs:
     ngram_offsets: Tensor | None  # [U] int64: where each distinct token's n-grams begin
     batch_sizes: Tensor  # [T] int64 on the CPU
     lengths: Tensor  # [B] int64, longest first
-    sequence_rows: Tensor  # [N] int64: packed rows, sequence after sequence
 
     @property
     def num_sequences(self) -> int:
@@ -39,5 +38,4 @@ def token_inputs(tokens: DistinctTokens, layout: PackedLayout) -> TokenInputs:
         ngram_offsets=ngram_offsets,
         batch_sizes=torch.from_numpy(layout.batch_sizes),
         lengths=torch.from_numpy(layout.lengths),
-        sequence_rows=torch.from_numpy(sequence_major_rows(layout)),
     )

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from grunlock.models.encoded import EncodedSequences
-from grunlock.models.inputs import TokenInputs
 from grunlock.recipe.model_options import PoolingOptions, PoolingPart
+from grunlock.shapes import sequence_lengths, sequence_major_rows
 
 
 class Attention(nn.Module):
@@ -75,11 +75,13 @@ class Pooling(nn.Module):
         self.attention = Attention(size) if "attention" in self.parts else None
         self.multi_attention = Attention(size, hops) if "multi_attention" in self.parts else None
 
-    def forward(self, encoded: EncodedSequences, inputs: TokenInputs) -> Tensor:
+    def forward(self, encoded: EncodedSequences) -> Tensor:
         if self.parts == ("last",):
             return encoded.final
-        states = encoded.rows.index_select(0, inputs.sequence_rows)  # [N, E] sequence after sequence
-        return torch.cat([self._part(part, states, encoded, inputs.lengths) for part in self.parts], dim=1)
+        sizes = encoded.batch_sizes.numpy()
+        lengths = torch.from_numpy(sequence_lengths(sizes))
+        states = encoded.rows.index_select(0, torch.from_numpy(sequence_major_rows(sizes)))  # [N, E]
+        return torch.cat([self._part(part, states, encoded, lengths) for part in self.parts], dim=1)
 
     def _part(self, part: PoolingPart, states: Tensor, encoded: EncodedSequences, lengths: Tensor) -> Tensor:
         if part == "last":

@@ -47,7 +47,8 @@ class RecurrentEncoder(nn.Module):
             rows, state = layer(rows, given)
             carried.append(state if isinstance(state, tuple) else (state,))
         assert isinstance(rows, PackedSequence)
-        return EncodedSequences(rows.data, torch.cat(tuple(carried[-1][0]), dim=1)), carried
+        final = torch.cat(tuple(carried[-1][0]), dim=1)
+        return EncodedSequences(rows.data, final, rows.batch_sizes), carried
 
 
 class LayerArguments(TypedDict):

@@ -56,7 +56,7 @@ class ScanEncoder(nn.Module):
             carried.append((state,))
             output = drop_variational(output, sizes.tolist(), self.output_dropout, self.training)
             rows = IndexedRows.of_rows(output, sizes)
-        return EncodedSequences(rows.vectors, final), carried
+        return EncodedSequences(rows.vectors, final, sizes), carried
 
 
 @torch.no_grad()

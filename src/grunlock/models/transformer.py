@@ -61,8 +61,8 @@ class AttentionOnTop(nn.Module):
         )
         self.norm = nn.LayerNorm(size, eps=NORM_EPS)
 
-    def forward(self, encoded: EncodedSequences, batch_sizes: Tensor) -> EncodedSequences:
-        positions, states = Positions(batch_sizes), encoded.rows
+    def forward(self, encoded: EncodedSequences) -> EncodedSequences:
+        positions, states = Positions(encoded.batch_sizes), encoded.rows
         for layer in self.layers:
             states = layer(states, positions)
-        return ending_at_last_step(self.norm(states), batch_sizes)
+        return ending_at_last_step(self.norm(states), encoded.batch_sizes)

@@ -156,6 +156,24 @@ class StemOptions(Section):
     dropout: Probability = 0.0
 
 
+class ChunkOptions(Section):
+    """Long sequences in two levels (Yang 2016): the encoder reads chunks, a second one reads their vectors.
+
+    A chunk's vector is the maximum and the mean of its states.
+    """
+
+    chunk_steps: Count = 64
+    over: Literal["gru", "transformer"] = "gru"  # what reads the chunks; a GRU in both directions
+    hidden_size: Count = 128
+    dropout: Probability = 0.0  # of chunk vectors, and in the transformer
+
+    def outer_options(self) -> GruOptions | TransformerOptions:
+        """The second encoder."""
+        if self.over == "gru":
+            return GruOptions(hidden_size=self.hidden_size)
+        return TransformerOptions(hidden_size=self.hidden_size, num_layers=1, layer_dropout=self.dropout)
+
+
 class SelfAttentionOptions(Section):
     """Pre-norm Transformer layers behind the encoder, rotary positions."""
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from grunlock.recipe.fields import Count, Optional, PositiveFloat, Probability, Section
 from grunlock.recipe.model_options import (
+    ChunkOptions,
     EncoderOptions,
     GruOptions,
     HeadOptions,
@@ -92,6 +93,7 @@ class Recipe(Section):
     embedding: EmbeddingOptions = EmbeddingOptions()
     stem: Annotated[StemOptions | None, Optional] = None
     encoder: EncoderOptions = GruOptions()
+    chunks: Annotated[ChunkOptions | None, Optional] = None
     attention: Annotated[SelfAttentionOptions | None, Optional] = None
     pooling: PoolingOptions = PoolingOptions()
     head: HeadOptions = HeadOptions()
@@ -112,8 +114,12 @@ class Recipe(Section):
                 f'schedule.kind = "constant" with optim.kind = "schedule_free_adamw" '
                 f'(it replaces the schedule), got "{self.schedule.kind}"'
             )
+        if self.chunks is not None:
+            _ = self.chunks.outer_options()  # refuses sizes that its heads do not divide
         if self.attention is not None:
             size = self.encoder.output_size(self.embedding.size)
+            if self.chunks is not None:
+                size = self.chunks.outer_options().output_size(2 * size)
             check_heads(size, self.attention.num_heads, "with attention, the encoder's output size")
         if self.training.bptt_steps is not None:
             self._check_steps_can_be_cut()
@@ -127,6 +133,7 @@ class Recipe(Section):
                 "encoder.bidirectional = false": not encoder.bidirectional,
                 'encoder.norm = "layer" or "off"': encoder.norm != "batch",
                 "stem off": self.stem is None,
+                "chunks off": self.chunks is None,
                 "attention off": self.attention is None,
                 "pooling.parts of last, max, mean": set(self.pooling.parts) <= {"last", "max", "mean"},
             }

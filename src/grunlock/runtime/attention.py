@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from grunlock.recipe.model_options import TransformerOptions
+from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.norms import Weights, read_layer_norm
 from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows, row_places
 
@@ -19,21 +20,17 @@ class TransformerEncoder:
         self._weights = weights
         self._options = options
 
-    def run(
-        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
-    ) -> tuple[FloatArray, FloatArray]:
-        """Distinct vectors [U, D], read through index [N], to the last rows [N, E] and final [B, E]."""
+    def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
+        """Distinct vectors [U, D], read through index [N], to the last layer's states."""
         weights, options = self._weights, self._options
-        states = linear(weights, "encoder.projection.", vectors)[index]
+        states = linear(weights, "projection.", vectors)[index]
         if options.positions == "learned":
-            table = weights["encoder.positions.weight"]
+            table = weights["positions.weight"]
             step, _ = row_places(layout.batch_sizes)
             states = states + table[np.minimum(step, len(table) - 1)]
-        layers = Layers(
-            weights, "encoder.", options.num_layers, options.num_heads, options.positions == "rotary"
-        )
+        layers = Layers(weights, "", options.num_layers, options.num_heads, options.positions == "rotary")
         rows = layers.run(states, layout.batch_sizes)
-        return rows, rows[last_rows(layout.batch_sizes)]
+        return Encoded(rows, rows[last_rows(layout.batch_sizes)], layout)
 
 
 class Layers:

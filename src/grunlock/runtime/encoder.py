@@ -8,6 +8,7 @@ from grunlock.errors import KernelError
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe.model_options import (
     BagOptions,
+    ChunkOptions,
     ConvOptions,
     EncoderOptions,
     GruOptions,
@@ -15,20 +16,26 @@ from grunlock.recipe.model_options import (
     TransformerOptions,
 )
 from grunlock.runtime.attention import TransformerEncoder
-from grunlock.runtime.norms import Weights
+from grunlock.runtime.encoded import Encoded
+from grunlock.runtime.norms import Weights, under
 from grunlock.runtime.recurrent import RecurrentEncoder
 from grunlock.runtime.scan import ScanEncoder
 from grunlock.runtime.window import centred, window_linear
-from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows
+from grunlock.shapes import (
+    FloatArray,
+    IntArray,
+    PackedLayout,
+    chunk_layout,
+    last_rows,
+    sequence_major_rows,
+)
 
 
 class Encoder(Protocol):
     """What models.encoded.Encoder is there."""
 
-    def run(
-        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
-    ) -> tuple[FloatArray, FloatArray]:
-        """Distinct vectors [U, D], read through index [N], to rows [N, E] and final states [B, E]."""
+    def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
+        """Distinct vectors [U, D], read through index [N], to states."""
         ...
 
 
@@ -39,30 +46,55 @@ class ConvEncoder:
         self._weights = weights
         self._widths = options.widths
 
-    def run(
-        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
-    ) -> tuple[FloatArray, FloatArray]:
+    def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
         sizes = layout.batch_sizes
         parts = [
-            window_linear(self._weights, f"encoder.windows.{i}.", vectors, index, sizes, centred(width))
+            window_linear(self._weights, f"windows.{i}.", vectors, index, sizes, centred(width))
             for i, width in enumerate(self._widths)
         ]
         rows = np.maximum(np.concatenate(parts, axis=1), 0)
-        return rows, rows[last_rows(sizes)]
+        return Encoded(rows, rows[last_rows(sizes)], layout)
 
 
 class BagEncoder:
     """The vectors as they come."""
 
-    def run(
-        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
-    ) -> tuple[FloatArray, FloatArray]:
+    def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
         rows = vectors[index]
-        return rows, rows[last_rows(layout.batch_sizes)]
+        return Encoded(rows, rows[last_rows(layout.batch_sizes)], layout)
+
+
+class ChunkedEncoder:
+    """Any encoder over chunks, then a second one over the chunks' vectors: the twin of models/chunked.py."""
+
+    def __init__(
+        self, weights: Weights, inner: EncoderOptions, options: ChunkOptions, precision: InferencePrecision
+    ) -> None:
+        self._chunk_steps = options.chunk_steps
+        self._inner = build_encoder(under(weights, "inner."), inner, precision)
+        outer = options.outer_options()
+        outer_precision = precision if isinstance(outer, GruOptions) else "float32"
+        self._outer = build_encoder(under(weights, "outer."), outer, outer_precision)
+
+    def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
+        cut = chunk_layout(layout.lengths, self._chunk_steps)
+        steps = sequence_major_rows(layout.batch_sizes)[cut.inner.rows]
+        states, _, _ = self._inner.run(vectors, index[steps], cut.inner)
+        ordered = states[sequence_major_rows(cut.inner.batch_sizes)]
+        starts = np.cumsum(cut.inner.lengths) - cut.inner.lengths
+        highest = np.maximum.reduceat(ordered, starts, axis=0)
+        sums: FloatArray = np.add.reduceat(ordered, starts, axis=0)
+        chunks = np.concatenate([highest, sums / cut.inner.lengths[:, None].astype(np.float32)], axis=1)
+        place = np.empty_like(cut.inner.order)
+        place[cut.inner.order] = np.arange(len(place))
+        return self._outer.run(chunks, place[cut.outer.rows], cut.outer)
 
 
 def build_encoder(weights: Weights, options: EncoderOptions, precision: InferencePrecision) -> Encoder:
-    """Raises KernelError for a precision that the layers or this machine cannot have."""
+    """weights: of the encoder, by its own names.
+
+    Raises KernelError for a precision that the layers or this machine cannot have.
+    """
     if isinstance(options, GruOptions | LstmOptions):
         return RecurrentEncoder(weights, options, precision)
     if precision != "float32":

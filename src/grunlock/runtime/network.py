@@ -15,8 +15,9 @@ from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import PoolingPart
 from grunlock.runtime.attention import Layers
-from grunlock.runtime.encoder import Encoder, build_encoder
-from grunlock.runtime.norms import Weights
+from grunlock.runtime.encoded import Encoded
+from grunlock.runtime.encoder import ChunkedEncoder, Encoder, build_encoder
+from grunlock.runtime.norms import Weights, under
 from grunlock.runtime.window import centred, window_linear
 from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows, sequence_major_rows
 from grunlock.text.token_ngrams import token_ngrams
@@ -40,7 +41,10 @@ class Network:
 
         Raises KernelError for a precision that the layers or this machine cannot have.
         """
-        return build_encoder(self.weights, self.recipe.encoder, self.precision)
+        weights, recipe = under(self.weights, "encoder."), self.recipe
+        if recipe.chunks is not None:
+            return ChunkedEncoder(weights, recipe.encoder, recipe.chunks, self.precision)
+        return build_encoder(weights, recipe.encoder, self.precision)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: all but the encoder, which is made ready anew."""
@@ -52,13 +56,13 @@ class Network:
         vectors, index = embed(weights, tokens), tokens.inverse
         if recipe.stem is not None:
             vectors, index = _stem(weights, recipe.stem.width, vectors, index, layout)
-        rows, final = self.encoder.run(vectors, index, layout)
+        encoded = self.encoder.run(vectors, index, layout)
         if recipe.attention is not None:
-            on_top = recipe.attention
+            on_top, sizes = recipe.attention, encoded.layout.batch_sizes
             layers = Layers(weights, "attention.", on_top.num_layers, on_top.num_heads, rotary=True)
-            rows = layers.run(rows, layout.batch_sizes)
-            final = rows[last_rows(layout.batch_sizes)]
-        pooled = pool(weights, recipe.pooling.parts, rows, final, layout)
+            rows = layers.run(encoded.rows, sizes)
+            encoded = Encoded(rows, rows[last_rows(sizes)], encoded.layout)
+        pooled = pool(weights, recipe.pooling.parts, encoded)
         result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
         if recipe.wide is not None:
             result = result + _wide(weights, recipe.wide.max_length, tokens, layout)
@@ -96,11 +100,10 @@ def embed(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [U, D]
 def pool(
     weights: Weights,
     parts: tuple[PoolingPart, ...],
-    rows: FloatArray,  # [N, E] packed
-    final: FloatArray,  # [B, E]
-    layout: PackedLayout,
+    encoded: Encoded,
 ) -> FloatArray:  # [B, len(parts) * E]
-    states = rows[sequence_major_rows(layout)]
+    rows, final, layout = encoded
+    states = rows[sequence_major_rows(layout.batch_sizes)]
     starts = np.cumsum(layout.lengths) - layout.lengths
     counts = layout.lengths[:, None].astype(np.float32)
     pooled: dict[PoolingPart, FloatArray] = {}

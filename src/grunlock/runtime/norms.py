@@ -28,11 +28,16 @@ class Affine:
         return scaled + self.shift
 
 
+def under(weights: Weights, prefix: str) -> Weights:
+    """A module's own weights, by its own names."""
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
 def read_norm(weights: Weights, index: int, kind: Literal["batch", "layer"] | None) -> Affine | None:
     """The norm in front of an encoder's layer, a batch norm by its running statistics."""
     if kind is None:
         return None
-    prefix = f"encoder.norms.{index}."
+    prefix = f"norms.{index}."
     if kind == "layer":
         return read_layer_norm(weights, prefix)
     mean, variance = weights[prefix + "running_mean"], weights[prefix + "running_var"]

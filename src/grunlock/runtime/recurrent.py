@@ -6,6 +6,7 @@ from dataclasses import replace
 from grunlock.kernels.dispatch import gru_stack, lstm_stack
 from grunlock.kernels.stack import DirectionWeights, InferencePrecision, LayerWeights, RecurrentStack
 from grunlock.recipe.model_options import GruOptions, LstmOptions
+from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.norms import Affine, Weights, read_norm
 from grunlock.shapes import FloatArray, IntArray, PackedLayout
 
@@ -35,20 +36,18 @@ class RecurrentEncoder:
             pending.append(layer)
         self._parts.append((norm, build(pending, precision)))
 
-    def run(
-        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
-    ) -> tuple[FloatArray, FloatArray]:
-        """Distinct vectors [U, D], read through index [N], to the last rows [N, E] and final [B, E]."""
+    def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
+        """Distinct vectors [U, D], read through index [N], to the last layer's states."""
         rows, final = vectors, vectors[:0]
         read: IntArray | None = index
         for norm, stack in self._parts:
             rows, final = stack.run(rows if norm is None else norm(rows), read, layout.batch_sizes)
             read = None
-        return rows, final
+        return Encoded(rows, final, layout)
 
 
 def _layer(weights: Weights, index: int, options: GruOptions | LstmOptions) -> LayerWeights:
-    prefix = f"encoder.layers.{index}."
+    prefix = f"layers.{index}."
     names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
     names += ["norm_weight_ih", "norm_weight_hh"] if options.cell_norm else []
     directions = tuple(

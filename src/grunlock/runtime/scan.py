@@ -4,6 +4,7 @@ import numpy as np
 
 from grunlock.kernels.scan import SCAN_GATES, scan_forward
 from grunlock.recipe.model_options import MinGruOptions, MinLstmOptions, QrnnOptions
+from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.norms import Weights, read_norm
 from grunlock.runtime.window import window_linear
 from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows
@@ -17,22 +18,20 @@ class ScanEncoder:
         self._options = options
         self._norms = [read_norm(weights, i, options.norm) for i in range(options.num_layers)]
 
-    def run(
-        self, vectors: FloatArray, index: IntArray, layout: PackedLayout
-    ) -> tuple[FloatArray, FloatArray]:
-        """Distinct vectors [U, D], read through index [N], to the last rows [N, E] and final [B, E]."""
+    def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
+        """Distinct vectors [U, D], read through index [N], to the last layer's states."""
         sizes, final = layout.batch_sizes, vectors[:0]
         for layer, norm in enumerate(self._norms):
             vectors = vectors if norm is None else norm(vectors)
             outputs, finals = [], []
             for direction in range(1 + self._options.bidirectional):
-                prefix = f"encoder.layers.{layer}.directions.{direction}."
+                prefix = f"layers.{layer}.directions.{direction}."
                 output = self._direction(prefix, vectors, index, sizes, reverse=direction == 1)
                 outputs.append(output)
                 finals.append(output[: sizes[0]] if direction == 1 else output[last_rows(sizes)])
             vectors, final = np.concatenate(outputs, axis=1), np.concatenate(finals, axis=1)
             index = np.arange(len(vectors))
-        return vectors, final
+        return Encoded(vectors, final, layout)
 
     def _direction(
         self, prefix: str, vectors: FloatArray, index: IntArray, sizes: IntArray, *, reverse: bool

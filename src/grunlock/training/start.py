@@ -14,7 +14,7 @@ from grunlock.recipe import DataFacts, Derived, Recipe
 from grunlock.seeding import derive_seed
 
 # They fix the shapes of a model's weights.
-SHARED_SECTIONS = ("text", "embedding", "stem", "encoder", "attention", "pooling", "wide")
+SHARED_SECTIONS = ("text", "embedding", "stem", "encoder", "chunks", "attention", "pooling", "wide")
 
 
 @dataclass(frozen=True)

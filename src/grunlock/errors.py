@@ -83,6 +83,10 @@ class RunInterruptedError(RunError):
     """The user stopped a run. Its checkpoint is written and it can be resumed."""
 
 
+class BenchmarkError(GrunlockError):
+    """A file of benchmark results is not what this benchmark can continue. The file is left as it is."""
+
+
 class TrainingError(GrunlockError):
     """Training cannot go on, for example because gradients stay non-finite."""
 

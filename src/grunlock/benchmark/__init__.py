@@ -6,4 +6,7 @@ seconds into figures and JSON. Nothing here prints.
 
 `cases`, `arrays`, `timing`, `worker` and all of `peers` but the two with our layers run in interpreters where
 grunlock is not installed: they import the standard library, numpy and their peer only.
+
+`long` asks another question: what each kind of encoder remembers, over how many steps. It shares no code
+with the rest but `machine`.
 """

@@ -1,5 +1,6 @@
-"""grunlock bench: this machine, against the peers installed."""
+"""grunlock bench: this machine, against the peers installed; with --long, what each encoder remembers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from grunlock.cli.bench_long import bench_long
 from grunlock.errors import RunInterruptedError
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ QUICK_ROUNDS, QUICK_TURN_SECONDS = 3, 0.05
 def bench_command(
     groups: Annotated[
         list[str] | None,
-        typer.Option("--group", "-g", help="A group of comparisons, may be repeated; all by default."),
+        typer.Option(
+            "--group", "-g", help="A group of comparisons (with --long: a task), repeatable; all by default."
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few small sizes and few rounds: a look.")] = False,
     peers: Annotated[
@@ -39,8 +43,22 @@ def bench_command(
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write everything here, kept up to date while it runs.")
     ] = None,
+    long: Annotated[
+        bool,
+        typer.Option(
+            "--long", help="Instead: accuracy of each encoder on tasks of growing length; --json continues."
+        ),
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="With --long: draw the curves here.")
+    ] = None,
 ) -> None:
     """Measure the GRU beside torch, Keras, JAX and ONNX Runtime, whichever are installed."""
+    if long:
+        _refuse("--long", {"--peer": peers, "--rounds": rounds, "--lengths": lengths})
+        bench_long(groups, quick=quick, threads=threads, json_path=json_path, picture_path=picture)
+        return
+    _refuse("a benchmark of speed", {"--picture": picture})
     from grunlock.benchmark.lengths import drawn_lengths, length_batches, text_lengths
     from grunlock.benchmark.machine import allowed_cpus
     from grunlock.benchmark.measure import Effort
@@ -69,6 +87,12 @@ def bench_command(
     if result.interrupted:
         kept = "the tables above" if json_path is None else str(json_path)
         raise RunInterruptedError("Stopped by the user. What was measured is kept.", where=kept)
+
+
+def _refuse(what: str, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise typer.BadParameter(f"{name} does not go with {what}")
 
 
 def _show_settings(console: Console, effort: "Effort", threads: int, lengths: str) -> None:

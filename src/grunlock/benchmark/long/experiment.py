@@ -1,0 +1,109 @@
+"""One cell: an encoder learns a task at one length from fresh sequences, then is scored on others.
+
+Everything random is drawn by name from (seed, task, length), the weights from the encoder's kind as well; so
+all kinds see the same sequences, and a cell has the same result whichever ran before it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from grunlock.benchmark.long.model import LongClassifier, encoder_sections
+from grunlock.benchmark.long.tasks import TASKS
+from grunlock.seeding import derive_seed, generator
+
+TEST_BATCH = 100  # sequences scored at once
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is trained and scored once."""
+
+    task: str
+    encoder: str
+    num_steps: int  # T, its length
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.encoder} T={self.num_steps} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How every cell is trained. An update is one optimiser step; `steps` are those of sequences here."""
+
+    num_updates: int = 2000
+    batch_size: int = 64
+    hidden_size: int = 64
+    lr: float = 2e-3
+    max_grad_norm: float = 1.0
+    num_test: int = 1000
+
+    def settings(self) -> dict[str, Any]:
+        """All that a cell's result depends on besides the cell itself, plain as in JSON."""
+        sections = encoder_sections(self.hidden_size)
+        return {**asdict(self), "encoders": {kind: s.model_dump(mode="json") for kind, s in sections.items()}}
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a cell came to."""
+
+    accuracy: float | None  # None: gradients became non-finite
+    seconds: float
+
+
+def run_cell(cell: Cell, effort: Effort, tell: Callable[[int], None] = lambda updates: None) -> Score:
+    """Train and score. `tell` hears the number of updates done, after each."""
+    started = time.perf_counter()
+    model = build_model(cell, effort)
+    learned = _train(model, cell, effort, tell)
+    accuracy = score(model, cell, effort) if learned else None
+    return Score(accuracy, time.perf_counter() - started)
+
+
+def build_model(cell: Cell, effort: Effort) -> LongClassifier:
+    task = TASKS[cell.task]
+    options = encoder_sections(effort.hidden_size)[cell.encoder]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(cell.seed, "init", cell.task, cell.num_steps, cell.encoder))
+        return LongClassifier(task.input_size, task.num_classes, options, cell.num_steps)
+
+
+def _train(model: LongClassifier, cell: Cell, effort: Effort, tell: Callable[[int], None]) -> bool:
+    """False if a gradient became non-finite; the model is worth nothing then."""
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=effort.lr)
+    for update in range(effort.num_updates):
+        values, targets = _draw(cell, effort.batch_size, "train", update)
+        optimizer.zero_grad()
+        cross_entropy(model(values), targets).backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), effort.max_grad_norm)
+        if not torch.isfinite(norm):
+            return False
+        optimizer.step()
+        tell(update + 1)
+    return True
+
+
+@torch.no_grad()
+def score(model: LongClassifier, cell: Cell, effort: Effort) -> float:
+    """The share of fresh sequences that are answered rightly."""
+    model.eval()
+    values, targets = _draw(cell, effort.num_test, "test")
+    right = 0
+    for first in range(0, len(targets), TEST_BATCH):
+        some = slice(first, first + TEST_BATCH)
+        right += int((model(values[:, some]).argmax(dim=1) == targets[some]).sum())
+    return right / len(targets)
+
+
+def _draw(cell: Cell, batch_size: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
+    random = generator(cell.seed, *purpose, cell.task, cell.num_steps)
+    problems = TASKS[cell.task].draw(random, batch_size, cell.num_steps)
+    return torch.from_numpy(problems.values), torch.from_numpy(problems.targets)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from grunlock.benchmark.long import run as running
 from grunlock.benchmark.long.curves import Point, curves
-from grunlock.benchmark.long.experiment import Cell, Effort, Score, build_model, run_cell
+from grunlock.benchmark.long.experiment import Cell, Effort, Score, build_model, run_cell, training_steps
 from grunlock.benchmark.long.model import encoder_sections
 from grunlock.benchmark.long.picture import picture
 from grunlock.benchmark.long.run import Found, Listener, Scope, plan, read_cells, run_long
@@ -60,6 +60,13 @@ def test_a_cell_repeats_whatever_ran_before(kind: str) -> None:
     assert updates == [1, 2, 3]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_sequences_grow_to_the_length_that_is_scored() -> None:
+    effort = replace(TINY, num_updates=8)
+    cell = Cell("adding", "gru", 32, 0)
+    assert [training_steps(cell, effort, update) for update in range(8)] == [2, 4, 8, 16, 32, 32, 32, 32]
+    assert training_steps(cell, replace(effort, growing_fraction=0.0), 0) == 32
 
 
 def test_a_gru_learns_to_recall_and_a_bag_does_not_learn_parity() -> None:

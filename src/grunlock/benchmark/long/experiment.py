@@ -1,4 +1,4 @@
-"""One cell: an encoder learns a task at one length from fresh sequences, then is scored on others.
+"""One cell: an encoder learns a task from fresh sequences that grow to one length, then is scored on others.
 
 Everything random is drawn by name from (seed, task, length), the weights from the encoder's kind as well; so
 all kinds see the same sequences, and a cell has the same result whichever ran before it.
@@ -42,6 +42,7 @@ class Effort:
     hidden_size: int = 64
     lr: float = 2e-3
     max_grad_norm: float = 1.0
+    growing_fraction: float = 0.5  # of the updates, in which sequences grow to their length
     num_test: int = 1000
 
     def settings(self) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def _train(model: LongClassifier, cell: Cell, effort: Effort, tell: Callable[[in
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=effort.lr)
     for update in range(effort.num_updates):
-        values, targets = _draw(cell, effort.batch_size, "train", update)
+        num_steps = training_steps(cell, effort, update)
+        values, targets = _draw(cell.task, num_steps, effort.batch_size, cell.seed, "train", update)
         optimizer.zero_grad()
         cross_entropy(model(values), targets).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), effort.max_grad_norm)
@@ -95,7 +97,7 @@ def _train(model: LongClassifier, cell: Cell, effort: Effort, tell: Callable[[in
 def score(model: LongClassifier, cell: Cell, effort: Effort) -> float:
     """The share of fresh sequences that are answered rightly."""
     model.eval()
-    values, targets = _draw(cell, effort.num_test, "test")
+    values, targets = _draw(cell.task, cell.num_steps, effort.num_test, cell.seed, "test")
     right = 0
     for first in range(0, len(targets), TEST_BATCH):
         some = slice(first, first + TEST_BATCH)
@@ -103,7 +105,22 @@ def score(model: LongClassifier, cell: Cell, effort: Effort) -> float:
     return right / len(targets)
 
 
-def _draw(cell: Cell, batch_size: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
-    random = generator(cell.seed, *purpose, cell.task, cell.num_steps)
-    problems = TASKS[cell.task].draw(random, batch_size, cell.num_steps)
+def training_steps(cell: Cell, effort: Effort, update: int) -> int:
+    """T of an update: from the task's shortest, by a constant factor, to the cell's own length.
+
+    Without shorter strings first there is no gradient that leads to parity: GRU and LSTM did not find it at
+    8 steps in 2000 updates, and with them they did at 32.
+    """
+    shortest, growing = TASKS[cell.task].min_steps, effort.growing_fraction * effort.num_updates
+    if update >= growing:
+        return cell.num_steps
+    share: float = update / growing
+    return round(float(shortest * (cell.num_steps / shortest) ** share))
+
+
+def _draw(
+    task: str, num_steps: int, batch_size: int, seed: int, *purpose: str | int
+) -> tuple[Tensor, Tensor]:
+    random = generator(seed, *purpose, task, num_steps)
+    problems = TASKS[task].draw(random, batch_size, num_steps)
     return torch.from_numpy(problems.values), torch.from_numpy(problems.targets)

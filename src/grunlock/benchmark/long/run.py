@@ -38,7 +38,7 @@ class Scope:
 
 
 FULL = Scope((16, 32, 64, 128, 256), (0, 1, 2), Effort())
-QUICK = Scope((8, 32), (0,), Effort(num_updates=300))
+QUICK = Scope((8, 16), (0,), Effort(num_updates=500))
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,8 @@ def _did_you_mean(key: str) -> str:
     near = difflib.get_close_matches(key, keys, n=MAX_SHOWN_KEYS, cutoff=0.75)
     for close_name in difflib.get_close_matches(name, list(by_name), n=2, cutoff=0.7):
         near += [known for known in by_name[close_name] if known not in near]
+    section = key.rpartition(".")[0]
+    near = [known for known in near if known.rpartition(".")[0] == section] or near  # its own first
     if not near:
         return "`grunlock recipe default` prints every key"
     return f"did you mean {' or '.join(near[:MAX_SHOWN_KEYS])}?"

@@ -40,7 +40,7 @@ typedef struct {
   const void* packed; /* grunlock_gru_pack's result, or NULL: packed in the call */
   /* forward, written; backward, read */
   float* final;      /* [B, H] */
-  float* saved;      /* [N, 4P] or NULL at inference; backward turns it into gradients */
+  float* saved;      /* [N, 4P] or NULL at inference; backward turns it into gradients, or with norms fills it */
   float* saved_norm; /* with norms, else NULL: [N, 3P + 16] recurrent, then [U, or N with input_mask; 3P + 16] input */
   /* backward, read */
   const float* dfinal; /* [B, H] or NULL */

@@ -76,9 +76,7 @@ def pack_layout(lengths: IntArray) -> PackedLayout:
     batch_sizes = len(lengths) - np.cumsum(running)[:longest]
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))[order]
     # Sequence-major [B, T] positions, transposed, then only the real ones: time-major packed order.
-    step = np.repeat(np.arange(longest), batch_sizes)  # [N]
-    first_row = np.concatenate(([0], np.cumsum(batch_sizes)[:-1]))
-    member = np.arange(len(step)) - np.repeat(first_row, batch_sizes)  # [N] which sequence
+    step, member = row_places(batch_sizes)
     return PackedLayout(sorted_lengths, batch_sizes, order, starts[member] + step)
 
 
@@ -124,6 +122,11 @@ def row_places(batch_sizes: IntArray) -> tuple[IntArray, IntArray]:
     first_row = np.cumsum(batch_sizes) - batch_sizes
     step = np.repeat(np.arange(len(batch_sizes)), batch_sizes)
     return step, np.arange(len(step)) - first_row[step]
+
+
+def centred_window(width: int) -> tuple[int, ...]:
+    """Offsets of a window of `width` steps around a step; an even width has one more behind."""
+    return tuple(range(-(width // 2), (width + 1) // 2))
 
 
 def shifted_rows(batch_sizes: IntArray, shift: int) -> IntArray:

@@ -15,11 +15,17 @@ from grunlock.layers.packing import IndexedRows
 from grunlock.layers.scan import ScanLayer
 from grunlock.layers.window import WindowLinear
 from grunlock.models.chunked import ChunkedEncoder
-from grunlock.models.convolution import centred
 from grunlock.models.pooling import Attention
 from grunlock.models.recurrent import RecurrentEncoder
 from grunlock.recipe.model_options import ChunkOptions, GruOptions
-from grunlock.shapes import FloatArray, last_rows, pack_layout, sequence_major_rows, shifted_rows
+from grunlock.shapes import (
+    FloatArray,
+    centred_window,
+    last_rows,
+    pack_layout,
+    sequence_major_rows,
+    shifted_rows,
+)
 
 LENGTHS = np.array([5, 7, 1, 5, 3])
 LAYOUT = pack_layout(LENGTHS)
@@ -181,7 +187,7 @@ def test_scan_layer_passes_gradcheck(cell: Cell) -> None:
 @pytest.mark.parametrize("width", [1, 2, 3, 6])
 def test_window_is_a_convolution(width: int) -> None:
     rows, sequences = packed_batch()
-    window = WindowLinear(D, H, centred(width)).double()
+    window = WindowLinear(D, H, centred_window(width)).double()
     perturb(window)
     kernel = window.weight.view(width, H, D).permute(1, 2, 0)
     before, after = width // 2, (width - 1) // 2

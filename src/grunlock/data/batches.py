@@ -10,7 +10,7 @@ import numpy as np
 from grunlock.data.store import TokenStore
 from grunlock.recipe.schema import ExampleBatches, TokenBatches
 from grunlock.seeding import generator
-from grunlock.shapes import IntArray, PackedLayout, pack_layout
+from grunlock.shapes import IntArray, PackedLayout, pack_layout, row_places
 from grunlock.text import DistinctTokens, TokenTypes
 
 
@@ -68,8 +68,7 @@ def make_batch(store: TokenStore, examples: IntArray, types: TokenTypes) -> Batc
 
 def _sequences(layout: PackedLayout) -> IntArray:
     """[N] position in the caller's batch of the sequence of each packed row."""
-    first_row = np.cumsum(layout.batch_sizes) - layout.batch_sizes
-    return layout.order[np.arange(layout.num_rows) - np.repeat(first_row, layout.batch_sizes)]
+    return layout.order[row_places(layout.batch_sizes)[1]]
 
 
 def _cut(examples: IntArray, lengths: IntArray, size: int, by_tokens: bool) -> list[IntArray]:

@@ -9,3 +9,4 @@ GATE_ORDER = ("reset", "update", "candidate")  # how 3H is stacked, everywhere i
 LSTM_GATE_ORDER = ("input", "forget", "candidate", "output")  # how 4H is stacked, as in torch
 
 NORM_EPS = 1e-5  # added to the variance, by layer and batch norms alike, as torch does by default
+ROTARY_BASE = 10_000.0  # Su 2021, RoFormer: the slowest pair of columns turns once in 2 pi * 10,000 steps

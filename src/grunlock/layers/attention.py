@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grunlock.kernels import NORM_EPS
+from grunlock.kernels import NORM_EPS, ROTARY_BASE
 from grunlock.shapes import row_places
-
-ROTARY_BASE = 10_000.0  # Su 2021, RoFormer: the slowest pair of columns turns once in 2 pi * 10,000 steps
 
 
 class Positions:

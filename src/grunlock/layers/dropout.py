@@ -6,10 +6,12 @@ mask only its seed does.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from grunlock.kernels.direction import DrawnZoneout
+from grunlock.shapes import row_places
 
 
 def variational_mask(num_sequences: int, size: int, rate: float, like: Tensor) -> Tensor:
@@ -30,9 +32,7 @@ def drop_variational(rows: Tensor, batch_sizes: Sequence[int], rate: float, trai
 
 def sequence_of_row(batch_sizes: Sequence[int]) -> Tensor:
     """[N]: the sequence (0 is the longest) of each packed row."""
-    sizes = torch.tensor(batch_sizes)  # [T]
-    ends = sizes.cumsum(0)
-    return torch.arange(int(ends[-1])) - (ends - sizes).repeat_interleave(sizes)
+    return torch.from_numpy(row_places(np.asarray(batch_sizes))[1])
 
 
 def drop_weight(weight: Tensor, rate: float, training: bool) -> Tensor:

@@ -9,11 +9,7 @@ from grunlock.layers.window import WindowLinear
 from grunlock.models.encoded import EncodedSequences, ending_at_last_step
 from grunlock.models.rows import drop_inputs
 from grunlock.recipe.model_options import ConvOptions, StemOptions
-
-
-def centred(width: int) -> tuple[int, ...]:
-    """Offsets of a window around a step; an even width has one more behind."""
-    return tuple(range(-(width // 2), (width + 1) // 2))
+from grunlock.shapes import centred_window
 
 
 class ConvEncoder(nn.Module):
@@ -28,7 +24,7 @@ class ConvEncoder(nn.Module):
         self.input_dropout = options.input_dropout
         self.output_dropout = options.output_dropout
         self.windows = nn.ModuleList(
-            WindowLinear(input_size, options.hidden_size, centred(width)) for width in options.widths
+            WindowLinear(input_size, options.hidden_size, centred_window(width)) for width in options.widths
         )
 
     def forward(self, rows: IndexedRows) -> EncodedSequences:
@@ -44,7 +40,7 @@ class ConvStem(nn.Module):
 
     def __init__(self, size: int, options: StemOptions) -> None:
         super().__init__()
-        self.window = WindowLinear(size, size, centred(options.width))
+        self.window = WindowLinear(size, size, centred_window(options.width))
         self.dropout = nn.Dropout(options.dropout)
 
     def forward(self, rows: IndexedRows) -> IndexedRows:

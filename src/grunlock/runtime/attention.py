@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
+from grunlock.kernels import ROTARY_BASE
 from grunlock.recipe.model_options import TransformerOptions
 from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.norms import Weights, read_layer_norm
 from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows, row_places
 
-ROTARY_BASE = 10_000.0  # as layers.attention.ROTARY_BASE
 MAX_SCORES = 4_000_000  # attention weights in memory at a time: sequences go in groups
 
 

@@ -20,11 +20,12 @@ from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.norms import Weights, under
 from grunlock.runtime.recurrent import RecurrentEncoder
 from grunlock.runtime.scan import ScanEncoder
-from grunlock.runtime.window import centred, window_linear
+from grunlock.runtime.window import window_linear
 from grunlock.shapes import (
     FloatArray,
     IntArray,
     PackedLayout,
+    centred_window,
     chunk_layout,
     last_rows,
     sequence_major_rows,
@@ -49,7 +50,7 @@ class ConvEncoder:
     def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
         sizes = layout.batch_sizes
         parts = [
-            window_linear(self._weights, f"windows.{i}.", vectors, index, sizes, centred(width))
+            window_linear(self._weights, f"windows.{i}.", vectors, index, sizes, centred_window(width))
             for i, width in enumerate(self._widths)
         ]
         rows = np.maximum(np.concatenate(parts, axis=1), 0)

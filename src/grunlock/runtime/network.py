@@ -18,8 +18,15 @@ from grunlock.runtime.attention import Layers
 from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.encoder import ChunkedEncoder, Encoder, build_encoder
 from grunlock.runtime.norms import Weights, under
-from grunlock.runtime.window import centred, window_linear
-from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows, sequence_major_rows
+from grunlock.runtime.window import window_linear
+from grunlock.shapes import (
+    FloatArray,
+    IntArray,
+    PackedLayout,
+    centred_window,
+    last_rows,
+    sequence_major_rows,
+)
 from grunlock.text.token_ngrams import token_ngrams
 from grunlock.text.types import DistinctTokens
 
@@ -72,7 +79,7 @@ class Network:
 def _stem(
     weights: Weights, width: int, vectors: FloatArray, index: IntArray, layout: PackedLayout
 ) -> tuple[FloatArray, IntArray]:
-    added = window_linear(weights, "stem.window.", vectors, index, layout.batch_sizes, centred(width))
+    added = window_linear(weights, "stem.window.", vectors, index, layout.batch_sizes, centred_window(width))
     rows: FloatArray = vectors[index] + np.maximum(added, 0)
     return rows, np.arange(len(rows))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from grunlock.kernels.portable import sigmoid
 from grunlock.kernels.scan import SCAN_GATES, scan_forward
 from grunlock.recipe.model_options import MinGruOptions, MinLstmOptions, QrnnOptions
 from grunlock.runtime.encoded import Encoded
@@ -48,10 +49,3 @@ class ScanEncoder:
         gates = [part(name) for name in SCAN_GATES[options.kind]]
         output, _ = scan_forward(gates, sizes.tolist(), cell=options.kind, reverse=reverse)
         return output * sigmoid(part("output")) if isinstance(options, QrnnOptions) else output
-
-
-def sigmoid(x: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-x)), by way of exp(-|x|), which cannot overflow."""
-    small = np.exp(-np.abs(x))
-    result: FloatArray = np.where(x >= 0, np.float32(1), small) / (1 + small)
-    return result

@@ -27,8 +27,3 @@ def window_linear(
         columns = slice(k * len(bias), (k + 1) * len(bias))
         total += products[padded[shifted_rows(batch_sizes, offset)], columns]
     return total
-
-
-def centred(width: int) -> tuple[int, ...]:
-    """Offsets of a window around a step; an even width has one more behind."""
-    return tuple(range(-(width // 2), (width + 1) // 2))

@@ -35,7 +35,6 @@ from grunlock.benchmark.timing import wait_until_quiet
 from grunlock.data.batches import plan_batches
 from grunlock.data.prepare import prepare
 from grunlock.recipe import derive, read_recipe
-from grunlock.training import loop
 from grunlock.training.loop import Trainer
 from grunlock.training.start import build_start, data_facts
 
@@ -86,7 +85,7 @@ def phases(trainer: Trainer, epoch: int) -> dict[str, float]:
     """Seconds of one epoch by phase. A phase's time is its own: what others inside it took is taken off."""
     clock, model = PhaseClock(), trainer.model
     wrapped = [
-        (loop, "make_batch", "batches"),
+        (type(trainer.data.train), "training_batch", "batches"),
         (model.embedding, "forward", "embedding forward"),
         (model, "forward", "model forward"),
         (torch.Tensor, "backward", "backward"),

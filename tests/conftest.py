@@ -7,7 +7,7 @@ import torch
 
 from grunlock.artifact import Artifact
 from grunlock.models import SequenceClassifier
-from grunlock.recipe import DataFacts, derive, read_recipe
+from grunlock.recipe import DataFacts, TextFacts, derive, read_recipe
 from grunlock.text.front_end import TextFrontEnd
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -32,13 +32,17 @@ def small_facts(**changes: object) -> DataFacts:
         num_train_examples=12,
         num_valid_examples=3,
         num_classes=3,
-        vocab_size=5,
-        longest_tokens=8,
+        longest_steps=8,
         batches_per_epoch=1,
-        tokens="words",
-        script="spaced",
+        inputs=TextFacts(vocab_size=5, tokens="words", script="spaced"),
     )
     return facts.model_copy(update=changes)
+
+
+def facts_for(front_end: TextFrontEnd) -> DataFacts:
+    """Small facts of texts that this front end tokenises."""
+    inputs = TextFacts(vocab_size=front_end.vocab_size, tokens=front_end.tokens, script="spaced")
+    return small_facts(inputs=inputs)
 
 
 @pytest.fixture
@@ -61,9 +65,9 @@ def artifact() -> Artifact:
     """An untrained but complete model."""
     recipe = read_recipe("tiny", ["embedding.size=4", "encoder.hidden_size=3"])
     texts = [text for _, text in colour_rows(12)]
-    front_end = TextFrontEnd.train(lambda: texts, recipe.text, recipe.embedding.ngrams)
-    facts = small_facts(vocab_size=front_end.vocab_size, tokens=front_end.tokens)
-    derived = derive(recipe, facts)
+    assert recipe.text is not None
+    front_end = TextFrontEnd.train(lambda: texts, recipe.text, ngrams=None)
+    derived = derive(recipe, facts_for(front_end))
     torch.manual_seed(0)
     weights = {k: v.numpy() for k, v in SequenceClassifier(recipe, derived).state_dict().items()}
     metrics = {"accuracy": 1 / 3, "nll": 1.1}

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "grunlock"
 ROWS = [
     {"errors", "_version"},
     {"shapes", "seeding", "files", "recipe"},
-    {"kernels", "text"},
+    {"kernels", "series", "text"},
     {"layers", "runtime", "data", "objectives", "optim"},
     {"models"},
     {"artifact"},

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from grunlock.estimator import GRUClassifier
     from grunlock.recipe import Recipe, read_recipe
     from grunlock.runtime.classifier import TextClassifier
+    from grunlock.runtime.series_classifier import SeriesClassifier
     from grunlock.training.run import RunResult, resume, train
 
 __all__ = [
     "GRUClassifier",
     "Recipe",
     "RunResult",
+    "SeriesClassifier",
     "TextClassifier",
     "__version__",
     "errors",
@@ -41,6 +43,7 @@ _HOME = {
     "GRUClassifier": "grunlock.estimator",
     "Recipe": "grunlock.recipe",
     "RunResult": "grunlock.training.run",
+    "SeriesClassifier": "grunlock.runtime.series_classifier",
     "TextClassifier": "grunlock.runtime.classifier",
     "load": "grunlock.artifact",
     "read_recipe": "grunlock.recipe",

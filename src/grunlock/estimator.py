@@ -11,21 +11,23 @@ from rich.console import Console
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 
+from grunlock.data.series import SeriesSet, series_of_arrays
 from grunlock.data.sources import InMemory
 from grunlock.errors import DataError, NotFittedError
-from grunlock.recipe import recipe_from_settings
+from grunlock.recipe import Recipe, recipe_from_settings
 from grunlock.recipe.merging import Settings, put
 from grunlock.runtime.classifier import TextClassifier
+from grunlock.runtime.series_classifier import SeriesClassifier
 from grunlock.shapes import FloatArray
 from grunlock.training.progress import ProgressBar
 from grunlock.training.run import RunOptions, train
 
 
 class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A text classifier trained from a recipe.
+    """A classifier of texts or of numeric series, trained from a recipe.
 
     Args:
-        recipe: name of a built-in recipe or path of a TOML file.
+        recipe: name of a built-in recipe or path of a TOML file; "series" is the one for numeric series.
         settings: values laid over it by dotted key, such as {"encoder.hidden_size": 64}.
         seed: recipe.seed; the same seed and data give the same model.
         folder: where to keep the run; None trains in a temporary folder.
@@ -56,15 +58,18 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.folder = folder
         self.progress = progress
 
-    def fit(self, X: Sequence[str], y: Sequence[Any]) -> "GRUClassifier":
-        """X: texts, y: one label each. Forgets any earlier fit."""
-        texts = [X[i] for i in range(len(X))] if isinstance(X, (list, tuple, np.ndarray)) else list(X)
+    def fit(self, X: Sequence[Any], y: Sequence[Any]) -> "GRUClassifier":
+        """X: texts, or series as arrays [steps, channels], one length or many; y: one label each.
+
+        Forgets any earlier fit.
+        """
+        examples = [X[i] for i in range(len(X))] if isinstance(X, (list, tuple, np.ndarray)) else list(X)
         labels = np.asarray(y)
-        if labels.ndim != 1 or len(texts) != len(labels):
+        if labels.ndim != 1 or len(examples) != len(labels):
             raise DataError(
-                "Texts and labels do not match.",
-                got=f"{len(texts)} texts, labels of shape {labels.shape}",
-                expected="as many labels as texts",
+                "Examples and labels do not match.",
+                got=f"{len(examples)} examples, labels of shape {labels.shape}",
+                expected="as many labels as examples",
             )
         classes = np.unique(labels)
         names = [str(name) for name in classes]
@@ -74,7 +79,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for key, value in (self.settings or {}).items():
             put(settings, key, value)
         recipe = recipe_from_settings({**settings, "seed": self.seed}, base=self.recipe)
-        memory = InMemory(texts, [str(label) for label in labels])
+        memory = _in_memory(recipe, examples, [str(label) for label in labels])
         if self.folder is not None:
             self._train(memory, recipe, Path(self.folder))
         else:
@@ -84,18 +89,18 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._columns = np.array([self.classifier_.labels.index(name) for name in names])
         return self
 
-    def predict_proba(self, X: Sequence[str]) -> FloatArray:
+    def predict_proba(self, X: Sequence[Any]) -> FloatArray:
         """[len(X), K] calibrated probabilities, columns in the order of classes_."""
         result: FloatArray = self._fitted().predict_proba(list(X))[:, self._columns]
         return result
 
-    def predict(self, X: Sequence[str]) -> NDArray[Any]:
-        """The most probable class of each text."""
+    def predict(self, X: Sequence[Any]) -> NDArray[Any]:
+        """The most probable class of each example."""
         probs = self.predict_proba(X)
         result: NDArray[Any] = self.classes_[probs.argmax(axis=1)]
         return result
 
-    def _train(self, memory: InMemory, recipe: Any, folder: Path) -> None:
+    def _train(self, memory: InMemory | SeriesSet, recipe: Recipe, folder: Path) -> None:
         if self.progress:
             with ProgressBar(Console(stderr=True)) as bar:
                 result = train(memory, recipe, folder, options=RunOptions(listeners=(bar,)))
@@ -104,12 +109,12 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classifier_ = result.artifact.classifier()
         self.metrics_ = result.metrics
 
-    def _fitted(self) -> TextClassifier:
+    def _fitted(self) -> TextClassifier | SeriesClassifier:
         if not hasattr(self, "classifier_"):
             raise NotFittedError(
-                "This GRUClassifier is not fitted yet.", cure="call fit(texts, labels) first"
+                "This GRUClassifier is not fitted yet.", cure="call fit(examples, labels) first"
             )
-        classifier: TextClassifier = self.classifier_
+        classifier: TextClassifier | SeriesClassifier = self.classifier_
         return classifier
 
     def __sklearn_tags__(self) -> Tags:
@@ -118,3 +123,18 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.two_d_array = False
         tags.non_deterministic = False
         return tags
+
+
+def _in_memory(recipe: Recipe, examples: Sequence[Any], labels: Sequence[str]) -> InMemory | SeriesSet:
+    """Examples of the recipe's kind. Raises DataError for those of the other one."""
+    if recipe.data.kind == "series":
+        return series_of_arrays(examples, labels, "X")
+    if len(examples) and isinstance(examples[0], np.ndarray):
+        raise DataError(
+            "The recipe is for texts.",
+            where=f"recipe {recipe.name}",
+            got="an array",
+            expected="strings",
+            cure='GRUClassifier("series") is for numeric series',
+        )
+    return InMemory(examples, labels)

@@ -24,8 +24,6 @@ from tests.conftest import colour_rows
 
 # Small and quick; "tiny" so that few options are on that another option could hide behind.
 BASE = (
-    "embedding.size=6",
-    "embedding.word_dropout=0",
     "encoder.hidden_size=5",
     "encoder.input_dropout=0",
     "head.dropout=0",
@@ -33,19 +31,29 @@ BASE = (
     "training.ema_decay=off",
     "training.keep=last",
     "batches.size=16",
-    "data.empty_texts=drop",
-    "data.text_column=text",
-    "data.label_column=label",
     "schedule.kind=constant",
     "clip=off",
 )
+OF_TEXTS = (
+    "embedding.size=6",
+    "embedding.word_dropout=0",
+    "data.empty_texts=drop",
+    "data.text_column=text",
+    "data.label_column=label",
+)
+OF_SERIES = ("data.id_column=id", "data.time_column=t", "data.label_column=label", 'data.channels=["a","é"]')
+SERIES = "data.kind=series"
 
 # Why an option may leave the model as it is.
 MAY_NOT_ACT = {
     "name": "a name for people; it is in the artifact's recipe, not in the computation",
     "training.checkpoint_every_seconds": "decides when the state is saved, not what it is",
     "training.checkpoint_every_steps": "decides when the state is saved, not what it is",
-    "data.unseen_labels": "acts where a test file has labels that train lacks; see test_bad_input.py",
+    "data.text.unseen_labels": "acts where a test file has labels that train lacks; see test_bad_input.py",
+    "data.series.unseen_labels": "acts where a test file has labels that train lacks; see test_series.py",
+    "text": "texts have this section and series have it not: anything else is refused",
+    "embedding": "as text",
+    "series": "series have this section and texts have it not: anything else is refused",
     "training.max_nonfinite_steps": "decides when a failing run stops; see test_nonfinite.py",
 }
 
@@ -64,13 +72,21 @@ NOT_IMPROVING = ("optim.lr=1e-6", "training.epochs=4")  # accuracy stays; the lo
 EVEN = ("encoder.hidden_size=8",)  # attention's heads need whole pairs of columns
 
 PROBES = {
-    "data.text_column": Probe("other"),
-    "data.label_column": Probe("label2"),
-    "data.encoding": Probe("latin-1"),
-    "data.valid_fraction": Probe("0.3"),
-    "data.test_fraction": Probe("0.3"),
-    "data.empty_texts": Probe("keep"),
-    "data.max_text_bytes": Probe("5"),  # acts by refusing
+    "data.text.text_column": Probe("other"),
+    "data.text.label_column": Probe("label2"),
+    "data.text.encoding": Probe("latin-1"),
+    "data.text.valid_fraction": Probe("0.3"),
+    "data.text.test_fraction": Probe("0.3"),
+    "data.text.empty_texts": Probe("keep"),
+    "data.text.max_text_bytes": Probe("5"),
+    "data.series.id_column": Probe("half"),
+    "data.series.time_column": Probe("falling"),
+    "data.series.label_column": Probe("label2"),
+    "data.series.channels": Probe('["a"]'),
+    "data.series.encoding": Probe("latin-1"),
+    "data.series.valid_fraction": Probe("0.3"),
+    "data.series.test_fraction": Probe("0.3"),
+    "series.size": Probe("3"),
     "text.tokens": Probe("characters"),
     "text.vocab_size": Probe("12"),
     "text.max_tokens": Probe("2"),
@@ -173,6 +189,7 @@ def _may_be_off(field: Any) -> bool:
     return type(None) in typing.get_args(field.annotation)
 
 
+ACT_BY_REFUSING = {"data.text.max_text_bytes", "data.series.time_column", "data.series.encoding"}
 OPTIONS = {name: (key, field) for name, key, field in options()}
 KIND_OPTIONS = [name for name in OPTIONS if name.endswith(".kind")]
 
@@ -206,6 +223,8 @@ def _literals(annotation: Any) -> list[str]:
 def kind_context(name: str) -> tuple[str, ...]:
     """Choose the kind that a name like optim.adam.lr belongs to."""
     section, _, rest = name.partition(".")
+    if section == "series":
+        return (SERIES,)
     kinds = section_kinds(Recipe.model_fields[section])
     kind = rest.partition(".")[0]
     needed = EVEN if kind == "transformer" else ()
@@ -227,7 +246,18 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors = [f"{word} " + " ".join(f"{(i + j) % 5 - 2}.5" for j in range(6)) for i, word in
                enumerate(["red", "green", "blue", "house"])]  # fmt: skip
     (folder / "vectors.txt").write_text("\n".join(vectors) + "\n")
+    (folder / "series.csv").write_text("\n".join(series_lines()) + "\n")
     return folder / "table.csv"
+
+
+def series_lines() -> Iterator[str]:
+    """A long-format table: slopes to tell apart, two label columns, a missing value, an accent."""
+    yield "id,half,t,falling,label,label2,a,é"
+    for i in range(60):
+        slope, size = (-1, 0, 2)[i % 3], 4 + i % 5
+        for t in range(size):
+            value = "" if (i, t) == (4, 1) else f"{slope * t + i % 7}"
+            yield f"s{i},s{i}-{t * 2 // size},{t},{-t},{'abc'[i % 3]},{'xy'[i % 2]},{value},{(i * t) % 5}"
 
 
 @pytest.fixture(scope="module")
@@ -236,11 +266,14 @@ def trained(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     @cache
     def fingerprint(overrides: tuple[str, ...]) -> str:
+        of_series = SERIES in overrides
         base = [o for o in BASE if not (o.startswith("encoder.") and "encoder.kind=bag" in overrides)]
+        base += OF_SERIES if of_series else OF_TEXTS
         filled = [o.replace("{vectors}", str(table.parent / "vectors.txt")) for o in (*base, *overrides)]
         recipe = read_recipe("tiny", filled)
+        source = table.with_name("series.csv") if of_series else table
         try:
-            model = train(table, recipe, tmp_path_factory.mktemp("run") / "run").artifact
+            model = train(source, recipe, tmp_path_factory.mktemp("run") / "run").artifact
         except DataError as error:
             return f"refused: {error.what}"
         digest = hashlib.sha256(model.front_end.to_json().encode())
@@ -261,7 +294,7 @@ def test_option_acts(name: str, trained: Any) -> None:
     after = trained((*probe.context, f"{OPTIONS[name][0]}={probe.value}"))
     assert not before.startswith("refused"), before
     assert before != after, f"{name} is inert: {probe}"
-    if name != "data.max_text_bytes":
+    if name not in ACT_BY_REFUSING:
         assert not after.startswith("refused"), after
 
 

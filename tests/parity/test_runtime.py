@@ -9,7 +9,7 @@ from grunlock.recipe import Recipe, derive, read_recipe
 from grunlock.runtime.network import Network
 from grunlock.shapes import pack_layout
 from grunlock.text.front_end import TextFrontEnd
-from tests.conftest import small_facts
+from tests.conftest import facts_for
 
 TEXTS = ["the cat sat on the mat", "a dog", "unlock what gated nets can do , please", "mat", "the the the"]
 UNSEEN = ["the zebra sat", "please unlock the gate", "cat", "a mat , a dog and unseenwords"]
@@ -48,7 +48,7 @@ def built(overrides: list[str]) -> tuple[Recipe, TextFrontEnd, SequenceClassifie
     hidden = [] if "encoder.kind=bag" in overrides else ["encoder.hidden_size=5"]
     recipe = read_recipe("default", ["embedding.size=6", *hidden, *overrides])
     front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.embedding.ngrams)
-    facts = small_facts(vocab_size=front_end.vocab_size, tokens=front_end.tokens)
+    facts = facts_for(front_end)
     torch.manual_seed(0)
     model = SequenceClassifier(recipe, derive(recipe, facts))
     with torch.no_grad():  # norms and biases away from their trivial start

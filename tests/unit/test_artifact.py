@@ -13,8 +13,10 @@ import pytest
 
 from grunlock import artifact as artifacts
 from grunlock.artifact import Artifact
-from grunlock.artifact.format import MANIFEST, MEMBERS
+from grunlock.artifact.format import MANIFEST, RECIPE, REST
 from grunlock.errors import ArtifactError, DataError, StorageError
+
+MEMBERS = (RECIPE, "tokenizer.json", *REST)
 
 TEXTS = ["the red house", "green", "unseen words only"]
 
@@ -98,7 +100,7 @@ def test_an_unknown_version_is_refused(path: Path) -> None:
         members[MANIFEST] = json.dumps({**manifest, "format_version": 99}).encode()
 
     with pytest.raises(
-        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 1(.|\n)*install"
+        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 2(.|\n)*install"
     ):
         artifacts.load(rewritten(path, age))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grunlock.data import evaluation_batches, make_batch, plan_batches
+from grunlock.data import evaluation_batches, plan_batches
 from grunlock.data.store import TokenStore
 from grunlock.recipe.schema import ExampleBatches, TokenBatches
 from grunlock.text import TokenTypes
@@ -59,21 +59,21 @@ def test_epochs_and_seeds_differ_and_windows_sort():
     assert np.mean([np.ptp(lengths[batch]) for batch in unsorted]) > 500
 
 
-def store_of(sequences):
+def store_of(sequences, num_types=31):
     offsets = np.concatenate(([0], np.cumsum([len(s) for s in sequences])))
     tokens = np.concatenate([np.array(s, np.int32) for s in sequences])
-    return TokenStore(tokens, offsets, np.arange(len(sequences), dtype=np.int32), "")
+    return TokenStore(tokens, offsets, np.arange(len(sequences), dtype=np.int32), "", TokenTypes(num_types))
 
 
 @given(
     st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12), min_size=1, max_size=20),
     st.randoms(use_true_random=False),
 )
-def test_make_batch_round_trips_tokens(sequences, random):
+def test_a_batch_gives_the_tokens_back(sequences, random):
     store = store_of(sequences)
     examples = random.sample(range(len(sequences)), random.randint(1, len(sequences)))
-    batch = make_batch(store, np.array(examples), TokenTypes(31))
-    packed = batch.tokens.vocab_ids[batch.tokens.inverse]
+    batch = store.batch(np.array(examples))
+    packed = batch.inputs.vocab_ids[batch.inputs.inverse]
     read = [[] for _ in examples]
     row = 0
     for running in batch.layout.batch_sizes:
@@ -87,9 +87,9 @@ def test_make_batch_round_trips_tokens(sequences, random):
     assert [examples[i] for i in batch.layout.order] == batch.examples.tolist()
 
 
-def test_make_batch_types():
-    batch = make_batch(store_of([[1, 2], [3]]), np.array([1, 0]), TokenTypes(4))
-    assert {batch.targets.dtype, batch.examples.dtype, batch.tokens.inverse.dtype} == {np.dtype(np.int64)}
+def test_types_of_a_batch():
+    batch = store_of([[1, 2], [3]]).batch(np.array([1, 0]))
+    assert {batch.targets.dtype, batch.examples.dtype, batch.inputs.inverse.dtype} == {np.dtype(np.int64)}
 
 
 @pytest.mark.parametrize("options", [ExampleBatches(size=4), TokenBatches(size=4)])

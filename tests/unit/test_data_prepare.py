@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grunlock.data import InMemory, open_prepared, prepare, writing_store
+from grunlock.data import InMemory, Known, open_prepared, prepare, writing_store
 from grunlock.errors import DataError, StorageError
 from grunlock.recipe import recipe_from_settings
 from grunlock.text import EncodedTexts
@@ -59,7 +59,7 @@ def test_splits_labels_and_reopening(tmp_path):
     for text, target in zip(texts_in(prepared, "train"), prepared.train.targets, strict=True):
         assert text.split()[1] == ("bad", "good")[target]
     again = open_prepared(tmp_path / "p")
-    for name in ("labels", "label_counts", "notes", "fingerprint", "script", "columns"):
+    for name in ("labels", "label_counts", "notes", "fingerprint", "inputs"):
         assert getattr(again, name) == getattr(prepared, name)
     np.testing.assert_array_equal(again.train.tokens, prepared.train.tokens)
     assert again.front_end.to_json() == prepared.front_end.to_json()
@@ -101,8 +101,8 @@ def test_ngram_types_survive_reopening(tmp_path):
     settings = recipe(embedding={"ngrams": {"buckets": 50}})
     prepared = prepare(memory(), settings, tmp_path, test=memory(["unseenword bad"], ["neg"]))
     again = open_prepared(tmp_path)
-    assert again.types.num_types == prepared.types.num_types > prepared.front_end.vocab_size
-    distinct = again.types.distinct(again.test.tokens)
+    assert again.train.types.num_types == prepared.train.types.num_types > prepared.front_end.vocab_size
+    distinct = again.train.types.distinct(again.test.tokens)
     assert 0 in distinct.vocab_ids
     assert len(distinct.ngram_ids) > 0
 
@@ -111,7 +111,7 @@ def test_continuing_with_a_front_end_and_labels(tmp_path):
     first = prepare(memory(), recipe(), tmp_path / "a")
     more = memory(["some new words"] * 12, ["zzz", "aaa", "pos"] * 4)
     second = prepare(
-        more, recipe(), tmp_path / "b", front_end=first.front_end, labels=("pos", "neg"), valid=memory()
+        more, recipe(), tmp_path / "b", known=Known(first.front_end, ("pos", "neg")), valid=memory()
     )
     assert second.labels == ("pos", "neg", "aaa", "zzz")
     assert second.label_counts == (4, 0, 4, 4)
@@ -251,7 +251,7 @@ def test_unfinished_or_damaged_folder(tmp_path):
     prepare(memory(), recipe(), tmp_path)
     facts = json.loads((tmp_path / "prepared.json").read_text())
     (tmp_path / "prepared.json").write_text(json.dumps(facts | {"version": 99}))
-    with pytest.raises(DataError, match="version 99, expected 2"):
+    with pytest.raises(DataError, match="version 99, expected 3"):
         open_prepared(tmp_path)
     (tmp_path / "prepared.json").write_text(json.dumps(facts))
     (tmp_path / "train" / "tokens").write_bytes(b"1234")
@@ -267,7 +267,7 @@ def test_shared_sets(tmp_path):
     sst = prepare(SHARED / "sst2", recipe(), tmp_path / "s")
     assert (sst.train.num_examples, sst.valid.num_examples, sst.test.num_examples) == (6920, 872, 1821)
     waimai = prepare(SHARED / "waimai_10k", recipe(), tmp_path / "w")
-    assert (waimai.script, waimai.front_end.tokens) == ("han", "characters")
+    assert (waimai.inputs.script, waimai.front_end.tokens) == ("han", "characters")
 
 
 @needs_shared

@@ -8,7 +8,7 @@ import pytest
 
 from grunlock.data import InMemory, open_source, read_texts
 from grunlock.errors import DataError
-from grunlock.recipe.text_options import DataOptions
+from grunlock.recipe.text_options import TextDataOptions
 
 ROWS = [("a good film", "pos"), ("a bad film", "neg"), ("it is good, really", "pos"), ("not good", "neg")]
 
@@ -25,7 +25,7 @@ def rows_of(source):
 
 
 def read(path, **options):
-    return rows_of(open_source(path, DataOptions(**options)).train)
+    return rows_of(open_source(path, TextDataOptions(**options)).train)
 
 
 def refusal(path, **options):
@@ -79,7 +79,7 @@ def test_damaged_parquet(tmp_path):
 
 def test_headerless_columns_are_guessed_by_content(tmp_path):
     path = write(tmp_path, "a.tsv", delimited([(str(i % 2), f"this is text {i}") for i in range(10)]))
-    source = open_source(path, DataOptions()).train
+    source = open_source(path, TextDataOptions()).train
     assert source.columns.text == "column2"
     assert "column2 → text, column1 → label, guessed because column1 has 2 distinct" in source.columns.note
     assert len(rows_of(source)) == 10
@@ -94,7 +94,7 @@ def test_first_row_whose_cell_recurs_is_data(tmp_path):
 def test_a_named_column_makes_a_header(tmp_path):
     path = write(tmp_path, "a.csv", "words,kind\na b c,x\nd e f,y\n")
     assert read(path, text_column="words", label_column="kind") == [("a b c", "x"), ("d e f", "y")]
-    source = open_source(path, DataOptions(text_column="words", label_column="kind")).train
+    source = open_source(path, TextDataOptions(text_column="words", label_column="kind")).train
     assert source.columns.note is None
 
 
@@ -165,7 +165,7 @@ def test_folder_by_stem(tmp_path):
         write(tmp_path, f"{name}.tsv.gz", "label\ttext\n" + f"x\t{name} text\n" * 3)
     write(tmp_path, "README.md", "x")
     for source in (tmp_path, str(tmp_path / "*.gz")):
-        opened = open_source(source, DataOptions())
+        opened = open_source(source, TextDataOptions())
         found = [rows_of(s)[0][0] for s in (opened.train, opened.valid, opened.test)]
         assert found == ["train text", "dev text", "test text"]
         assert "not read: train_phrases.tsv.gz" in opened.notes[0]
@@ -195,11 +195,11 @@ def test_unclear_folders(tmp_path):
 
 def test_read_texts_without_labels(tmp_path):
     path = write(tmp_path, "a.csv", "text\none\ntwo\n")
-    chunks = list(read_texts(path, DataOptions()).chunks())
+    chunks = list(read_texts(path, TextDataOptions()).chunks())
     assert (chunks[0].texts, chunks[0].labels) == (["one", "two"], None)
     path = write(tmp_path, "b.csv", "text,label\none,x\n")
-    assert rows_of(read_texts(path, DataOptions())) == [("one", "x")]
-    assert next(read_texts(path, DataOptions(), labels="ignored").chunks()).labels is None
+    assert rows_of(read_texts(path, TextDataOptions())) == [("one", "x")]
+    assert next(read_texts(path, TextDataOptions(), labels="ignored").chunks()).labels is None
 
 
 def test_in_memory():

@@ -8,21 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from grunlock.data.series import SeriesSet, Standardization, fit_standardization
-from grunlock.data.series import standardization as module
 from grunlock.errors import DataError, ShapeError
+from grunlock.series import Standardization, fit_standardization
+from grunlock.series import standardization as module
 
 NAN = np.nan
 VALUES = np.array([[1, 7, NAN, NAN], [2, 7, 10, NAN], [NAN, 7, 20, NAN], [6, 7, 60, NAN]], np.float32)
 
 
-def series(values):
-    channels = tuple(f"c{i}" for i in range(values.shape[1]))
-    return SeriesSet(values, np.array([0, len(values)]), ("x",), ("1",), channels, "train")
+def fit(values):
+    return fit_standardization(values, [f"c{i}" for i in range(values.shape[1])])
 
 
 def test_statistics_by_hand():
-    fitted, notes = fit_standardization(series(VALUES))
+    fitted, notes = fit(VALUES)
     assert fitted.mean.tolist() == [3, 7, 30, 0]
     expected = [np.std([1, 2, 6]), 1, np.std([10, 20, 60]), 1]
     np.testing.assert_array_equal(fitted.scale, np.array(expected, np.float32))
@@ -33,7 +32,7 @@ def test_statistics_by_hand():
 
 
 def test_missing_values_stay_or_become_zero_with_an_indicator():
-    fitted, _ = fit_standardization(series(VALUES))
+    fitted, _ = fit(VALUES)
     applied = fitted.apply(VALUES)
     np.testing.assert_array_equal(np.isnan(applied), np.isnan(VALUES))
     np.testing.assert_allclose(
@@ -48,7 +47,7 @@ def test_missing_values_stay_or_become_zero_with_an_indicator():
 
 
 def test_without_missing_values_nothing_is_added():
-    fitted, _ = fit_standardization(series(VALUES[1:2, :3]))
+    fitted, _ = fit(VALUES[1:2, :3])
     assert fitted.indicators == ()
     late = np.array([[NAN, 8, 10]], np.float32)  # a value missing only after training is the mean
     assert fitted.with_missing(late).tolist() == [[0, 1, 0]]
@@ -56,33 +55,33 @@ def test_without_missing_values_nothing_is_added():
 
 def test_a_large_mean_keeps_the_spread():
     values = np.array([[1e6], [1e6 + 1]] * 50_000, np.float32)
-    fitted, _ = fit_standardization(series(values))
+    fitted, _ = fit(values)
     assert fitted.scale[0] == 0.5
     assert np.unique(fitted.apply(values)).tolist() == [-1, 1]
 
 
 def test_values_at_the_end_of_float32():
     values = np.array([[3e38], [-3e38], [-3e38], [-3e38]], np.float32)
-    fitted, _ = fit_standardization(series(values))
+    fitted, _ = fit(values)
     # the exact results are sqrt(3) and -1/sqrt(3); mean, scale and result are rounded to float32
     expected = [3**0.5, *[-(3**-0.5)] * 3]
     np.testing.assert_allclose(fitted.apply(values)[:, 0], expected, rtol=2**-21)
 
 
 def test_a_constant_that_is_no_binary_fraction():
-    fitted, notes = fit_standardization(series(np.full((1000, 1), 0.1, np.float32)))
+    fitted, notes = fit(np.full((1000, 1), 0.1, np.float32))
     assert fitted.scale.tolist() == [1]
     assert notes == ("channel c0 is constant: its scale is 1",)
 
 
 def test_a_spread_that_float32_loses_is_constant():
-    fitted, notes = fit_standardization(series(np.array([[0], [1e-45]], np.float32)))
+    fitted, notes = fit(np.array([[0], [1e-45]], np.float32))
     assert fitted.scale.tolist() == [1]
     assert "constant" in notes[0]
 
 
 def test_results_too_large_for_float32():
-    fitted, _ = fit_standardization(series(np.array([[0], [1e-20]], np.float32)))
+    fitted, _ = fit(np.array([[0], [1e-20]], np.float32))
     with pytest.raises(
         DataError, match=r"too far from those of training(.|\n)*step 2, channel c0(.|\n)*unit"
     ):
@@ -100,10 +99,10 @@ def test_results_too_large_for_float32():
     )
 )
 def test_as_numpy_computes_it_and_in_pieces(values):
-    fitted, _ = fit_standardization(series(values))
+    fitted, _ = fit(values)
     old, module.ROWS_AT_ONCE = module.ROWS_AT_ONCE, 3
     try:
-        in_pieces, _ = fit_standardization(series(values))
+        in_pieces, _ = fit(values)
     finally:
         module.ROWS_AT_ONCE = old
     for channel in range(values.shape[1]):

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grunlock.data.series import SeriesOptions, open_series, read_long_tables, read_series
+from grunlock.data.series import open_series, read_long_tables, read_series
 from grunlock.errors import DataError
+from grunlock.recipe.series_options import SeriesDataOptions
 
 TABLE = "series_id,t,a,b,label\ns1,0,1.5,2,x\ns2,0,3,4,y\ns1,1,5,,x\ns2,0.5,NA,nan,y\n"
 
@@ -22,7 +23,7 @@ def write(folder, text, name="a.csv"):
 
 
 def read(folder, text, name="a.csv", labels="required", **options):
-    return read_long_tables([write(folder, text, name)], SeriesOptions(**options), labels)
+    return read_long_tables([write(folder, text, name)], SeriesDataOptions(**options), labels)
 
 
 def refusal(folder, text, name="a.csv", labels="required", **options):
@@ -62,7 +63,7 @@ def test_jsonl_and_parquet(tmp_path):
     write(tmp_path, TABLE)
     query = f"SELECT * FROM read_csv('{tmp_path}/a.csv', nullstr=['NA', ''])"
     duckdb.connect().execute(f"COPY ({query}) TO '{tmp_path}/a.parquet' (FORMAT parquet)")
-    check_table(read_long_tables([tmp_path / "a.parquet"], SeriesOptions()))
+    check_table(read_long_tables([tmp_path / "a.parquet"], SeriesDataOptions()))
 
 
 def test_named_columns_are_taken_without_a_note(tmp_path):

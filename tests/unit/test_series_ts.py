@@ -5,8 +5,9 @@ import gzip
 import numpy as np
 import pytest
 
-from grunlock.data.series import SeriesOptions, open_series, read_series, read_ts
+from grunlock.data.series import open_series, read_series, read_ts
 from grunlock.errors import DataError
+from grunlock.recipe.series_options import SeriesDataOptions
 
 HEADER = """# a comment
 @problemName Toy
@@ -190,6 +191,6 @@ def test_what_is_no_series_file(tmp_path):
     with pytest.raises(DataError, match="No file is given"):
         open_series([])
     with pytest.raises(DataError, match=r"Only tables have columns(.|\n)*got: +a(.|\n)*leave data.id_column"):
-        open_series(write(tmp_path, HEADER + SERIES), SeriesOptions(channels=("a",)))
+        open_series(write(tmp_path, HEADER + SERIES), SeriesDataOptions(channels=("a",)))
     with pytest.raises(DataError, match="no such file"):
         open_series(tmp_path / "none_TRAIN.ts")

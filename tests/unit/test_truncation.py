@@ -10,7 +10,7 @@ from torch import Tensor
 from grunlock.errors import RecipeError
 from grunlock.layers.packing import IndexedRows
 from grunlock.models import SequenceClassifier, TokenInputs, token_inputs
-from grunlock.recipe import Recipe, derive, read_recipe
+from grunlock.recipe import Recipe, TextFacts, derive, read_recipe
 from grunlock.shapes import pack_layout
 from grunlock.text import DistinctTokens
 from grunlock.training.truncation import TruncatedPass, stretches
@@ -30,7 +30,9 @@ def recipe_of(*overrides: str) -> Recipe:
 
 def model_of(recipe: Recipe) -> SequenceClassifier:
     torch.manual_seed(0)
-    model = SequenceClassifier(recipe, derive(recipe, small_facts(vocab_size=9))).double()
+    model = SequenceClassifier(
+        recipe, derive(recipe, small_facts(inputs=TextFacts(vocab_size=9, tokens="words", script="spaced")))
+    ).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

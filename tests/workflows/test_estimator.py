@@ -82,7 +82,7 @@ def test_pickles(fitted: GRUClassifier) -> None:
 def test_wrong_use_is_said_in_words(fitted: GRUClassifier) -> None:
     with pytest.raises(NotFittedError, match=r"call fit"):
         GRUClassifier().predict(["x"])
-    with pytest.raises(DataError, match=r"180 texts, labels of shape \(179,\)"):
+    with pytest.raises(DataError, match=r"180 examples, labels of shape \(179,\)"):
         GRUClassifier("tiny", SMALL).fit(TEXTS, LABELS[:-1])
     with pytest.raises(RecipeError, match=r"encoder.hidden_size"):
         GRUClassifier("tiny", {"encoder.hiden_size": 3}).fit(TEXTS, LABELS)

@@ -17,10 +17,12 @@ from grunlock._version import __version__
 from grunlock.artifact.format import read_members, write_members
 from grunlock.errors import ArtifactError
 from grunlock.kernels.stack import InferencePrecision
-from grunlock.recipe import Derived, Recipe, to_toml
+from grunlock.recipe import Derived, Recipe, SeriesFacts, TextFacts, to_toml
 from grunlock.recipe.validation import validate
 from grunlock.runtime.classifier import TextClassifier
 from grunlock.runtime.network import Network
+from grunlock.runtime.series_classifier import SeriesClassifier
+from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray
 from grunlock.text.front_end import TextFrontEnd
 
@@ -33,7 +35,7 @@ class Artifact:
 
     recipe: Recipe
     derived: Derived
-    front_end: TextFrontEnd
+    front_end: TextFrontEnd | SeriesFrontEnd
     labels: tuple[str, ...]
     weights: dict[str, FloatArray]
     temperature: float
@@ -46,16 +48,19 @@ class Artifact:
         _ = network.encoder  # made ready now, so that the first prediction is as quick as the others
         return network
 
-    def classifier(self, precision: InferencePrecision = "float32") -> TextClassifier:
+    def classifier(self, precision: InferencePrecision = "float32") -> TextClassifier | SeriesClassifier:
         """As network."""
-        return TextClassifier(self.front_end, self.network(precision), self.labels, self.temperature)
+        network = self.network(precision)
+        if isinstance(self.front_end, TextFrontEnd):
+            return TextClassifier(self.front_end, network, self.labels, self.temperature)
+        return SeriesClassifier(self.front_end, network, self.labels, self.temperature)
 
 
 def save(artifact: Artifact, path: Path) -> str:
     """Write the artifact atomically. Returns the sha256 of the file."""
     members = {
         "recipe.toml": to_toml(artifact.recipe).encode(),
-        "tokenizer.json": artifact.front_end.to_json().encode(),
+        _front_end_member(artifact.recipe): artifact.front_end.to_json().encode(),
         "labels.json": _json(list(artifact.labels)),
         "weights.safetensors": safetensors.numpy.save(artifact.weights),
         "calibration.json": _json({"temperature": artifact.temperature}),
@@ -81,13 +86,7 @@ def read(path: str | Path) -> Artifact:
     try:
         recipe = validate(tomllib.loads(members["recipe.toml"].decode()))
         derived = Derived.model_validate(manifest["derived"])
-        front_end = TextFrontEnd.from_json(
-            members["tokenizer.json"].decode(),
-            derived.facts.tokens,
-            recipe.text.max_tokens,
-            recipe.embedding.ngrams,
-            recipe.text.cut,
-        )
+        front_end = _read_front_end(members[_front_end_member(recipe)].decode(), recipe, derived)
         weights = safetensors.numpy.load(members["weights.safetensors"])
         labels = tuple(json.loads(members["labels.json"]))
         temperature = float(json.loads(members["calibration.json"])["temperature"])
@@ -100,7 +99,7 @@ def read(path: str | Path) -> Artifact:
     return artifact
 
 
-def load(path: str | Path, precision: InferencePrecision = "float32") -> TextClassifier:
+def load(path: str | Path, precision: InferencePrecision = "float32") -> TextClassifier | SeriesClassifier:
     """The classifier in an artifact file or run folder, ready to predict. Imports no torch.
 
     precision: of the products in recurrent layers; bfloat16 and int8 are faster and change numbers slightly.
@@ -109,20 +108,34 @@ def load(path: str | Path, precision: InferencePrecision = "float32") -> TextCla
     return read(path).classifier(precision)
 
 
+def _front_end_member(recipe: Recipe) -> str:
+    return "tokenizer.json" if recipe.data.kind == "text" else "series.json"
+
+
+def _read_front_end(stored: str, recipe: Recipe, derived: Derived) -> TextFrontEnd | SeriesFrontEnd:
+    inputs, text, embedding = derived.facts.inputs, recipe.text, recipe.embedding
+    if isinstance(inputs, TextFacts) and text is not None and embedding is not None:
+        return TextFrontEnd.from_json(stored, inputs.tokens, text.max_tokens, embedding.ngrams, text.cut)
+    if isinstance(inputs, SeriesFacts) and recipe.series is not None:
+        return SeriesFrontEnd.from_json(stored, recipe.series)
+    raise ValueError(f"the manifest says {inputs.kind}, the recipe {recipe.data.kind}")
+
+
 def card(artifact: Artifact) -> str:
     """A page for people: what the model is, what it was trained on, how good it was on validation."""
     facts, recipe = artifact.derived.facts, artifact.recipe
+    read, described = _described(facts.inputs)
     parameters = sum(int(np.prod(value.shape)) for value in artifact.weights.values())
     rows = [
         f"| {name} | {value:.4f} |" for name, value in artifact.metrics.items() if isinstance(value, float)
     ]
     return "\n".join(
         [
-            f"# {recipe.name}: a {recipe.encoder.kind} text classifier",
+            f"# {recipe.name}: a {recipe.encoder.kind} classifier of {read}",
             "",
             f"- classes: {facts.num_classes}",
-            f"- trained on {facts.num_train_examples} texts, validated on {facts.num_valid_examples}",
-            f"- tokens: {facts.tokens}, vocabulary of {facts.vocab_size}, writing system {facts.script}",
+            f"- trained on {facts.num_train_examples} {read}, validated on {facts.num_valid_examples}",
+            f"- {described}",
             f"- parameters: {parameters}",
             f"- data fingerprint: {artifact.data_fingerprint}",
             f"- made by grunlock {__version__}",
@@ -135,15 +148,25 @@ def card(artifact: Artifact) -> str:
     )
 
 
+def _described(inputs: TextFacts | SeriesFacts) -> tuple[str, str]:
+    """What the model reads, and how."""
+    if isinstance(inputs, TextFacts):
+        size, script = inputs.vocab_size, inputs.script
+        return "texts", f"tokens: {inputs.tokens}, vocabulary of {size}, writing system {script}"
+    return "series", f"channels, in this order: {', '.join(inputs.channels)}"
+
+
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def _check_sizes(path: Path, artifact: Artifact) -> None:
-    expected = {
-        "embedding.tokens.weight": (artifact.front_end.vocab_size, artifact.recipe.embedding.size),
-        "head.bias": (len(artifact.labels),),
-    }
+    expected: dict[str, tuple[int, ...]] = {"head.bias": (len(artifact.labels),)}
+    inputs, size = artifact.derived.facts.inputs, artifact.recipe.input_size
+    if isinstance(artifact.front_end, TextFrontEnd) and size is not None:
+        expected["embedding.tokens.weight"] = (artifact.front_end.vocab_size, size)
+    elif isinstance(inputs, SeriesFacts) and size is not None:
+        expected["embedding.projection.weight"] = (size, inputs.num_features)
     for name, shape in expected.items():
         found = artifact.weights.get(name)
         if found is None or found.shape != shape:

@@ -5,7 +5,8 @@
         manifest.json        format, format_version, library_version, data_fingerprint, derived,
                              and for every other member its size and sha256
         recipe.toml          the recipe, every option written out
-        tokenizer.json       the Hugging Face tokenizers format
+        tokenizer.json       the Hugging Face tokenizers format; or, for numeric series,
+        series.json          channels with mean, scale and indicators of missing values
         labels.json          list of class names; position = class index
         weights.safetensors  float32 tensors under the network's names
         calibration.json     {"temperature": T}: probabilities are softmax(logits / T)
@@ -27,11 +28,11 @@ from grunlock.errors import ArtifactError
 from grunlock.files import atomic_file
 
 FORMAT = "grunlock"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: texts only, no kind of data
 MANIFEST = "manifest.json"
-MEMBERS = (
-    "recipe.toml",
-    "tokenizer.json",
+RECIPE = "recipe.toml"
+FRONT_ENDS = ("tokenizer.json", "series.json")  # a model has one of them
+REST = (
     "labels.json",
     "weights.safetensors",
     "calibration.json",
@@ -44,7 +45,7 @@ FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can state
 
 
 def write_members(path: Path, members: Mapping[str, bytes], about: Mapping[str, Any]) -> str:
-    """Write atomically. `about` joins the manifest. Returns the file's sha256.
+    """Write atomically, in the order of the members. `about` joins the manifest. Returns the file's sha256.
 
     Raises StorageError if the disk refuses.
     """
@@ -54,12 +55,12 @@ def write_members(path: Path, members: Mapping[str, bytes], about: Mapping[str, 
         **about,
         "members": {
             name: {"bytes": len(members[name]), "sha256": hashlib.sha256(members[name]).hexdigest()}
-            for name in MEMBERS
+            for name in members
         },
     }
     with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2, sort_keys=True))
-        for name in MEMBERS:
+        for name in members:
             archive.writestr(_entry(name), members[name])
     with path.open("rb") as written:
         return hashlib.file_digest(written, "sha256").hexdigest()
@@ -75,9 +76,9 @@ def read_members(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
         raise ArtifactError("There is no model here.", where=path, expected="a file model.grunlock")
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_directory(path, archive)
+            names = _check_directory(path, archive)
             manifest = _read_manifest(path, archive.read(MANIFEST))
-            members = {name: archive.read(name) for name in MEMBERS}
+            members = {name: archive.read(name) for name in names}
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ArtifactError(
             "The model file is damaged or not a model.",
@@ -98,12 +99,15 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
+def _check_directory(path: Path, archive: zipfile.ZipFile) -> tuple[str, ...]:
+    """The names of the members behind the manifest."""
     names = [entry.filename for entry in archive.infolist()]
-    if sorted(names) != sorted((MANIFEST, *MEMBERS)):
-        odd = sorted(set(names) ^ {MANIFEST, *MEMBERS}) or names
+    front_end = next((name for name in FRONT_ENDS if name in names), FRONT_ENDS[0])
+    members = (RECIPE, front_end, *REST)
+    if sorted(names) != sorted((MANIFEST, *members)):
+        odd = sorted(set(names) ^ {MANIFEST, *members}) or names
         raise ArtifactError(
-            "The model file has wrong members.", where=path, got=odd, expected=[MANIFEST, *MEMBERS]
+            "The model file has wrong members.", where=path, got=odd, expected=[MANIFEST, *members]
         )
     for entry in archive.infolist():
         limit = MAX_WEIGHTS_BYTES if entry.filename == "weights.safetensors" else MAX_MEMBER_BYTES
@@ -114,6 +118,7 @@ def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
                 got=f"{entry.file_size} bytes, compression {entry.compress_type}",
                 expected=f"at most {limit} bytes, stored",
             )
+    return members
 
 
 def _read_manifest(path: Path, content: bytes) -> dict[str, Any]:

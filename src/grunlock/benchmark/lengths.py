@@ -6,7 +6,7 @@ import numpy as np
 
 from grunlock.data.sources import read_texts
 from grunlock.errors import DataError
-from grunlock.recipe.text_options import DataOptions
+from grunlock.recipe.text_options import TextDataOptions
 from grunlock.shapes import IntArray
 
 # Mean and standard deviation of the logarithm of words per review, IMDb's 25,000 training texts.
@@ -23,7 +23,7 @@ def text_lengths(path: Path) -> IntArray:
     """Words between white space of each text, at least 1. Raises DataError if the file cannot be read."""
     lengths = [
         len(str(text).split())
-        for chunk in read_texts(path, DataOptions(), labels="optional").chunks()
+        for chunk in read_texts(path, TextDataOptions(), labels="optional").chunks()
         for text in chunk.texts
     ]
     if len(lengths) < BATCH_SIZE:

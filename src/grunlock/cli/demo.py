@@ -67,13 +67,13 @@ def demo_command(
 def _baseline_accuracy(folder: Path) -> float:
     from grunlock.comparison.linear import linear_accuracy
     from grunlock.data.sources import read_texts
-    from grunlock.recipe.text_options import DataOptions
+    from grunlock.recipe.text_options import TextDataOptions
 
     splits = []
     for name in ("train", "test"):
         texts: list[str] = []
         labels: list[str] = []
-        for chunk in read_texts(folder / f"{name}.tsv.gz", DataOptions(), labels="required").chunks():
+        for chunk in read_texts(folder / f"{name}.tsv.gz", TextDataOptions(), labels="required").chunks():
             texts += [str(text) for text in chunk.texts]
             labels += [str(label) for label in chunk.labels or ()]
         splits.append((texts, labels))

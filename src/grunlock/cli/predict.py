@@ -11,12 +11,12 @@ import typer
 
 from grunlock.cli.options import Model, PredictionPrecision, ReadingOverrides, TextColumn
 from grunlock.errors import DataError, StorageError
-from grunlock.evaluation.files import Prediction
+from grunlock.evaluation import Answer, Prediction
 
 
 def predict_command(
     model: Model,
-    data: Annotated[str | None, typer.Argument(help="File with texts.")] = None,
+    data: Annotated[str | None, typer.Argument(help="File with texts or series.")] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="A text given here; may be repeated.")
     ] = None,
@@ -27,7 +27,7 @@ def predict_command(
     overrides: ReadingOverrides = None,
     precision: PredictionPrecision = "float32",
 ) -> None:
-    """Predict labels with probabilities, one line per text, in order."""
+    """Predict labels with probabilities, one line per text or series, in order."""
     from grunlock.artifact import load
     from grunlock.evaluation import predict_file, predict_texts
     from grunlock.files import atomic_file
@@ -39,7 +39,7 @@ def predict_command(
             "A column and --set say how to read a file, and none is given.",
             expected="grunlock predict RUN FILE --set data.encoding=gb18030",
         )
-    predictions: Iterable[Prediction]
+    predictions: Iterable[Answer]
     if data is not None:
         predictions = predict_file(model, data, text_column, overrides or (), precision)
     else:
@@ -58,8 +58,8 @@ def predict_command(
         lines.detach()
 
 
-def _print_line(prediction: Prediction) -> None:
-    text_in_one_line = " ".join(prediction.text.split())
+def _print_line(prediction: Answer) -> None:
+    text_in_one_line = " ".join(_example(prediction).split())
     try:
         typer.echo(f"{prediction.label}\t{prediction.probability:.4f}\t{text_in_one_line}")
     except BrokenPipeError:
@@ -72,13 +72,19 @@ def _print_line(prediction: Prediction) -> None:
         ) from error
 
 
-def _write_csv(file: TextIO, predictions: Iterable[Prediction]) -> None:
+def _example(prediction: Answer) -> str:
+    return prediction.text if isinstance(prediction, Prediction) else prediction.series
+
+
+def _write_csv(file: TextIO, predictions: Iterable[Answer]) -> None:
     writer = csv.writer(file)
-    writer.writerow(["text", "label", "probability"])
-    for prediction in predictions:
-        writer.writerow([prediction.text, prediction.label, f"{prediction.probability:.6f}"])
+    for row, prediction in enumerate(predictions):
+        if row == 0:
+            kind = "text" if isinstance(prediction, Prediction) else "series"
+            writer.writerow([kind, "label", "probability"])
+        writer.writerow([_example(prediction), prediction.label, f"{prediction.probability:.6f}"])
 
 
-def _write_jsonl(file: TextIO, predictions: Iterable[Prediction]) -> None:
+def _write_jsonl(file: TextIO, predictions: Iterable[Answer]) -> None:
     for prediction in predictions:
         file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")

@@ -17,11 +17,18 @@ console = Console()
 def train_command(
     data: Annotated[
         str | None,
-        typer.Argument(help="CSV, TSV, JSONL or Parquet file, a folder of them, or a pattern."),
+        typer.Argument(
+            help="CSV, TSV, JSONL or Parquet file, a folder of them, or a pattern; for numeric series "
+            "also .npz and .ts."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", "-r", help="A built-in recipe, a TOML file or a run folder; else default."),
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="A built-in recipe, a TOML file or a run folder; else default, for .npz and .ts series.",
+        ),
     ] = None,
     overrides: Overrides = None,
     output: Annotated[
@@ -37,7 +44,7 @@ def train_command(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for it.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
 ) -> None:
-    """Train a classifier from labelled texts into a run folder."""
+    """Train a classifier from labelled texts or numeric series into a run folder."""
     _check_usage(data, output, resume, (base, overrides, valid, test, overwrite, recipe))
     import torch
 
@@ -48,7 +55,7 @@ def train_command(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = None if resume else _chosen_recipe(recipe, base, overrides or [])
+    chosen = None if data is None else _chosen_recipe(data, recipe, base, overrides or [])
     with ProgressBar(console) as bar:
         options = RunOptions(listeners=(bar,), tensorboard=tensorboard, overwrite=overwrite)
         result: RunResult
@@ -97,11 +104,14 @@ def _default_folder(data: str, recipe_name: str) -> Path:
     return Path("runs") / re.sub(r"[^\w.-]+", "_", name)
 
 
-def _chosen_recipe(recipe: str | None, base: Path | None, overrides: list[str]) -> Recipe:
+def _chosen_recipe(data: str, recipe: str | None, base: Path | None, overrides: list[str]) -> Recipe:
     """A continued model keeps its own recipe unless another is named."""
     from grunlock import artifact
+    from grunlock.data.series.sources import holds_series
     from grunlock.recipe import override, read_recipe
 
-    if base is None or recipe is not None:
-        return read_recipe(recipe or "default", overrides)
+    if recipe is not None:
+        return read_recipe(recipe, overrides)
+    if base is None:
+        return read_recipe("series" if holds_series(data) else "default", overrides)
     return override(artifact.read(base).recipe, overrides)

@@ -1,32 +1,48 @@
 """Which examples form a batch, and the packed batch itself. No padding, no model.
 
-Letters as in shapes.py.
+What a batch holds of its examples is their store's business. Letters as in shapes.py.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from grunlock.data.store import TokenStore
 from grunlock.recipe.schema import ExampleBatches, TokenBatches
 from grunlock.seeding import generator
-from grunlock.shapes import IntArray, PackedLayout, pack_layout, row_places
-from grunlock.text import DistinctTokens, TokenTypes
+from grunlock.shapes import FloatArray, IntArray, PackedLayout
+from grunlock.text import DistinctTokens
 
 
 @dataclass(frozen=True)
 class Batch:
     """Sequences in packed order.
 
-    tokens:   distinct types; tokens.inverse [N] is in packed order
+    inputs:   of texts the distinct types, their inverse [N] in packed order; of series features [N, F]
     targets:  [B] int64 class indices, longest sequence first
     examples: [B] int64 positions in the store, longest sequence first
     """
 
     layout: PackedLayout
-    tokens: DistinctTokens
+    inputs: DistinctTokens | FloatArray
     targets: IntArray
     examples: IntArray
+
+
+class ExampleStore(Protocol):
+    """The examples of one split, prepared. A training batch may show them changed, as `seed` decides."""
+
+    @property
+    def num_examples(self) -> int: ...
+    @property
+    def lengths(self) -> IntArray: ...  # [examples] steps
+    @property
+    def targets(self) -> NDArray[np.int32]: ...  # [examples] class indices
+    @property
+    def fingerprint(self) -> str: ...
+    def batch(self, examples: IntArray) -> Batch: ...
+    def training_batch(self, examples: IntArray, seed: int) -> Batch: ...
 
 
 def plan_batches(
@@ -52,23 +68,6 @@ def plan_batches(
 def evaluation_batches(lengths: IntArray, max_tokens: int) -> list[IntArray]:
     """All examples, sorted by length, in batches of at most max_tokens (or one longer example)."""
     return _cut(np.argsort(lengths, kind="stable"), lengths, max_tokens, by_tokens=True)
-
-
-def make_batch(store: TokenStore, examples: IntArray, types: TokenTypes) -> Batch:
-    """Fetch some examples and lay them out packed."""
-    starts = store.offsets[examples]
-    lengths = store.offsets[examples + 1] - starts
-    layout = pack_layout(lengths)
-    # layout.rows count in the examples laid end to end; an example's shift leads from there to the store.
-    shifts = starts - (np.cumsum(lengths) - lengths)
-    tokens = store.tokens[layout.rows + shifts[_sequences(layout)]]
-    packed = examples[layout.order]
-    return Batch(layout, types.distinct(tokens), store.targets[packed].astype(np.int64), packed)
-
-
-def _sequences(layout: PackedLayout) -> IntArray:
-    """[N] position in the caller's batch of the sequence of each packed row."""
-    return layout.order[row_places(layout.batch_sizes)[1]]
 
 
 def _cut(examples: IntArray, lengths: IntArray, size: int, by_tokens: bool) -> list[IntArray]:

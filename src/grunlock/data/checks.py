@@ -15,7 +15,7 @@ from grunlock.data.columns import Cell
 from grunlock.data.sources import Chunk, Source
 from grunlock.data.splits import SplitName
 from grunlock.errors import DataError
-from grunlock.recipe.text_options import DataOptions
+from grunlock.recipe.text_options import TextDataOptions
 
 Progress = Callable[[str, int], None]  # what is being done, rows done so far
 
@@ -42,7 +42,7 @@ class Scan:
 
 
 class _Scanner:
-    def __init__(self, options: DataOptions) -> None:
+    def __init__(self, options: TextDataOptions) -> None:
         self.options = options
         self.kept = bytearray()
         self.targets = array("i")
@@ -102,7 +102,7 @@ class _Scanner:
         )
 
 
-def checked_bytes(text: Cell, chunk: Chunk, i: int, options: DataOptions) -> bytes:
+def checked_bytes(text: Cell, chunk: Chunk, i: int, options: TextDataOptions) -> bytes:
     """Row i's text as UTF-8 without outer whitespace; empty if missing. For training and for evaluation.
 
     Raises DataError for what is no string, no valid Unicode, or longer than data.max_text_bytes.
@@ -128,7 +128,7 @@ def checked_bytes(text: Cell, chunk: Chunk, i: int, options: DataOptions) -> byt
     return data.strip() if data.isascii() else text.strip().encode()
 
 
-def scan(source: Source, options: DataOptions, progress: Progress | None = None) -> Scan:
+def scan(source: Source, options: TextDataOptions, progress: Progress | None = None) -> Scan:
     """Check every row. Raises DataError for too long texts, missing labels and refused empty texts."""
     scanner = _Scanner(options)
     for chunk in source.chunks():
@@ -143,15 +143,15 @@ def scan(source: Source, options: DataOptions, progress: Progress | None = None)
 def settle_labels(
     scans: Mapping[SplitName, Scan],
     names: Mapping[SplitName, str],
-    known: Sequence[str] | None,
-    options: DataOptions,
+    known: Sequence[str],
+    options: TextDataOptions,
 ) -> tuple[str, ...]:
     """All labels: those known beforehand in their order, then the new ones, sorted.
 
     Raises DataError if there is only one, or if a given valid or test file has one that train lacks
     and these are refused.
     """
-    before = tuple(known or ())
+    before = tuple(known)
     kept = scans.values() if options.unseen_labels == "keep" else (scans["train"],)
     labels = (*before, *sorted({label for found in kept for label in found.labels} - set(before)))
     for split, found in scans.items():

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grunlock.data.checks import Scan
-from grunlock.data.parts import Part, hashes_of, split_names, targets_of
+from grunlock.data.parts import Part, hashes_of, split_names
 from grunlock.data.sources import SplitSources
 from grunlock.data.splits import SplitName
 
@@ -25,10 +26,14 @@ def source_notes(opened: SplitSources, scans: Mapping[SplitName, Scan]) -> Itera
             yield f"{found.num_empty:,} empty texts {done} in {name}"
 
 
-def split_notes(parts: Sequence[Part], given: Sequence[SplitName], labels: Sequence[str]) -> Iterator[str]:
-    """Sizes of the splits, and classes that one of them lacks."""
-    num_labels = len(labels)
-    counts = {name: np.bincount(targets_of(parts, name), minlength=num_labels) for name in split_names(parts)}
+def split_notes(
+    targets: Mapping[SplitName, NDArray[np.int32]], given: Sequence[SplitName], labels: Sequence[str]
+) -> Iterator[str]:
+    """Sizes of the splits, and classes that one of them lacks.
+
+    targets: [examples] class indices of each split. given: those that were not cut from train.
+    """
+    counts = {name: np.bincount(found, minlength=len(labels)) for name, found in targets.items()}
     cut = {name: "" if name in given else " (cut from train)" for name in counts}
     yield "examples: " + ", ".join(f"{name} {count.sum():,}{cut[name]}" for name, count in counts.items())
     for name in ("valid", "test"):

@@ -13,7 +13,7 @@ from grunlock.data.checks import Scan
 from grunlock.data.sources import Source
 from grunlock.data.splits import SPLITS, SplitName, stratified_splits
 from grunlock.errors import DataError
-from grunlock.recipe.text_options import DataOptions
+from grunlock.recipe.text_options import TextDataOptions
 
 Int8Array = NDArray[np.int8]
 
@@ -39,7 +39,7 @@ def assign_splits(
     sources: Mapping[SplitName, Source],
     scans: Mapping[SplitName, Scan],
     labels: Sequence[str],
-    options: DataOptions,
+    options: TextDataOptions,
 ) -> list[Part]:
     """Give each kept row its split: a given file's own, or one cut from the training source."""
     index = {label: i for i, label in enumerate(labels)}

@@ -1,4 +1,4 @@
-"""Prepared data in a folder: token stores and what else training needs, without the source.
+"""Prepared data in a folder: stores and what else training needs, without the source.
 
 Keeps and opens; making it is the job of prepare.py. `prepared.json` is written last, so a folder that has it
 is complete.
@@ -6,47 +6,61 @@ is complete.
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grunlock.data.columns import Columns
+from grunlock.data.batches import ExampleStore
+from grunlock.data.series.store import open_series_store
 from grunlock.data.splits import SPLITS
-from grunlock.data.store import TokenStore, open_store
+from grunlock.data.store import open_store
 from grunlock.errors import DataError
 from grunlock.files import atomic_file, write_atomically
+from grunlock.recipe import SeriesFacts, TextFacts
+from grunlock.recipe.series_options import SeriesOptions
 from grunlock.recipe.text_options import NgramOptions
-from grunlock.text import Script, TextFrontEnd, TokenTypes, TypeTable
+from grunlock.series import SeriesFrontEnd
+from grunlock.text import TextFrontEnd, TokenTypes, TypeTable
 
-VERSION = 2
-FACTS, TOKENIZER, TYPES = "prepared.json", "tokenizer.json", "types.npz"
+VERSION = 3
+FACTS, TOKENIZER, TYPES, SERIES = "prepared.json", "tokenizer.json", "types.npz", "series.json"
 
 
 @dataclass(frozen=True)
 class PreparedData:
     """Everything training needs to know about its data.
 
+    front_end:    how texts become tokens, or series features
+    inputs:       what the network has to know about these
     labels:       class names, in the order of class indices
     label_counts: [K] training examples of each class
-    types:        what the stores' tokens are; read only
-    columns:      of the files, None for texts from memory
-    notes:        sentences for the user: guesses, sizes, repeated and cut texts
+    notes:        sentences for the user: guesses, sizes, repeated and cut examples
     fingerprint:  sha256 over the rows of all splits
     """
 
-    front_end: TextFrontEnd
+    front_end: TextFrontEnd | SeriesFrontEnd
+    inputs: TextFacts | SeriesFacts
     labels: tuple[str, ...]
     label_counts: tuple[int, ...]
-    train: TokenStore
-    valid: TokenStore
-    test: TokenStore | None
-    types: TokenTypes
-    script: Script
-    columns: Columns | None
+    train: ExampleStore
+    valid: ExampleStore
+    test: ExampleStore | None
     notes: tuple[str, ...]
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a model that is to be continued knows already, so that it is not learned anew.
+
+    labels: keep their order, new ones follow
+    """
+
+    front_end: TextFrontEnd | SeriesFrontEnd
+    labels: tuple[str, ...]
 
 
 def is_prepared(folder: str | Path) -> bool:
@@ -61,21 +75,15 @@ def open_prepared(folder: str | Path) -> PreparedData:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["version"] != VERSION:
             raise ValueError(f"version {facts['version']}, expected {VERSION}")
-        ngrams = None if facts["ngrams"] is None else NgramOptions(**facts["ngrams"])
-        tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
-        front_end = TextFrontEnd.from_json(
-            tokenizer, facts["tokens"], facts["max_tokens"], ngrams, facts["cut"]
-        )
+        front_end, inputs, stores = (_open_texts if facts["kind"] == "text" else _open_series)(folder, facts)
         return PreparedData(
             front_end=front_end,
+            inputs=inputs,
             labels=tuple(facts["labels"]),
             label_counts=tuple(facts["label_counts"]),
-            train=open_store(folder / "train"),
-            valid=open_store(folder / "valid"),
-            test=open_store(folder / "test") if "test" in facts["splits"] else None,
-            types=TokenTypes(front_end.vocab_size, _load_types(folder) if ngrams else None),
-            script=facts["script"],
-            columns=None if facts["columns"] is None else Columns(**facts["columns"]),
+            train=stores["train"],
+            valid=stores["valid"],
+            test=stores.get("test"),
             notes=tuple(facts["notes"]),
             fingerprint=facts["fingerprint"],
         )
@@ -90,31 +98,60 @@ def open_prepared(folder: str | Path) -> PreparedData:
         ) from error
 
 
-def save_facts(folder: Path, front_end: TextFrontEnd, types: TokenTypes, facts: dict[str, Any]) -> None:
-    """Write what is beside the stores, prepared.json last."""
+def save_texts(folder: Path, front_end: TextFrontEnd, types: TokenTypes, facts: Mapping[str, Any]) -> None:
+    """Write what is beside the stores of texts, prepared.json last."""
     ngrams = front_end.ngrams
-    facts = {
-        "version": VERSION,
-        "tokens": front_end.tokens,
-        "max_tokens": front_end.max_tokens,
-        "cut": front_end.cut,
-        "ngrams": None if ngrams is None else ngrams.model_dump(),
-        **facts,
-    }
     write_atomically(folder / TOKENIZER, front_end.to_json())
     table = types.table()
     if table is not None:
         with atomic_file(folder / TYPES) as file:
             np.savez(file, **vars(table))
-    write_atomically(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=1))
+    of_texts = {
+        "tokens": front_end.tokens,
+        "max_tokens": front_end.max_tokens,
+        "cut": front_end.cut,
+        "ngrams": None if ngrams is None else ngrams.model_dump(),
+    }
+    _save_facts(folder, "text", of_texts | dict(facts))
+
+
+def save_series(folder: Path, front_end: SeriesFrontEnd, facts: Mapping[str, Any]) -> None:
+    """Write what is beside the stores of series, prepared.json last."""
+    write_atomically(folder / SERIES, front_end.to_json())
+    _save_facts(folder, "series", {"options": front_end.options.model_dump(), **facts})
 
 
 def remove_prepared(folder: Path) -> None:
     """Remove what `prepare` writes, prepared.json first; other files of the folder stay."""
-    for name in (FACTS, TOKENIZER, TYPES):
+    for name in (FACTS, TOKENIZER, TYPES, SERIES):
         (folder / name).unlink(missing_ok=True)
     for name in SPLITS:
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _save_facts(folder: Path, kind: str, facts: Mapping[str, Any]) -> None:
+    stored = {"version": VERSION, "kind": kind, **facts}
+    write_atomically(folder / FACTS, json.dumps(stored, ensure_ascii=False, indent=1))
+
+
+def _open_texts(
+    folder: Path, facts: Mapping[str, Any]
+) -> tuple[TextFrontEnd, TextFacts, dict[str, ExampleStore]]:
+    ngrams = None if facts["ngrams"] is None else NgramOptions(**facts["ngrams"])
+    tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
+    front_end = TextFrontEnd.from_json(tokenizer, facts["tokens"], facts["max_tokens"], ngrams, facts["cut"])
+    types = TokenTypes(front_end.vocab_size, _load_types(folder) if ngrams else None)
+    inputs = TextFacts(vocab_size=front_end.vocab_size, tokens=front_end.tokens, script=facts["script"])
+    return front_end, inputs, {name: open_store(folder / name, types) for name in facts["splits"]}
+
+
+def _open_series(
+    folder: Path, facts: Mapping[str, Any]
+) -> tuple[SeriesFrontEnd, SeriesFacts, dict[str, ExampleStore]]:
+    options = SeriesOptions(**facts["options"])
+    front_end = SeriesFrontEnd.from_json((folder / SERIES).read_text(encoding="utf-8"), options)
+    inputs = SeriesFacts(channels=front_end.channels, num_features=front_end.num_features)
+    return front_end, inputs, {name: open_series_store(folder / name, front_end) for name in facts["splits"]}
 
 
 def _load_types(folder: Path) -> TypeTable:

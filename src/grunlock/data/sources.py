@@ -15,7 +15,7 @@ from grunlock.data.columns import Cell, Columns, LabelNeed, choose_columns
 from grunlock.data.splits import SPLITS, SplitName
 from grunlock.data.tables import EXPECTED_SUFFIX, Table, open_table, table_format, table_stem
 from grunlock.errors import DataError
-from grunlock.recipe.text_options import DataOptions
+from grunlock.recipe.text_options import TextDataOptions
 
 CHUNK_ROWS = 1000
 
@@ -121,7 +121,7 @@ class SplitSources:
         return {split: source for split in SPLITS if (source := found[split]) is not None}
 
 
-def open_source(source: PathLike | Sequence[PathLike], options: DataOptions) -> SplitSources:
+def open_source(source: PathLike | Sequence[PathLike], options: TextDataOptions) -> SplitSources:
     """Find labelled examples: a file, a glob, a folder, or a list of files.
 
     A folder or glob with files named train, valid (dev, val, validation) and test is read as these splits
@@ -142,7 +142,7 @@ def open_source(source: PathLike | Sequence[PathLike], options: DataOptions) -> 
     return SplitSources(opened["train"], opened.get("valid"), opened.get("test"), (note,))
 
 
-def open_files(paths: Sequence[Path], options: DataOptions, labels: LabelNeed = "required") -> FileSource:
+def open_files(paths: Sequence[Path], options: TextDataOptions, labels: LabelNeed = "required") -> FileSource:
     """Open files as one source. The first decides the columns, the others must have them too."""
     if not paths:
         raise DataError("No file is given.", expected="at least one")
@@ -169,7 +169,7 @@ def open_files(paths: Sequence[Path], options: DataOptions, labels: LabelNeed = 
 
 
 def read_texts(
-    source: PathLike | Sequence[PathLike], options: DataOptions, labels: LabelNeed = "optional"
+    source: PathLike | Sequence[PathLike], options: TextDataOptions, labels: LabelNeed = "optional"
 ) -> FileSource:
     """Open texts to predict or evaluate: one source, with labels if it has them and they are wanted.
 

@@ -1,5 +1,15 @@
 """Using a trained model on files: evaluate labelled ones, predict others. Imports no torch."""
 
-from grunlock.evaluation.files import Prediction, evaluate_file, evaluate_run, predict_file, predict_texts
+from grunlock.evaluation.files import Answer, evaluate_file, evaluate_run, predict_file
+from grunlock.evaluation.series import SeriesPrediction
+from grunlock.evaluation.texts import Prediction, predict_texts
 
-__all__ = ["Prediction", "evaluate_file", "evaluate_run", "predict_file", "predict_texts"]
+__all__ = [
+    "Answer",
+    "Prediction",
+    "SeriesPrediction",
+    "evaluate_file",
+    "evaluate_run",
+    "predict_file",
+    "predict_texts",
+]

@@ -7,15 +7,16 @@ from grunlock.models.convolution import ConvStem
 from grunlock.models.embedding import TokenEmbedding
 from grunlock.models.encoded import Encoder
 from grunlock.models.encoder import build_encoder
-from grunlock.models.inputs import TokenInputs
+from grunlock.models.inputs import NetworkInputs
 from grunlock.models.pooling import Pooling
+from grunlock.models.series import SeriesProjection
 from grunlock.models.transformer import AttentionOnTop
 from grunlock.models.wide import WidePath
-from grunlock.recipe import Derived, Recipe
+from grunlock.recipe import Derived, Recipe, TextFacts
 
 
 class SequenceClassifier(nn.Module):
-    """Token batches to class logits. The head gives logits; the loss applies the softmax.
+    """Batches of tokens or of series to class logits. The head gives logits; the loss applies the softmax.
 
     embedding, perhaps a convolution, encoder (of chunks, perhaps), perhaps self-attention, pooling, head;
     a wide path, if there is one, adds its logits.
@@ -23,14 +24,15 @@ class SequenceClassifier(nn.Module):
 
     def __init__(self, recipe: Recipe, derived: Derived) -> None:
         super().__init__()
-        size, classes = recipe.embedding.size, derived.facts.num_classes
-        self.embedding = TokenEmbedding(derived.facts.vocab_size, recipe.embedding)
+        classes = derived.facts.num_classes
+        self.embedding = build_embedding(recipe, derived)
+        size = self.embedding.output_size
         self.stem = None if recipe.stem is None else ConvStem(size, recipe.stem)
         self.encoder: Encoder = build_encoder(
             size,
             recipe.encoder,
             chrono_steps=derived.chrono_steps,
-            max_steps=recipe.text.max_tokens or derived.facts.longest_tokens,
+            max_steps=(recipe.text and recipe.text.max_tokens) or derived.facts.longest_steps,
         )
         if recipe.chunks is not None:
             self.encoder = ChunkedEncoder(self.encoder, recipe.chunks)
@@ -43,14 +45,23 @@ class SequenceClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.wide = None if recipe.wide is None else WidePath(classes, recipe.wide)
 
-    def forward(self, inputs: TokenInputs) -> Tensor:  # [B, K], longest sequence first
+    def forward(self, inputs: NetworkInputs) -> Tensor:  # [B, K], longest sequence first
         rows = self.embedding(inputs)
         encoded = self.encoder(rows if self.stem is None else self.stem(rows))
         if self.attention is not None:
             encoded = self.attention(encoded)
         return self.logits_of(self.pooling(encoded), inputs)
 
-    def logits_of(self, pooled: Tensor, inputs: TokenInputs) -> Tensor:
+    def logits_of(self, pooled: Tensor, inputs: NetworkInputs) -> Tensor:
         """[B, K] from what pooling gave, and the wide path."""
         logits: Tensor = self.head(self.dropout(pooled))
         return logits if self.wide is None else logits + self.wide(inputs)
+
+
+def build_embedding(recipe: Recipe, derived: Derived) -> TokenEmbedding | SeriesProjection:
+    """What makes the encoder's vectors of a batch, for the recipe's kind of data."""
+    inputs = derived.facts.inputs
+    if isinstance(inputs, TextFacts):
+        assert recipe.embedding is not None  # a recipe for texts has it
+        return TokenEmbedding(inputs.vocab_size, recipe.embedding)
+    return SeriesProjection(inputs.num_features, recipe.input_size)

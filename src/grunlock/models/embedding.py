@@ -23,6 +23,7 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, vocab_size: int, options: EmbeddingOptions) -> None:
         super().__init__()
+        self.output_size = options.size
         self.word_dropout = options.word_dropout
         self.embedding_dropout = options.embedding_dropout
         self.tokens = RowTable(vocab_size, options.size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grunlock.shapes import PackedLayout
+from grunlock.shapes import FloatArray, PackedLayout
 from grunlock.text.types import DistinctTokens
 
 
@@ -23,6 +23,27 @@ class TokenInputs:
     @property
     def num_sequences(self) -> int:
         return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class SeriesInputs:
+    """Packed steps of numeric series."""
+
+    features: Tensor  # [N, F]
+    batch_sizes: Tensor  # [T] int64 on the CPU
+    lengths: Tensor  # [B] int64, longest first
+
+
+NetworkInputs = TokenInputs | SeriesInputs
+
+
+def network_inputs(inputs: DistinctTokens | FloatArray, layout: PackedLayout) -> NetworkInputs:
+    """A batch's distinct tokens, or its features [N, F], as tensors. Both are in packed order."""
+    if isinstance(inputs, DistinctTokens):
+        return token_inputs(inputs, layout)
+    return SeriesInputs(
+        torch.from_numpy(inputs), torch.from_numpy(layout.batch_sizes), torch.from_numpy(layout.lengths)
+    )
 
 
 def token_inputs(tokens: DistinctTokens, layout: PackedLayout) -> TokenInputs:

@@ -1,6 +1,6 @@
 """Recipes: reading, checking, deriving. Knows nothing of torch, data or training."""
 
-from grunlock.recipe.derived import DataFacts, Derived, derive
+from grunlock.recipe.derived import DataFacts, Derived, SeriesFacts, TextFacts, derive
 from grunlock.recipe.ranges import Choices, Range, SearchSpace
 from grunlock.recipe.read import (
     builtin_names,
@@ -20,6 +20,8 @@ __all__ = [
     "Range",
     "Recipe",
     "SearchSpace",
+    "SeriesFacts",
+    "TextFacts",
     "all_keys",
     "builtin_names",
     "derive",

@@ -1,11 +1,33 @@
 """Values that follow from a recipe and its data: computed here, once, and written to the run."""
 
 import math
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from grunlock.recipe.optimization_options import MilestonesSchedule
 from grunlock.recipe.schema import Recipe
+
+
+class TextFacts(BaseModel):
+    """What a network has to know about the tokens it reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["text"] = "text"
+    vocab_size: int
+    tokens: str  # the kind of token in use; never "auto"
+    script: str  # the writing system found, see text/script.py
+
+
+class SeriesFacts(BaseModel):
+    """What a network has to know about the steps it reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["series"] = "series"
+    channels: tuple[str, ...]
+    num_features: int  # columns made of the channels: values, missing or not, changes
 
 
 class DataFacts(BaseModel):
@@ -16,11 +38,9 @@ class DataFacts(BaseModel):
     num_train_examples: int
     num_valid_examples: int
     num_classes: int
-    vocab_size: int
-    longest_tokens: int  # after cutting to max_tokens
+    longest_steps: int  # of a training sequence; for texts after cutting to max_tokens
     batches_per_epoch: int
-    tokens: str  # the kind of token in use; never "auto"
-    script: str  # the writing system found, see text/script.py
+    inputs: Annotated[TextFacts | SeriesFacts, Field(discriminator="kind")]
 
 
 class Derived(BaseModel):
@@ -48,7 +68,7 @@ def derive(recipe: Recipe, facts: DataFacts) -> Derived:
         milestone_steps=milestone_steps(recipe.schedule, facts.num_train_examples, total_steps)
         if isinstance(recipe.schedule, MilestonesSchedule)
         else (),
-        chrono_steps=max(2, facts.longest_tokens),
+        chrono_steps=max(2, facts.longest_steps),
     )
 
 

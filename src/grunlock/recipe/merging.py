@@ -10,12 +10,17 @@ Settings = dict[str, Any]  # nested tables as TOML gives them
 # Sections whose kinds share meanings (every encoder has a hidden_size): changing the kind keeps the
 # settings that the new kind also knows. Elsewhere a new kind starts from its own defaults, because a
 # learning rate or a decay means something for its own optimiser only.
-CARRIED_BETWEEN_KINDS = {"encoder"}
+CARRIED_BETWEEN_KINDS = {"data", "encoder"}
+
+# Sections that are there for one kind of data only.
+OF_ONE_KIND_OF_DATA = {"text", "embedding", "wide", "series"}
 
 
 def merge(base: Settings, override: Settings, path: str = "") -> Settings:
     """`override` laid over `base`, table by table."""
     merged = copy_tables(base)
+    if not path and _data_kind(override, _data_kind(base, "text")) != _data_kind(base, "text"):
+        merged = {name: value for name, value in merged.items() if name not in OF_ONE_KIND_OF_DATA}
     for name, value in override.items():
         old = merged.get(name)
         if isinstance(value, dict) and isinstance(old, dict) and _is_section(path + name):
@@ -50,6 +55,11 @@ def known_to_kind(settings: Settings, key: str) -> bool:
     if chosen is None or name in chosen.model_fields:
         return True
     return not any(name in kind.model_fields for kind in kinds.values())
+
+
+def _data_kind(settings: Settings, otherwise: str) -> str:
+    data = settings.get("data")
+    return data.get("kind", otherwise) if isinstance(data, dict) else otherwise
 
 
 def _is_section(key: str) -> bool:

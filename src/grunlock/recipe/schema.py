@@ -4,12 +4,13 @@ the section modules beside this one, and nowhere else.
 Reading files, overriding and error texts: read.py. Values that follow from data: derived.py.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from grunlock.recipe.fields import Count, Optional, PositiveFloat, Probability, Section
 from grunlock.recipe.model_options import (
+    BagOptions,
     ChunkOptions,
     EncoderOptions,
     GruOptions,
@@ -32,7 +33,10 @@ from grunlock.recipe.optimization_options import (
     SamOptions,
     ScheduleOptions,
 )
-from grunlock.recipe.text_options import DataOptions, EmbeddingOptions, TextOptions
+from grunlock.recipe.series_options import SeriesDataOptions, SeriesOptions
+from grunlock.recipe.text_options import EmbeddingOptions, TextDataOptions, TextOptions
+
+DataOptions = Annotated[TextDataOptions | SeriesDataOptions, Field(discriminator="kind")]
 
 ValidMetric = Literal["accuracy", "macro_f1", "nll"]
 
@@ -46,7 +50,7 @@ class ExampleBatches(Section):
 
 
 class TokenBatches(Section):
-    """As many sequences as fit a budget of tokens: long texts make small batches."""
+    """As many sequences as fit a budget of tokens, or of steps: long sequences make small batches."""
 
     kind: Literal["tokens"] = "tokens"
     size: Count = 2048
@@ -88,9 +92,10 @@ class Recipe(Section):
 
     name: str = "default"
     seed: Annotated[int, Field(ge=0)] = 0
-    data: DataOptions = DataOptions()
-    text: TextOptions = TextOptions()
-    embedding: EmbeddingOptions = EmbeddingOptions()
+    data: DataOptions = TextDataOptions()
+    text: Annotated[TextOptions | None, Optional] = TextOptions()  # for texts only, as embedding and wide
+    embedding: Annotated[EmbeddingOptions | None, Optional] = EmbeddingOptions()
+    series: Annotated[SeriesOptions | None, Optional] = None  # for series only; on if it is left out there
     stem: Annotated[StemOptions | None, Optional] = None
     encoder: EncoderOptions = GruOptions()
     chunks: Annotated[ChunkOptions | None, Optional] = None
@@ -107,8 +112,18 @@ class Recipe(Section):
     training: TrainingOptions = TrainingOptions()
     calibration: Annotated[Literal["temperature"] | None, Optional] = "temperature"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_for_series(cls, settings: Any) -> Any:
+        """What a recipe for series leaves out: sections of texts are off, its own is on."""
+        data = settings.get("data")
+        if (data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)) == "series":
+            return {"text": None, "embedding": None, "series": {}, **settings}
+        return settings
+
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
+        self._check_sections_fit_the_data()
         if self.optim.kind == "schedule_free_adamw" and self.schedule.kind != "constant":
             raise ValueError(
                 f'schedule.kind = "constant" with optim.kind = "schedule_free_adamw" '
@@ -117,13 +132,37 @@ class Recipe(Section):
         if self.chunks is not None:
             _ = self.chunks.outer_options()  # refuses sizes that its heads do not divide
         if self.attention is not None:
-            size = self.encoder.output_size(self.embedding.size)
-            if self.chunks is not None:
-                size = self.chunks.outer_options().output_size(2 * size)
-            check_heads(size, self.attention.num_heads, "with attention, the encoder's output size")
+            self._check_attention_heads(self.attention)
         if self.training.bptt_steps is not None:
             self._check_steps_can_be_cut()
         return self
+
+    def _check_sections_fit_the_data(self) -> None:
+        of_texts = {"text": self.text, "embedding": self.embedding}
+        if self.data.kind == "series":
+            on = [name for name, section in {**of_texts, "wide": self.wide}.items() if section is not None]
+            if on or self.series is None:
+                wanted = [f"{name} off" for name in on] or ["series on"]
+                raise ValueError(f'with data.kind = "series": {", ".join(wanted)}')
+        elif self.series is not None or None in of_texts.values():
+            off = [f"{name} on" for name, section in of_texts.items() if section is None]
+            raise ValueError(f'with data.kind = "text": {", ".join(off) or "series off"}')
+
+    def _check_attention_heads(self, attention: SelfAttentionOptions) -> None:
+        size = self.input_size
+        if size is None and isinstance(self.encoder, BagOptions) and self.chunks is None:
+            raise ValueError("with attention and an encoder of kind bag: a series.size")
+        size = self.encoder.output_size(size or 1)
+        if self.chunks is not None:
+            size = self.chunks.outer_options().output_size(2 * size)
+        check_heads(size, attention.num_heads, "with attention, the encoder's output size")
+
+    @property
+    def input_size(self) -> int | None:
+        """D, the size of the vectors that stem and encoder read; None if the data decides."""
+        if self.embedding is not None:
+            return self.embedding.size
+        return None if self.series is None else self.series.size
 
     def _check_steps_can_be_cut(self) -> None:
         """Truncation carries states from stretch to stretch; what reads all steps at once has none."""

@@ -10,9 +10,10 @@ TokenKind = Literal["auto", "words", "characters", "bpe", "unigram", "chinese_wo
 Cut = Literal["end", "middle"]
 
 
-class DataOptions(Section):
-    """How files are read and split."""
+class TextDataOptions(Section):
+    """How files of texts are read and split."""
 
+    kind: Literal["text"] = "text"
     text_column: Annotated[str | None, Optional] = None  # off: guessed and shown
     label_column: Annotated[str | None, Optional] = None
     encoding: str = "utf-8"

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.errors import DataError
+from grunlock.recipe.text_options import TextDataOptions
 from grunlock.runtime.network import Network
-from grunlock.shapes import FloatArray, PackedLayout, pack_layout
+from grunlock.shapes import FloatArray, pack_layout
 from grunlock.text.front_end import TextFrontEnd
-from grunlock.text.types import DistinctTokens
 
-MAX_BATCH_TOKENS = 16_384  # bounds memory; results do not depend on it beyond rounding
+MAX_BATCH_STEPS = 16_384  # bounds memory; results do not depend on it beyond rounding
 MAX_SHOWN_ROWS = 5
 
 
@@ -49,20 +49,18 @@ class TextClassifier:
             return result
         types = self.front_end.new_types()
         encoded = self.front_end.encode(texts, types)
-        if self.network.recipe.data.empty_texts != "keep":
+        data = self.network.recipe.data
+        if not isinstance(data, TextDataOptions) or data.empty_texts != "keep":
             _refuse_empty(encoded.empty)
         starts = np.cumsum(encoded.lengths) - encoded.lengths
-        for members in _chunks(encoded.lengths):
+        for members in batches_of(encoded.lengths):
             layout = pack_layout(encoded.lengths[members])
             tokens = np.concatenate(
                 [encoded.tokens[starts[i] : starts[i] + encoded.lengths[i]] for i in members]
             )
-            result[members[layout.order]] = self.logits_of(types.distinct(tokens[layout.rows]), layout)
+            distinct = types.distinct(tokens[layout.rows])
+            result[members[layout.order]] = self.network.logits(distinct, layout)
         return result
-
-    def logits_of(self, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
-        """[B, K] for tokens already laid out, longest sequence first."""
-        return self.network.logits(tokens, layout)
 
 
 def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
@@ -73,12 +71,12 @@ def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
     return result
 
 
-def _chunks(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Members of each chunk: similar lengths together, at most MAX_BATCH_TOKENS, at least one text."""
+def batches_of(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Members of each batch: similar lengths together, at most MAX_BATCH_STEPS, at least one sequence."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        size = max(1, MAX_BATCH_TOKENS // int(lengths[order[start]]))
+        size = max(1, MAX_BATCH_STEPS // int(lengths[order[start]]))
         yield order[start : start + size]
         start += size
 
@@ -88,7 +86,12 @@ def _check_texts(texts: Sequence[str]) -> None:
         raise DataError("One string is not a list of texts.", got=repr(texts[:40]), cure="pass [text]")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise DataError("A text is not a string.", where=f"texts[{row}]", got=type(text).__name__)
+            raise DataError(
+                "A text is not a string.",
+                where=f"texts[{row}]",
+                got=type(text).__name__,
+                expected="strings: this model was trained on texts",
+            )
 
 
 def _refuse_empty(empty: NDArray[np.bool_]) -> None:

@@ -57,10 +57,13 @@ class Network:
         """What is pickled: all but the encoder, which is made ready anew."""
         return {name: value for name, value in vars(self).items() if name != "encoder"}
 
-    def logits(self, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
-        """[B, K], longest sequence first; `tokens.inverse` in packed order."""
+    def logits(self, inputs: DistinctTokens | FloatArray, layout: PackedLayout) -> FloatArray:
+        """[B, K], longest sequence first.
+
+        inputs: of texts the distinct tokens, of series the features [N, F]; in packed order.
+        """
         weights, recipe = self.weights, self.recipe
-        vectors, index = embed(weights, tokens), tokens.inverse
+        vectors, index = embed(weights, inputs)
         if recipe.stem is not None:
             vectors, index = _stem(weights, recipe.stem.width, vectors, index, layout)
         encoded = self.encoder.run(vectors, index, layout)
@@ -71,8 +74,8 @@ class Network:
             encoded = Encoded(rows, rows[last_rows(sizes)], encoded.layout)
         pooled = pool(weights, recipe.pooling.parts, encoded)
         result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
-        if recipe.wide is not None:
-            result = result + _wide(weights, recipe.wide.max_length, tokens, layout)
+        if recipe.wide is not None and isinstance(inputs, DistinctTokens):
+            result = result + _wide(weights, recipe.wide.max_length, inputs, layout)
         return result
 
 
@@ -92,7 +95,18 @@ def _wide(weights: Weights, max_length: int, tokens: DistinctTokens, layout: Pac
     return sums / lengths
 
 
-def embed(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [U, D]
+def embed(weights: Weights, inputs: DistinctTokens | FloatArray) -> tuple[FloatArray, IntArray]:
+    """Vectors [U, D], and which of them each packed row [N] reads."""
+    if isinstance(inputs, DistinctTokens):
+        return _token_vectors(weights, inputs), inputs.inverse
+    index = np.arange(len(inputs))
+    if "embedding.projection.weight" not in weights:
+        return inputs, index
+    projected: FloatArray = inputs @ weights["embedding.projection.weight"].T
+    return projected + weights["embedding.projection.bias"], index
+
+
+def _token_vectors(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [U, D]
     vectors: FloatArray = weights["embedding.tokens.weight"][tokens.vocab_ids].astype(np.float32)  # [U, D]
     if tokens.ngram_ids is not None and tokens.ngram_offsets is not None:
         starts, counts = tokens.ngram_offsets[:-1], np.diff(tokens.ngram_offsets)

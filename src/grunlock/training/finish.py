@@ -31,7 +31,7 @@ def finish(
     """
     arrays = {name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()}
     forward = runtime_forward(Network(recipe, arrays))
-    logits, targets = split_logits(forward, data.valid, data.types, len(data.labels))
+    logits, targets = split_logits(forward, data.valid, len(data.labels))
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
     scores = evaluate(probabilities(logits, temperature), targets, data.labels)
     metrics: dict[str, Any] = scores.to_dict()

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grunlock.data.batches import Batch, make_batch, plan_batches
+from grunlock.data.batches import Batch, plan_batches
 from grunlock.data.prepared import PreparedData
 from grunlock.errors import TrainingError
 from grunlock.evaluation.splits import split_logits
 from grunlock.layers.norm import frozen_statistics
-from grunlock.models import SequenceClassifier, token_inputs
+from grunlock.models import SequenceClassifier, network_inputs
 from grunlock.models.encoded import SteppedEncoder
 from grunlock.objectives.losses import class_weights, cross_entropy
 from grunlock.objectives.metrics import evaluate
@@ -163,27 +163,25 @@ class Trainer:
     def batch_gradients(self, examples: IntArray, weight: float, seed: int) -> float:
         """Add a batch's gradients, times `weight`, to the parameters. Returns its loss times `weight`."""
         torch.manual_seed(seed)
-        offsets, bptt_steps = self.data.train.offsets, self.recipe.training.bptt_steps
-        if bptt_steps is not None and (offsets[examples + 1] - offsets[examples]).max() > bptt_steps:
-            return self._truncated_gradients(examples, weight, seed, bptt_steps)
-        loss = self.batch_loss(examples) * weight
+        batch = self.data.train.training_batch(examples, seed)
+        bptt_steps = self.recipe.training.bptt_steps
+        if bptt_steps is not None and len(batch.layout.batch_sizes) > bptt_steps:
+            return self._truncated_gradients(batch, weight, seed, bptt_steps)
+        loss = self.batch_loss(batch) * weight
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    def batch_loss(self, examples: IntArray) -> Tensor:
-        batch = make_batch(self.data.train, examples, self.data.types)
-        logits = self.model(token_inputs(batch.tokens, batch.layout))
-        return self._loss_of(logits, batch)
+    def batch_loss(self, batch: Batch) -> Tensor:
+        return self._loss_of(self.model(network_inputs(batch.inputs, batch.layout)), batch)
 
     def _loss_of(self, logits: Tensor, batch: Batch) -> Tensor:
         targets = torch.from_numpy(batch.targets)
         return cross_entropy(logits, targets, self.recipe.loss.label_smoothing, self.class_weights)
 
-    def _truncated_gradients(self, examples: IntArray, weight: float, seed: int, bptt_steps: int) -> float:
-        batch = make_batch(self.data.train, examples, self.data.types)
+    def _truncated_gradients(self, batch: Batch, weight: float, seed: int, bptt_steps: int) -> float:
         encoder = cast(SteppedEncoder, self.model.encoder)  # the recipe refuses bptt_steps for others
         truncated = TruncatedPass(self.model, encoder, bptt_steps, seed)
-        inputs = token_inputs(batch.tokens, batch.layout)
+        inputs = network_inputs(batch.inputs, batch.layout)
         return truncated.backward(inputs, lambda logits: self._loss_of(logits, batch) * weight)
 
     def batch_weight(self, examples: IntArray) -> float:
@@ -211,7 +209,7 @@ class Trainer:
         progress = self.progress
         with self.optimizer.evaluation_weights(), self._averaged():
             data = self.data
-            logits, targets = split_logits(self.forward, data.valid, data.types, len(data.labels))
+            logits, targets = split_logits(self.forward, data.valid, len(data.labels))
             self._check_finite(logits)
             scores = evaluate(probabilities(logits, 1.0), targets, data.labels, resamples=0)
             metric = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": -scores.nll}
@@ -242,7 +240,7 @@ class Trainer:
     def forward(self, batch: Batch) -> FloatArray:
         """Logits [B, K], longest sequence first, nothing dropped."""
         self.model.eval()
-        logits: FloatArray = self.model(token_inputs(batch.tokens, batch.layout)).numpy()
+        logits: FloatArray = self.model(network_inputs(batch.inputs, batch.layout)).numpy()
         return logits
 
     def _check_finite(self, logits: FloatArray) -> None:

@@ -12,7 +12,8 @@ from grunlock import artifact as artifacts
 from grunlock.artifact import Artifact
 from grunlock.data.batches import plan_batches
 from grunlock.data.prepare import prepare
-from grunlock.data.prepared import PreparedData, is_prepared, open_prepared
+from grunlock.data.prepared import Known, PreparedData, is_prepared, open_prepared
+from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory
 from grunlock.errors import RunError, RunInterruptedError
 from grunlock.recipe import Derived, Recipe, derive
@@ -26,7 +27,7 @@ from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_ru
 from grunlock.training.start import build_start, check_continuable, data_facts
 from grunlock.training.tensorboard import TensorBoard
 
-Source = str | Path | InMemory
+Source = str | Path | InMemory | SeriesSet
 MEMORY = "memory"
 
 
@@ -101,7 +102,7 @@ def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
 
 
 def _path(source: Source | None) -> str | None:
-    return None if source is None or isinstance(source, InMemory) else str(Path(source).absolute())
+    return str(Path(source).absolute()) if isinstance(source, str | Path) else None
 
 
 def _prepare(
@@ -124,8 +125,7 @@ def _prepare(
         valid=valid,
         test=test,
         progress=tell,
-        front_end=None if base is None else base.front_end,
-        labels=None if base is None else base.labels,
+        known=None if base is None else Known(base.front_end, base.labels),
     )
 
 

@@ -10,11 +10,13 @@ from grunlock.data.prepared import PreparedData
 from grunlock.data.vectors import read_vectors
 from grunlock.errors import RunError
 from grunlock.models import SequenceClassifier
+from grunlock.models.embedding import TokenEmbedding
 from grunlock.recipe import DataFacts, Derived, Recipe
 from grunlock.seeding import derive_seed
+from grunlock.text import TextFrontEnd
 
 # They fix the shapes of a model's weights.
-SHARED_SECTIONS = ("text", "embedding", "stem", "encoder", "chunks", "attention", "pooling", "wide")
+SHARED_SECTIONS = ("text", "embedding", "series", "stem", "encoder", "chunks", "attention", "pooling", "wide")
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,9 @@ def data_facts(data: PreparedData, batches_per_epoch: int) -> DataFacts:
         num_train_examples=data.train.num_examples,
         num_valid_examples=data.valid.num_examples,
         num_classes=len(data.labels),
-        vocab_size=data.front_end.vocab_size,
-        longest_tokens=int(data.train.lengths.max()),
+        longest_steps=int(data.train.lengths.max()),
         batches_per_epoch=batches_per_epoch,
-        tokens=data.front_end.tokens,
-        script=data.script,
+        inputs=data.inputs,
     )
 
 
@@ -46,17 +46,32 @@ def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Arti
     notes: tuple[str, ...] = ()
     if base is not None:
         continue_from(model, base, data.labels)
-    elif recipe.embedding.vectors is not None:
-        vectors = read_vectors(Path(recipe.embedding.vectors), data.front_end.vocab(), recipe.embedding.size)
-        found = torch.from_numpy(vectors.found)
-        with torch.no_grad():
-            model.embedding.tokens.weight[found] = torch.from_numpy(vectors.matrix)[found]
-        notes = (vectors.describe(),)
+    elif isinstance(model.embedding, TokenEmbedding) and isinstance(data.front_end, TextFrontEnd):
+        notes = _take_vectors(model.embedding, recipe, data.front_end)
     return Start(model, notes)
+
+
+def _take_vectors(embedding: TokenEmbedding, recipe: Recipe, front_end: TextFrontEnd) -> tuple[str, ...]:
+    """Pretrained vectors in place of the fresh ones, if the recipe names some."""
+    options = recipe.embedding
+    if options is None or options.vectors is None:
+        return ()
+    vectors = read_vectors(Path(options.vectors), front_end.vocab(), options.size)
+    found = torch.from_numpy(vectors.found)
+    with torch.no_grad():
+        embedding.tokens.weight[found] = torch.from_numpy(vectors.matrix)[found]
+    return (vectors.describe(),)
 
 
 def check_continuable(recipe: Recipe, base: Artifact) -> None:
     """Raises RunError if the recipe would need other weights than the base model has."""
+    if recipe.data.kind != base.recipe.data.kind:
+        raise RunError(
+            "A model can only be continued on its own kind of data.",
+            where="data.kind",
+            got=recipe.data.kind,
+            expected=base.recipe.data.kind,
+        )
     changed = [
         name
         for name in SHARED_SECTIONS
@@ -86,7 +101,7 @@ def continue_from(model: SequenceClassifier, base: Artifact, labels: tuple[str, 
 def _shape_settings(recipe: Recipe, section: str) -> dict[str, object]:
     """The section without regularisers, initialisation and what only acts at the start."""
     free = {"vectors", "trainable", "recurrent_init", "input_init", "zoneout"}
-    free |= {"update_bias", "forget_bias", "keep_bias"}
+    free |= {"update_bias", "forget_bias", "keep_bias", "jitter", "scaling", "slicing", "masking"}
     options = getattr(recipe, section)
     settings: dict[str, object] = {} if options is None else options.model_dump()
     return {k: v for k, v in settings.items() if k not in free and not k.endswith("dropout")}

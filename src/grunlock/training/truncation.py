@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from grunlock.layers.packing import IndexedRows
-from grunlock.models import SequenceClassifier, TokenInputs
+from grunlock.models import NetworkInputs, SequenceClassifier
 from grunlock.models.encoded import CarriedStates, EncodedSequences, SteppedEncoder
 from grunlock.models.streamed_pooling import StreamedPooling
 from grunlock.seeding import derive_seed
@@ -59,7 +59,7 @@ class TruncatedPass:
         self._bptt_steps = bptt_steps
         self._seed = seed
 
-    def backward(self, inputs: TokenInputs, loss_of: Callable[[Tensor], Tensor]) -> float:
+    def backward(self, inputs: NetworkInputs, loss_of: Callable[[Tensor], Tensor]) -> float:
         """Add the gradients of loss_of(logits [B, K]) to the parameters. Returns the loss."""
         embedded = self._model.embedding(inputs)
         vectors = embedded.vectors.detach().requires_grad_(embedded.vectors.requires_grad)

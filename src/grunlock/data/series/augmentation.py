@@ -11,7 +11,23 @@ from numpy.typing import NDArray
 
 from grunlock.data.series.series_set import offsets_of
 from grunlock.errors import RecipeError, ShapeError
+from grunlock.recipe.series_options import SeriesOptions
 from grunlock.shapes import FloatArray, IntArray
+
+
+def augment(
+    values: FloatArray, lengths: IntArray, options: SeriesOptions, rng: np.random.Generator
+) -> tuple[FloatArray, IntArray]:
+    """All that the options ask for, on standardised values [steps, C]. Returns them with their lengths."""
+    if options.slicing:
+        values, lengths = window_slicing(values, lengths, 1 - options.slicing, rng)
+    if options.scaling:
+        values = scaling(values, lengths, options.scaling, rng)
+    if options.jitter:
+        values = jitter(values, options.jitter, rng)
+    if options.masking:
+        values = time_masking(values, lengths, options.masking, rng)
+    return values, lengths
 
 
 def jitter(values: FloatArray, std: float, rng: np.random.Generator) -> FloatArray:

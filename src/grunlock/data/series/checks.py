@@ -59,7 +59,7 @@ def check_series(
     new = {label for found in kept for label in found.labels if label is not None}
     labels = (*known_labels, *sorted(new - set(known_labels)))
     for split, found in splits.items():
-        problems += _unknown_label_problems(found, labels, split)
+        problems += _unseen_label_problems(found, labels, split)
     if len(labels) < 2:
         problems.append(
             DataError(
@@ -163,20 +163,52 @@ def _label_problems(found: SeriesSet) -> Iterator[DataError]:
         )
 
 
-def _unknown_label_problems(found: SeriesSet, labels: Sequence[str], split: str) -> Iterator[DataError]:
-    counts = Counter(label for label in found.labels if label is not None and label not in labels)
-    if counts:
-        shown = ", ".join(labels[:SHOWN_LABELS]) + " ..." * (len(labels) > SHOWN_LABELS)
-        near = {label: difflib.get_close_matches(label, labels, n=1) for label in sorted(counts)}
-        meant = ", ".join(f"{label}: did you mean {match[0]}?" for label, match in near.items() if match)
+def unknown_label_problems(found: SeriesSet, labels: Sequence[str]) -> Iterator[DataError]:
+    """What makes a set unfit to evaluate a model with these labels: none, or others."""
+    yield from _label_problems(found)
+    unknown = _Unknown.of(found, labels)
+    if unknown is not None:
+        yield DataError(
+            "A label is unknown to the model.",
+            where=found.name,
+            got=unknown.shown,
+            expected=unknown.expected,
+            cure=unknown.meant or "train a model that has this label",
+        )
+
+
+def _unseen_label_problems(found: SeriesSet, labels: Sequence[str], split: str) -> Iterator[DataError]:
+    unknown = _Unknown.of(found, labels)
+    if unknown is not None:
         yield DataError(
             f"The {split} split has labels that the training split lacks.",
             where=found.name,
-            got=f"{', '.join(sorted(counts)[:SHOWN_LABELS])} ({counts.total():,} series)",
-            expected=f"one of: {shown}" if labels else "a label of the training split",
-            cure=(f"{meant} Else " if meant else "")
+            got=unknown.shown,
+            expected=unknown.expected if labels else "a label of the training split",
+            cure=(f"{unknown.meant} Else " if unknown.meant else "")
             + "add training series of them, remove these series, or count them as errors with "
             "--set data.unseen_labels=keep",
+        )
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """Labels of a set that are none of the known ones, in words."""
+
+    shown: str
+    expected: str
+    meant: str
+
+    @classmethod
+    def of(cls, found: SeriesSet, labels: Sequence[str]) -> "_Unknown | None":
+        counts = Counter(label for label in found.labels if label is not None and label not in labels)
+        if not counts:
+            return None
+        near = {label: difflib.get_close_matches(label, labels, n=1) for label in sorted(counts)}
+        return cls(
+            f"{', '.join(sorted(counts)[:SHOWN_LABELS])} ({counts.total():,} series)",
+            f"one of: {', '.join(labels[:SHOWN_LABELS])}{' ...' * (len(labels) > SHOWN_LABELS)}",
+            ", ".join(f"{label}: did you mean {match[0]}?" for label, match in near.items() if match),
         )
 
 

@@ -9,32 +9,13 @@ from dataclasses import dataclass
 
 from grunlock.data.columns import LabelNeed
 from grunlock.errors import DataError
+from grunlock.recipe.series_options import SeriesDataOptions
 
 ID_NAMES = ("series_id", "id", "series")
 TIME_NAMES = ("t", "time", "timestamp", "step")
 LABEL_NAMES = ("label", "class", "target")
 WEAK_LABEL_NAME = "y"  # beside x it is a coordinate as often as a label
 USUAL_NAMES = frozenset({*ID_NAMES, *TIME_NAMES, *LABEL_NAMES, WEAK_LABEL_NAME})
-
-
-@dataclass(frozen=True)
-class SeriesOptions:
-    """How long-format tables are read; None means guessed and shown.
-
-    channels: the columns to learn from, in this order; the other ones are left
-    encoding: of text files
-    """
-
-    id_column: str | None = None
-    time_column: str | None = None
-    label_column: str | None = None
-    channels: tuple[str, ...] | None = None
-    encoding: str = "utf-8"
-
-    def named_columns(self) -> tuple[str, ...]:
-        """All columns the user named."""
-        named = (self.id_column, self.time_column, self.label_column, *(self.channels or ()))
-        return tuple(name for name in named if name is not None)
 
 
 @dataclass(frozen=True)
@@ -52,7 +33,7 @@ class SeriesColumns:
 
 
 def choose_series_columns(
-    names: Sequence[str], options: SeriesOptions, labels: LabelNeed, where: object
+    names: Sequence[str], options: SeriesDataOptions, labels: LabelNeed, where: object
 ) -> SeriesColumns:
     """Settle on the columns. Raises DataError if a named one is missing or the choice is open."""
     for role, named in _named_roles(options):
@@ -90,14 +71,14 @@ def choose_series_columns(
     return SeriesColumns(series_id, time, label, tuple(channels), note)
 
 
-def _named(options: SeriesOptions) -> tuple[str | None, str | None, str | None]:
+def _named(options: SeriesDataOptions) -> tuple[str | None, str | None, str | None]:
     return options.id_column, options.time_column, options.label_column
 
 
 class _Choice:
     """The columns of one table that no channel was asked to be."""
 
-    def __init__(self, names: Sequence[str], options: SeriesOptions, where: object) -> None:
+    def __init__(self, names: Sequence[str], options: SeriesDataOptions, where: object) -> None:
         self.names = names
         self.options = options
         self.where = where
@@ -142,7 +123,7 @@ class _Choice:
         )
 
 
-def _named_roles(options: SeriesOptions) -> list[tuple[str, str]]:
+def _named_roles(options: SeriesDataOptions) -> list[tuple[str, str]]:
     roles = [("id", options.id_column), ("time", options.time_column), ("label", options.label_column)]
     channels = [("channel", name) for name in options.channels or ()]
     return [(role, name) for role, name in roles if name is not None] + channels

@@ -12,16 +12,17 @@ import numpy as np
 
 from grunlock.data.columns import Cell, LabelNeed
 from grunlock.data.series.cells import SHOWN_CHARACTERS, number_in, refused_number
-from grunlock.data.series.columns import USUAL_NAMES, SeriesColumns, SeriesOptions, choose_series_columns
+from grunlock.data.series.columns import USUAL_NAMES, SeriesColumns, choose_series_columns
 from grunlock.data.series.series_set import SeriesSet, concatenate, offsets_of
 from grunlock.data.tables import open_table
 from grunlock.errors import DataError
+from grunlock.recipe.series_options import SeriesDataOptions
 
 Time = int | float | datetime
 
 
 def read_long_tables(
-    paths: Sequence[Path], options: SeriesOptions, labels: LabelNeed = "required"
+    paths: Sequence[Path], options: SeriesDataOptions, labels: LabelNeed = "required"
 ) -> SeriesSet:
     """Read long-format tables as one set. The first decides the columns, the others must have them too.
 
@@ -48,7 +49,7 @@ def read_long_tables(
     return concatenate(sets, f"{paths[0]} and {len(paths) - 1} more")
 
 
-def _read(path: Path, columns: SeriesColumns, options: SeriesOptions) -> SeriesSet:
+def _read(path: Path, columns: SeriesColumns, options: SeriesDataOptions) -> SeriesSet:
     table = open_table(path, options.encoding, options.named_columns(), USUAL_NAMES)
     needed = [name for name in (columns.id, columns.time, columns.label, *columns.channels) if name]
     absent = [name for name in needed if name not in table.names]

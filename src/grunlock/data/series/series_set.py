@@ -138,6 +138,75 @@ def concatenate(sets: Sequence[SeriesSet], name: str) -> SeriesSet:
     )
 
 
+def take(found: SeriesSet, places: IntArray) -> SeriesSet:
+    """The series at these places, in this order."""
+    parts = [found.series(place) for place in places.tolist()]
+    return SeriesSet(
+        values=np.concatenate(parts) if parts else found.values[:0],
+        offsets=offsets_of(found.lengths[places]),
+        labels=tuple(found.labels[place] for place in places.tolist()),
+        ids=tuple(found.ids[place] for place in places.tolist()),
+        channels=found.channels,
+        name=found.name,
+        notes=found.notes,
+    )
+
+
+def series_of_arrays(
+    arrays: Sequence[NDArray[np.floating]], labels: Sequence[str | None] | None = None, name: str = "memory"
+) -> SeriesSet:
+    """Series in memory, each [its steps, C], or [its steps] for a single channel; NaN where missing.
+
+    Raises DataError for anything that is no array of numbers and for series of unlike channels.
+    """
+    if len(arrays) == 0:
+        raise DataError("There are no series.", where=name)
+    if labels is not None and len(labels) != len(arrays):
+        raise DataError(
+            "There are not as many labels as series.",
+            where=name,
+            got=f"{len(arrays)} series, {len(labels)} labels",
+        )
+    rows = [_as_steps(array, f"{name}[{i}]") for i, array in enumerate(arrays)]
+    for i, steps in enumerate(rows):
+        if steps.shape[1] != rows[0].shape[1]:
+            raise DataError(
+                "The series have different channels.",
+                where=f"{name}[{i}]",
+                got=f"{steps.shape[1]} channels",
+                expected=f"{rows[0].shape[1]}, as {name}[0] has",
+            )
+    return SeriesSet(
+        values=np.concatenate(rows),
+        offsets=offsets_of([len(steps) for steps in rows]),
+        labels=(None,) * len(rows) if labels is None else tuple(labels),
+        ids=tuple(str(i) for i in range(len(rows))),
+        channels=channel_names(rows[0].shape[1]),
+        name=name,
+    )
+
+
+def _as_steps(array: NDArray[np.floating], where: str) -> FloatArray:
+    """[steps, C] float32"""
+    try:
+        with np.errstate(over="ignore"):  # becomes infinite, which the checks refuse by place
+            steps = np.asarray(array, np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            "A series is not an array of numbers.",
+            where=where,
+            got=str(array)[:80],
+            expected="an array [steps, channels], NaN where a value is missing",
+        ) from error
+    if steps.ndim == 1:
+        steps = steps[:, None]
+    if steps.ndim != 2 or steps.shape[1] == 0:
+        raise DataError(
+            "A series has the wrong shape.", where=where, got=list(steps.shape), expected="[steps, channels]"
+        )
+    return steps
+
+
 def offsets_of(lengths: Sequence[int] | IntArray) -> IntArray:
     """[series + 1] where series of these lengths [series] start when they stand one after another"""
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64)

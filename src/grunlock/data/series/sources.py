@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from grunlock.data.columns import LabelNeed
-from grunlock.data.series.columns import SeriesOptions
 from grunlock.data.series.long_table import read_long_tables
 from grunlock.data.series.npz import read_npz
 from grunlock.data.series.series_set import SeriesSet, SeriesSplits, concatenate
@@ -19,6 +18,7 @@ from grunlock.data.sources import STEMS, PathLike, files_by_split, find_files
 from grunlock.data.splits import SplitName
 from grunlock.data.tables import EXPECTED_SUFFIX, table_format, table_stem
 from grunlock.errors import DataError
+from grunlock.recipe.series_options import SeriesDataOptions
 
 NPZ, TS, TS_GZ = ".npz", ".ts", ".ts.gz"
 EXPECTED = f"{NPZ}, {TS} (also as .gz), {EXPECTED_SUFFIX}"
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 def open_series(
     source: PathLike | Sequence[PathLike],
-    options: SeriesOptions | None = None,
+    options: SeriesDataOptions | None = None,
 ) -> SeriesSplits:
     """Read series to train on: a file, a glob, a folder, or a list of files.
 
@@ -39,7 +39,7 @@ def open_series(
 
     Raises DataError for whatever is wrong with the files.
     """
-    options = options or SeriesOptions()
+    options = options or SeriesDataOptions()
     if not isinstance(source, str | os.PathLike):
         return SeriesSplits(_read_as_one([Path(path) for path in source], options, "required"))
     paths = find_files(source, is_series_file, EXPECTED)
@@ -60,7 +60,7 @@ def open_series(
 
 def read_series(
     source: PathLike | Sequence[PathLike],
-    options: SeriesOptions | None = None,
+    options: SeriesDataOptions | None = None,
     labels: LabelNeed = "optional",
 ) -> SeriesSet:
     """Read series to predict or evaluate: one set, with labels if it has them and they are wanted.
@@ -69,7 +69,7 @@ def read_series(
 
     Raises DataError as `open_series` does, and if there are splits but no test.
     """
-    options = options or SeriesOptions()
+    options = options or SeriesDataOptions()
     if not isinstance(source, str | os.PathLike):
         return _read_as_one([Path(path) for path in source], options, labels)
     paths = find_files(source, is_series_file, EXPECTED)
@@ -80,6 +80,20 @@ def read_series(
         return _without_labels(found) if labels == "ignored" else found
     by_split = files_by_split(paths, source, False, series_stem) if len(paths) > 1 else {}
     return _read_as_one([_test_of(by_split, source)] if by_split else paths, options, labels)
+
+
+def holds_series(source: PathLike | Sequence[PathLike]) -> bool:
+    """Whether a source has files that can only be series: .npz or .ts. A table may be either kind."""
+    paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+    found = [
+        file for path in paths for file in (Path(path).iterdir() if Path(path).is_dir() else [Path(path)])
+    ]
+    return any(is_npz(path) or is_ts(path) for path in found)
+
+
+def has_tables(source: PathLike) -> bool:
+    """Whether a source of series has a long-format table, whose columns can be named."""
+    return any(table_format(path) is not None for path in find_files(source, is_series_file, EXPECTED))
 
 
 def is_npz(path: Path) -> bool:
@@ -129,7 +143,7 @@ def _test_of(by_split: dict[SplitName, T], source: PathLike) -> T:
     return by_split["test"]
 
 
-def _splits_of_file(path: Path, options: SeriesOptions) -> SeriesSplits:
+def _splits_of_file(path: Path, options: SeriesDataOptions) -> SeriesSplits:
     if not is_npz(path):
         return SeriesSplits(_read_as_one([path], options, "required"))
     _refuse_column_options(path, options)
@@ -144,7 +158,7 @@ def _splits_of_file(path: Path, options: SeriesOptions) -> SeriesSplits:
     return SeriesSplits(sets["train"], sets.get("valid"), sets.get("test"))
 
 
-def _read_as_one(paths: Sequence[Path], options: SeriesOptions, labels: LabelNeed) -> SeriesSet:
+def _read_as_one(paths: Sequence[Path], options: SeriesDataOptions, labels: LabelNeed) -> SeriesSet:
     """Files of one kind as one set."""
     if not paths:
         raise DataError("No file is given.", expected="at least one")
@@ -184,7 +198,7 @@ def _single_set(path: Path) -> SeriesSet:
     return next(iter(sets.values()))
 
 
-def _refuse_column_options(path: Path, options: SeriesOptions) -> None:
+def _refuse_column_options(path: Path, options: SeriesDataOptions) -> None:
     if options.named_columns():
         raise DataError(
             "Only tables have columns that can be named.",

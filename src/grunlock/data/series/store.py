@@ -1,4 +1,4 @@
-"""Labelled series on disk: what a ragged store holds of them, missing values included.
+"""Labelled series on disk: what a ragged store holds of them, missing values included, and batches of them.
 
 A folder that exists under its final name is complete.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from grunlock.data.batches import Batch
 from grunlock.data.ragged import (
     Int32Array,
     RaggedWriter,
@@ -19,8 +20,11 @@ from grunlock.data.ragged import (
     open_ragged,
     writing_ragged,
 )
+from grunlock.data.series.augmentation import augment
 from grunlock.errors import ShapeError
-from grunlock.shapes import FloatArray, IntArray, check_shape
+from grunlock.seeding import generator
+from grunlock.series import SeriesFrontEnd
+from grunlock.shapes import FloatArray, IntArray, check_shape, pack_layout
 
 STEPS = RowKind("steps", "<f4", wide=True)
 
@@ -32,29 +36,47 @@ class SeriesStore:
     values:      [all steps, C] float32, one series after another, NaN where missing, on disk
     offsets:     [series + 1] int64, where each series starts in values
     targets:     [series] int32 class indices
-    channels:    [C] names
     fingerprint: sha256 over the channels' names and each series' label and values
+    front_end:   how values become what a network reads
     """
 
     values: FloatArray
     offsets: IntArray
     targets: Int32Array
-    channels: tuple[str, ...]
     fingerprint: str
+    front_end: SeriesFrontEnd
 
     @property
     def num_examples(self) -> int:
         return len(self.targets)
 
     @property
-    def num_steps(self) -> int:
-        """Of all series together."""
-        return int(self.offsets[-1])
-
-    @property
     def lengths(self) -> IntArray:
         """[series]"""
         return np.diff(self.offsets)
+
+    def batch(self, examples: IntArray) -> Batch:
+        """Fetch some series and lay their features out packed."""
+        values, lengths = self._fetch(examples)
+        return self._packed(self.front_end.features(values, lengths), lengths, examples)
+
+    def training_batch(self, examples: IntArray, seed: int) -> Batch:
+        """As `batch`, changed as the options of augmentation say; equal seeds change equally."""
+        values, lengths = self._fetch(examples)
+        standardised = self.front_end.standardize(values, lengths)
+        rng = generator(seed, "augmentation")
+        standardised, lengths = augment(standardised, lengths, self.front_end.options, rng)
+        return self._packed(self.front_end.columns(standardised, lengths), lengths, examples)
+
+    def _fetch(self, examples: IntArray) -> tuple[FloatArray, IntArray]:
+        """Values [steps, C] of some series one after another, and their lengths."""
+        parts = [self.values[self.offsets[i] : self.offsets[i + 1]] for i in examples.tolist()]
+        return np.concatenate(parts), self.offsets[examples + 1] - self.offsets[examples]
+
+    def _packed(self, features: FloatArray, lengths: IntArray, examples: IntArray) -> Batch:
+        layout = pack_layout(lengths)
+        packed = examples[layout.order]
+        return Batch(layout, features[layout.rows], self.targets[packed].astype(np.int64), packed)
 
 
 class SeriesStoreWriter:
@@ -118,12 +140,16 @@ def writing_series_store(
         facts["fingerprint"] = writer.fingerprint()
 
 
-def open_series_store(folder: Path) -> SeriesStore:
-    """Map a store. Raises DataError if it is missing or its files do not fit each other."""
+def open_series_store(folder: Path, front_end: SeriesFrontEnd) -> SeriesStore:
+    """Map a store. Raises DataError if it is missing or its files do not fit each other or the front end."""
     stored = open_ragged(folder, STEPS)
     if not {"channels", "fingerprint"} <= set(stored.facts):
         raise damaged_store(folder, "no channels or no fingerprint")
     channels = tuple(stored.facts["channels"])
-    if len(channels) != stored.rows.shape[1]:
-        raise damaged_store(folder, f"{len(channels)} channels, but {stored.rows.shape[1]} values a step")
-    return SeriesStore(stored.rows, stored.offsets, stored.targets, channels, stored.facts["fingerprint"])
+    if channels != front_end.channels or len(channels) != stored.rows.shape[1]:
+        raise damaged_store(
+            folder,
+            f"channels {', '.join(channels)} and {stored.rows.shape[1]} values a step, "
+            f"expected {', '.join(front_end.channels)}",
+        )
+    return SeriesStore(stored.rows, stored.offsets, stored.targets, stored.facts["fingerprint"], front_end)

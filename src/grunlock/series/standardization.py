@@ -1,13 +1,12 @@
 """Standardised channels, fitted on the training series, and missing values as zeros with indicators."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grunlock.data.series.series_set import SeriesSet
 from grunlock.errors import DataError
 from grunlock.shapes import FloatArray, check_shape
 
@@ -63,10 +62,13 @@ class Standardization:
 
         Raises as `apply` does.
         """
-        missing = np.isnan(values)
-        standardised = np.where(missing, np.float32(0), self.apply(values))
+        return self.fill(self.apply(values))
+
+    def fill(self, standardised: FloatArray) -> FloatArray:
+        """As with_missing, for values that are standardised already."""
+        missing = np.isnan(standardised)
         flags = missing[:, list(self.indicators)].astype(np.float32)
-        return np.concatenate([standardised, flags], axis=1)
+        return np.concatenate([np.where(missing, np.float32(0), standardised), flags], axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; `from_dict` gives the same numbers back."""
@@ -97,15 +99,16 @@ class Standardization:
         return cls(tuple(channels), mean, scale, tuple(places))
 
 
-def fit_standardization(train: SeriesSet) -> tuple[Standardization, tuple[str, ...]]:
+def fit_standardization(
+    values: FloatArray, channels: Sequence[str]
+) -> tuple[Standardization, tuple[str, ...]]:
     """Mean and standard deviation (of the population) of each channel's present values, in double precision.
 
-    train: the training series only; nothing of valid or test may enter.
+    values: [steps, C] of the training series only; nothing of valid or test may enter.
 
     Returns the standardisation and notes on channels that cannot be standardised: a constant one gets
     scale 1, one without any value mean 0 and scale 1.
     """
-    values = train.values
     lowest, highest, count, total = _ranges(values)
     mean = total / np.maximum(count, 1)
     squares = np.zeros(len(mean))
@@ -116,10 +119,12 @@ def fit_standardization(train: SeriesSet) -> tuple[Standardization, tuple[str, .
     # A spread that float32 rounds to nothing cannot be divided by either.
     constant = ~void & ((lowest == highest) | (scale < np.finfo(np.float32).tiny))
     scale[void | constant] = 1
-    notes = [f"channel {train.channels[i]} is constant: its scale is 1" for i in np.flatnonzero(constant)]
-    notes += [f"channel {train.channels[i]} has no value: it is 0 throughout" for i in np.flatnonzero(void)]
+    notes = [f"channel {channels[i]} is constant: its scale is 1" for i in np.flatnonzero(constant).tolist()]
+    notes += [
+        f"channel {channels[i]} has no value: it is 0 throughout" for i in np.flatnonzero(void).tolist()
+    ]
     indicators = tuple(np.flatnonzero(count < len(values)).tolist())
-    fitted = Standardization(train.channels, mean.astype(np.float32), scale, indicators)
+    fitted = Standardization(tuple(channels), mean.astype(np.float32), scale, indicators)
     return fitted, tuple(notes)
 
 

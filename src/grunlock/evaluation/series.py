@@ -1,0 +1,86 @@
+"""A trained model against a file of numeric series."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grunlock.artifact import Artifact
+from grunlock.data.columns import LabelNeed
+from grunlock.data.series import SeriesSet, channels_problem, raise_problems, read_series, value_problems
+from grunlock.data.series.checks import unknown_label_problems
+from grunlock.data.series.sources import has_tables
+from grunlock.evaluation.reading import reading_options
+from grunlock.kernels.stack import InferencePrecision
+from grunlock.objectives.metrics import EvaluationResult, evaluate
+from grunlock.recipe.series_options import SeriesDataOptions
+from grunlock.runtime.series_classifier import SeriesClassifier
+
+READING_KEYS = (
+    "data.id_column",
+    "data.time_column",
+    "data.label_column",
+    "data.channels",
+    "data.encoding",
+)
+
+
+@dataclass(frozen=True)
+class SeriesPrediction:
+    """One series, by its id, with the model's answer."""
+
+    series: str
+    label: str
+    probability: float  # calibrated, of `label`
+    probs: dict[str, float]  # by label
+
+
+def predict_series_file(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+) -> Iterator[SeriesPrediction]:
+    """See evaluation.files.predict_file. The series of the file are in memory."""
+    classifier = _classifier(artifact, precision)
+    found = _read(classifier, artifact, source, overrides, "ignored")
+    probs = classifier.predict_proba([found.series(i) for i in range(found.num_series)])
+    for series_id, row in zip(found.ids, probs, strict=True):
+        best = int(row.argmax())
+        by_label = {name: float(p) for name, p in zip(classifier.labels, row, strict=True)}
+        yield SeriesPrediction(series_id, classifier.labels[best], float(row[best]), by_label)
+
+
+def evaluate_series_file(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+) -> EvaluationResult:
+    """See evaluation.files.evaluate_file."""
+    classifier = _classifier(artifact, precision)
+    found = _read(classifier, artifact, source, overrides, "required")
+    raise_problems(list(unknown_label_problems(found, classifier.labels)), found.name)
+    index: dict[str | None, int] = {label: i for i, label in enumerate(classifier.labels)}
+    targets = np.array([index[label] for label in found.labels], np.int64)
+    probs = classifier.predict_proba([found.series(i) for i in range(found.num_series)])
+    return evaluate(probs, targets, classifier.labels)
+
+
+def _classifier(artifact: Artifact, precision: InferencePrecision) -> SeriesClassifier:
+    classifier = artifact.classifier(precision)
+    assert isinstance(classifier, SeriesClassifier)  # the callers look at the recipe's kind of data
+    return classifier
+
+
+def _read(
+    classifier: SeriesClassifier,
+    artifact: Artifact,
+    source: str | os.PathLike[str],
+    overrides: Iterable[str],
+    labels: LabelNeed,
+) -> SeriesSet:
+    """The series to answer for: the model's channels, other columns of tables left."""
+    plain = SeriesDataOptions(channels=classifier.channels if has_tables(source) else None)
+    options = reading_options(artifact.recipe, plain, overrides, READING_KEYS)
+    assert isinstance(options, SeriesDataOptions)
+    found = read_series(source, options, labels)
+    problem = channels_problem(found, classifier.channels, "the model")
+    raise_problems([*([problem] if problem else []), *value_problems(found)], found.name)
+    return found

@@ -1,0 +1,137 @@
+"""A trained model against a file of texts, in bounded memory."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grunlock.artifact import Artifact
+from grunlock.data.checks import checked_bytes
+from grunlock.data.sources import Chunk, FileSource, read_texts
+from grunlock.errors import DataError
+from grunlock.evaluation.reading import reading_options
+from grunlock.kernels.stack import InferencePrecision
+from grunlock.objectives.metrics import EvaluationResult, evaluate
+from grunlock.recipe.text_options import TextDataOptions
+from grunlock.runtime.classifier import TextClassifier
+from grunlock.runtime.series_classifier import SeriesClassifier
+
+MAX_SHOWN_LABELS = 10
+READING_KEYS = ("data.text_column", "data.label_column", "data.encoding", "data.max_text_bytes")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One text with the model's answer."""
+
+    text: str
+    label: str
+    probability: float  # calibrated, of `label`
+    probs: dict[str, float]  # by label
+
+
+def predict_text_file(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+) -> Iterator[Prediction]:
+    """See evaluation.files.predict_file; a chunk at a time."""
+    classifier = text_classifier(artifact.classifier(precision))
+    options = _reading_options(artifact, overrides)
+    if options.empty_texts == "drop":
+        options = options.model_copy(update={"empty_texts": "refuse"})
+    for chunk in read_texts(source, options, labels="ignored").chunks():
+        yield from predict_texts(classifier, _texts(chunk, _usable_rows(chunk, options)))
+
+
+def predict_texts(classifier: TextClassifier | SeriesClassifier, texts: Sequence[str]) -> list[Prediction]:
+    """Predictions of texts in memory, in order. Raises DataError if the model is for series."""
+    classifier = text_classifier(classifier)
+    predictions = []
+    for text, probs in zip(texts, classifier.predict_proba(texts), strict=True):
+        best = int(probs.argmax())
+        by_label = {name: float(p) for name, p in zip(classifier.labels, probs, strict=True)}
+        predictions.append(Prediction(text, classifier.labels[best], float(probs[best]), by_label))
+    return predictions
+
+
+def evaluate_text_file(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+) -> EvaluationResult:
+    """See evaluation.files.evaluate_file. Empty texts are refused, dropped or kept as in training."""
+    options = _reading_options(artifact, overrides)
+    classifier = text_classifier(artifact.classifier(precision))
+    probs, targets = _answers(artifact, classifier, read_texts(source, options, labels="required"), options)
+    return evaluate(probs, targets, artifact.labels)
+
+
+def text_classifier(classifier: TextClassifier | SeriesClassifier) -> TextClassifier:
+    """The classifier, if it reads texts. Raises DataError if it does not."""
+    if isinstance(classifier, TextClassifier):
+        return classifier
+    raise DataError(
+        "The model reads numeric series, not texts.",
+        got="texts",
+        expected=f"series of the channels {', '.join(classifier.channels)}",
+        cure="grunlock predict RUN FILE, with a file of series",
+    )
+
+
+def _reading_options(artifact: Artifact, overrides: Iterable[str]) -> TextDataOptions:
+    """How to read the file at hand: empty and long texts are treated as in training."""
+    trained = artifact.recipe.data
+    assert isinstance(trained, TextDataOptions)
+    plain = TextDataOptions(empty_texts=trained.empty_texts, max_text_bytes=trained.max_text_bytes)
+    options = reading_options(artifact.recipe, plain, overrides, READING_KEYS)
+    assert isinstance(options, TextDataOptions)
+    return options
+
+
+def _answers(
+    artifact: Artifact, classifier: TextClassifier, source: FileSource, options: TextDataOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    index = {name: k for k, name in enumerate(artifact.labels)}
+    probs, targets = [], []
+    for chunk in source.chunks():
+        rows = _usable_rows(chunk, options)
+        targets += [_target(chunk, i, index) for i in rows]
+        probs.append(classifier.predict_proba(_texts(chunk, rows)))
+    return np.concatenate(probs), np.array(targets, np.int64)
+
+
+def _usable_rows(chunk: Chunk, options: TextDataOptions) -> list[int]:
+    """Rows without the dropped empty texts. Raises DataError as training would."""
+    rows = []
+    for i, text in enumerate(chunk.texts):
+        empty = not checked_bytes(text, chunk, i, options)
+        if empty and options.empty_texts == "refuse":
+            raise DataError(
+                "A text is empty: there is nothing to read in it.",
+                where=chunk.where(i),
+                cure="leave this row out, or train with --set data.empty_texts=keep so that the model knows "
+                "empty texts",
+            )
+        if not empty or options.empty_texts == "keep":
+            rows.append(i)
+    return rows
+
+
+def _texts(chunk: Chunk, rows: Sequence[int]) -> list[str]:
+    """A missing text is an empty one."""
+    return [chunk.texts[i] or "" for i in rows]
+
+
+def _target(chunk: Chunk, i: int, index: dict[str, int]) -> int:
+    label = None if chunk.labels is None else chunk.labels[i]
+    name = "" if label is None else str(label).strip()
+    if name in index:
+        return index[name]
+    near = difflib.get_close_matches(name, index, n=1)
+    known = sorted(index)
+    raise DataError(
+        "A label is unknown to the model.",
+        where=chunk.where(i),
+        got=repr(name),
+        expected=", ".join(known[:MAX_SHOWN_LABELS]) + (", ..." if len(known) > MAX_SHOWN_LABELS else ""),
+        cure=f"did you mean {near[0]!r}?" if near else "train a model that has this label",
+    )

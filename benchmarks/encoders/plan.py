@@ -9,13 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from grunlock.recipe.model_options import (
-    MinGruOptions,
-    MinLstmOptions,
-    QrnnOptions,
-    TransformerOptions,
-)
-
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 
@@ -65,23 +58,15 @@ SETS = {
 }
 
 
-def _kind(
-    options: type[MinGruOptions | MinLstmOptions | QrnnOptions | TransformerOptions],
-) -> tuple[str, ...]:
-    """The kind with as many layers as it has by default: a base recipe's number is meant for its GRU."""
-    own = options()
-    return f"encoder.kind={own.kind}", f"encoder.num_layers={own.num_layers}"
-
-
 SUBJECT = "gru"  # what the others are compared with
 ENCODERS: dict[str, tuple[str, ...]] = {
     SUBJECT: ("encoder.kind=gru",),
     "lstm": ("encoder.kind=lstm",),
-    "mingru": _kind(MinGruOptions),
-    "minlstm": _kind(MinLstmOptions),
-    "qrnn": _kind(QrnnOptions),
+    "mingru": ("encoder.kind=mingru",),
+    "minlstm": ("encoder.kind=minlstm",),
+    "qrnn": ("encoder.kind=qrnn",),
     "conv": ("encoder.kind=conv",),
-    "transformer": _kind(TransformerOptions),
+    "transformer": ("encoder.kind=transformer",),
     "bag": ("encoder.kind=bag",),
     "gru+attention": ("encoder.kind=gru", "attention={}"),
     "gru+stem": ("encoder.kind=gru", "stem={}"),

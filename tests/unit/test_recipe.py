@@ -98,6 +98,8 @@ def test_new_kind_keeps_what_means_the_same_and_nothing_else() -> None:
     assert recipe.encoder.weight_dropout == base.encoder.weight_dropout
     assert recipe.optim.lr != base.optim.lr
     assert recipe.optim.weight_decay == 0
+    minimal = read_recipe("default", ["encoder.kind=mingru"]).encoder
+    assert (minimal.num_layers, minimal.input_dropout) == (2, base.encoder.input_dropout)
 
 
 def test_off_and_plain_strings_in_overrides() -> None:

@@ -1,5 +1,6 @@
 """Laying settings over settings: tables join, values replace, and a new kind drops what it does not know."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from grunlock.recipe.schema import Recipe
@@ -88,4 +89,11 @@ def _carried(key: str, old: Settings, new: Settings) -> Settings:
         return old
     if key not in CARRIED_BETWEEN_KINDS:
         return {}
-    return {k: v for k, v in old.items() if k in kinds[kind].model_fields}
+    before = kinds[old_kind].model_fields if old_kind in kinds else {}
+    return {k: v for k, v in old.items() if _means_the_same(k, before, kinds[kind].model_fields)}
+
+
+def _means_the_same(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether both kinds know an option and start from one default; a number of layers for a GRU is no advice
+    for a kind that needs two to mix."""
+    return name in after and (name not in before or before[name].default == after[name].default)

@@ -87,13 +87,15 @@ class SeriesFrontEnd:
             if (scale is not None) != options.changes:
                 raise ValueError(f"change_scale {scale}, but series.changes is {options.changes}")
             numbers = None if scale is None else np.array(scale, np.float32)
-            if numbers is not None and (
-                numbers.shape != standardization.mean.shape or not (numbers > 0).all()
-            ):
+            if numbers is not None and not _are_scales(numbers, len(standardization.channels)):
                 raise ValueError(f"change_scale {scale}")
         except (ValueError, KeyError, TypeError) as error:
             raise DataError("The stored series front end is damaged.", got=error) from error
         return cls(standardization, numbers, options)
+
+
+def _are_scales(numbers: FloatArray, count: int) -> bool:
+    return numbers.shape == (count,) and bool(((numbers > 0) & np.isfinite(numbers)).all())
 
 
 def _changes(values: FloatArray, lengths: IntArray) -> FloatArray:

@@ -138,15 +138,15 @@ class Recipe(Section):
         return self
 
     def _check_sections_fit_the_data(self) -> None:
-        of_texts = {"text": self.text, "embedding": self.embedding}
+        needed: dict[str, object] = {"text": self.text, "embedding": self.embedding}
+        foreign: dict[str, object] = {"series": self.series}
+        other = "numeric series"
         if self.data.kind == "series":
-            on = [name for name, section in {**of_texts, "wide": self.wide}.items() if section is not None]
-            if on or self.series is None:
-                wanted = [f"{name} off" for name in on] or ["series on"]
-                raise ValueError(f'with data.kind = "series": {", ".join(wanted)}')
-        elif self.series is not None or None in of_texts.values():
-            off = [f"{name} on" for name, section in of_texts.items() if section is None]
-            raise ValueError(f'with data.kind = "text": {", ".join(off) or "series off"}')
+            needed, foreign, other = foreign, {**needed, "wide": self.wide}, "texts"
+        wrong = [f"{name} on" for name, section in needed.items() if section is None]
+        wrong += [f"{name} off, it is for {other}" for name, on in foreign.items() if on is not None]
+        if wrong:
+            raise ValueError(f'with data.kind = "{self.data.kind}": {"; ".join(wrong)}')
 
     def _check_attention_heads(self, attention: SelfAttentionOptions) -> None:
         size = self.input_size

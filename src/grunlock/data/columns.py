@@ -83,6 +83,7 @@ class _Guess:
         self.reasons: list[str] = []
         values = {name: [row[i] or "" for row in rows] for i, name in enumerate(names)}
         self.num_rows = len(rows)
+        self.of_numbers = {name for name, column in values.items() if all(map(_is_number, column))}
         self.num_distinct = {name: len(set(column)) for name, column in values.items()}
         self.mean_length = {
             name: sum(map(len, column)) / max(1, len(column)) for name, column in values.items()
@@ -155,12 +156,23 @@ class _Guess:
         )
 
     def _ambiguous(self, role: str, candidates: list[str]) -> DataError:
+        cure = "--set data.text_column=... --set data.label_column=..."
+        if len(set(candidates) - self.of_numbers) <= 1 < len(candidates):
+            cure += '; if these are numeric series: the recipe "series"'
         return DataError(
             f"It is not clear which column holds the {role}s.",
             where=self.where,
             got=f"candidates: {', '.join(candidates) or 'none'}; all columns: {', '.join(self.names)}",
-            cure="--set data.text_column=... --set data.label_column=...",
+            cure=cure,
         )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def _usual(name: str, usual_names: Collection[str]) -> bool:

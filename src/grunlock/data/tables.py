@@ -27,6 +27,7 @@ FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 EXPECTED_SUFFIX = ".csv, .tsv, .jsonl (each also as .gz) or .parquet"
+SERIES_SUFFIXES = (".npz", ".ts", ".ts.gz")  # of files that hold no table; the recipe "series" reads them
 
 SAMPLE_ROWS = 1000
 FETCHED_ROWS = 2000  # of a Parquet file at a time
@@ -97,6 +98,9 @@ def open_table(
             where=path,
             got="".join(path.suffixes) or "no suffix",
             expected=EXPECTED_SUFFIX,
+            cure='numeric series are read by the recipe "series"'
+            if path.name.lower().endswith(SERIES_SUFFIXES)
+            else None,
         )
     if kind == "parquet":
         names = _parquet_columns(path)

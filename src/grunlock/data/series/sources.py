@@ -16,11 +16,11 @@ from grunlock.data.series.series_set import SeriesSet, SeriesSplits, concatenate
 from grunlock.data.series.ts_file import read_ts
 from grunlock.data.sources import STEMS, PathLike, files_by_split, find_files
 from grunlock.data.splits import SplitName
-from grunlock.data.tables import EXPECTED_SUFFIX, table_format, table_stem
+from grunlock.data.tables import EXPECTED_SUFFIX, SERIES_SUFFIXES, table_format, table_stem
 from grunlock.errors import DataError
 from grunlock.recipe.series_options import SeriesDataOptions
 
-NPZ, TS, TS_GZ = ".npz", ".ts", ".ts.gz"
+NPZ, TS, TS_GZ = SERIES_SUFFIXES
 EXPECTED = f"{NPZ}, {TS} (also as .gz), {EXPECTED_SUFFIX}"
 
 T = TypeVar("T")

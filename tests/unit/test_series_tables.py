@@ -201,7 +201,7 @@ def test_missing_columns(tmp_path):
     assert "There is no such channel column." in message
     assert "got:      bb" in message
     assert "one of: series_id, t, a, b, label" in message
-    assert "--set data.channels=b" in message
+    assert "cure:     did you mean b?" in message
     assert "--set data.id_column=series_id" in refusal(tmp_path, TABLE, id_column="serie_id")
     assert "One column is named for two roles." in refusal(tmp_path, TABLE, id_column="a", time_column="a")
     message = refusal(tmp_path, "0,1.5,2\n0,3,4\n")

@@ -18,13 +18,8 @@ from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.recipe.series_options import SeriesDataOptions
 from grunlock.runtime.series_classifier import SeriesClassifier
 
-READING_KEYS = (
-    "data.id_column",
-    "data.time_column",
-    "data.label_column",
-    "data.channels",
-    "data.encoding",
-)
+# No data.channels: a model reads its own.
+READING_KEYS = ("data.id_column", "data.time_column", "data.label_column", "data.encoding")
 
 
 @dataclass(frozen=True)

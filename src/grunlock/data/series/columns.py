@@ -131,14 +131,18 @@ def _named_roles(options: SeriesDataOptions) -> list[tuple[str, str]]:
 
 def _no_such_column(role: str, named: str, names: Sequence[str], where: object) -> DataError:
     near = difflib.get_close_matches(named, names, n=1)
-    key = "channels" if role == "channel" else f"{role}_column"
     return DataError(
         f"There is no such {role} column.",
         where=where,
         got=named,
         expected=f"one of: {', '.join(names)}",
-        cure=f"--set data.{key}={near[0]}" if near else None,
+        cure=_named_so(role, near[0]) if near else None,
     )
+
+
+def _named_so(role: str, near: str) -> str:
+    """The cure for a name that is nearly `near`; a channel is one of several, which --set would drop."""
+    return f"did you mean {near}?" if role == "channel" else f"--set data.{role}_column={near}"
 
 
 def _missing_column(role: str, usual: Sequence[str], names: Sequence[str], where: object) -> DataError:
@@ -147,7 +151,8 @@ def _missing_column(role: str, usual: Sequence[str], names: Sequence[str], where
         where=where,
         got=f"columns: {', '.join(names)}",
         expected=f"a column named {', '.join(usual[:-1])} or {usual[-1]}",
-        cure=f"--set data.{role}_column=...",
+        cure=f"--set data.{role}_column=..."
+        + ('; texts are read by the recipe "default"' if role == "id" else ""),
     )
 
 

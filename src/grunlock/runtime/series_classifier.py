@@ -73,8 +73,13 @@ class SeriesClassifier:
         if steps.ndim == 1 and len(self.channels) == 1:
             steps = steps[:, None]
         if steps.ndim != 2 or steps.shape[1] != len(self.channels):
+            alone = steps.shape == (len(self.channels),)  # a step, where a series is looked for
             raise DataError(
-                "A series has the wrong shape.", where=where, got=list(steps.shape), expected=expected
+                "A series has the wrong shape.",
+                where=where,
+                got=list(steps.shape),
+                expected=expected,
+                cure="pass [series] if this is a step of a single series" if alone else None,
             )
         if len(steps) == 0 or np.isnan(steps).all():
             raise DataError(

@@ -186,7 +186,7 @@ def series_of_arrays(
     )
 
 
-def _as_steps(array: NDArray[np.floating], where: str) -> FloatArray:
+def _as_steps(array: object, where: str) -> FloatArray:
     """[steps, C] float32"""
     try:
         with np.errstate(over="ignore"):  # becomes infinite, which the checks refuse by place
@@ -197,6 +197,7 @@ def _as_steps(array: NDArray[np.floating], where: str) -> FloatArray:
             where=where,
             got=str(array)[:80],
             expected="an array [steps, channels], NaN where a value is missing",
+            cure='the recipe "default" is for texts' if isinstance(array, str) else None,
         ) from error
     if steps.ndim == 1:
         steps = steps[:, None]

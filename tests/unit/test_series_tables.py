@@ -153,7 +153,7 @@ def test_a_value_that_is_text(tmp_path, value):
     assert "a.csv, series s1, row 3, column b" in message
     assert f"got:      {value!r}" in message
     assert "an empty cell, NaN or NA where it is missing" in message
-    assert "leave the column out: --set data.channels=a" in message
+    assert "leave the column out: --set 'data.channels=[\"a\"]'" in message
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def _problem(key: str, faults: list[Any], settings: dict[str, Any]) -> RecipeErr
 def _expected(message: str) -> str:
     for prefix in ("Input should be ", "Value error, "):
         message = message.removeprefix(prefix)
-    return message
+    return 'a list such as ["a", "b"]' if message == "a valid tuple" else message
 
 
 def _other_kind(key: str, settings: dict[str, Any]) -> str | None:

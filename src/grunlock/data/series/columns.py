@@ -107,7 +107,7 @@ class _Choice:
                 "It is not clear whether a column is the label or a channel.",
                 where=self.where,
                 got=f"{weak} beside {beside[0]}",
-                cure=f"--set data.label_column={weak}, or name the channels: --set data.channels=...",
+                cure=f"--set data.label_column={weak}, or name the channels: --set 'data.channels=[...]'",
             )
         return weak
 

@@ -3,6 +3,8 @@
 Rows of one series may be scattered over the file, but its own time must rise. Sorts and repairs nothing.
 """
 
+import json
+import shlex
 from array import array
 from collections.abc import Sequence
 from datetime import datetime
@@ -182,7 +184,8 @@ class _Steps:
         others = [name for name in self.columns.channels if name != channel]
         cure = "replace it"
         if others:
-            cure += f", or leave the column out: --set data.channels={','.join(others)}"
+            setting = f"data.channels={json.dumps(others, ensure_ascii=False)}"
+            cure += f", or leave the column out: --set {shlex.quote(setting)}"
         return refused_number(cell, f"{self._where(number, series_id)}, column {channel}", cure)
 
 

@@ -171,6 +171,20 @@ def test_options_of_another_recipe_are_refused():
         SeriesFrontEnd.from_json(stored, SeriesOptions(changes=True))
 
 
+def test_values_too_far_are_named_by_series():
+    values = np.array([[0, 0.1], [1, 0.2], [NAN, 0.1], [1, 3e38]], np.float32)
+    lengths = np.array([1, 3])
+    front_end, _ = fit(values[:2], [2])
+    with pytest.raises(DataError) as refused:
+        front_end.check(values, lengths, ["first", "second"].__getitem__)
+    assert "where:    second, step 3, channel b" in str(refused.value)
+    assert "got:      3" in str(refused.value)
+    front_end.check(values[:3], np.array([1, 2]), str)
+    alone, _ = fit(values[:2], [2], each_alone=True)
+    alone.check(values, lengths, str)
+    assert np.isfinite(alone.features(values, lengths)).all()
+
+
 def test_other_channels_are_refused():
     with pytest.raises(ShapeError, match=r"\[steps, C\]"):
         fit()[0].features(VALUES[:, :1], LENGTHS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from grunlock import load
+from grunlock.errors import DataError
 from grunlock.recipe import read_recipe
 from grunlock.training.run import train
 from tests.workflows.conftest import CommandLine, small
@@ -29,13 +30,19 @@ Refused = Callable[..., str]
 def refused(grunlock: CommandLine, tmp_path: Path) -> Refused:
     """Train on a file and return the message; the refusal must leave no half-made run behind."""
 
-    def run(content: str | Path, *settings: str, arguments: Callable[..., list[str]] = small_series) -> str:
+    def run(
+        content: str | Path,
+        *settings: str,
+        arguments: Callable[..., list[str]] = small_series,
+        valid: Path | None = None,
+    ) -> str:
         data = content
         if isinstance(content, str):
             data = tmp_path / "data.csv"
             data.write_text(content)
         before = sorted(tmp_path.iterdir())
-        done = grunlock("train", data, "-o", tmp_path / "run", *arguments(*settings))
+        beside = [] if valid is None else ["--valid", valid]
+        done = grunlock("train", data, "-o", tmp_path / "run", *arguments(*settings), *beside)
         assert done.code == 1, done.out
         assert "Traceback" not in done.err
         assert sorted(tmp_path.iterdir()) == before
@@ -171,6 +178,24 @@ def test_infinite_values_in_arrays(
         assert "A value is infinite." in text
         assert "data.npz, X[3, " in text
         assert "a finite number, or NaN where it is missing" in text
+
+
+def test_values_that_no_training_series_is_near(
+    refused: Refused, grunlock: CommandLine, tmp_path: Path
+) -> None:
+    """A mark of missing values, left as it is, is found before the first step of training."""
+    small_values = [(label, values / 100) for label, values in slopes(30)]
+    far = tmp_path / "far.csv"
+    far.write_text(long_table(changed(4, np.full((3, 2), 3.4e38), slopes(9))))
+    message = refused(long_table(small_values), valid=far)
+    done = grunlock("train", tmp_path / "data.csv", "-o", tmp_path / "run", *small_series())
+    assert done.code == 0, done.err
+    for text in (message, grunlock("predict", tmp_path / "run", far).err):
+        assert "A value is too far from those of training." in text
+        assert "far.csv, series s4, step 1, channel " in text
+        assert "check the channel's unit" in text
+    with pytest.raises(DataError, match=r"series\[1\], step 3, channel noise"):
+        load(tmp_path / "run").predict([np.zeros((9, 2)), np.array([[0, 0], [0, 0], [0, 3e38]])])
 
 
 def test_a_value_that_is_no_number(refused: Refused) -> None:

@@ -78,4 +78,5 @@ def _read(
     found = read_series(source, options, labels)
     problem = channels_problem(found, classifier.channels, "the model")
     raise_problems([*([problem] if problem else []), *value_problems(found)], found.name)
+    classifier.front_end.check(found.values, found.lengths, found.where)
     return found

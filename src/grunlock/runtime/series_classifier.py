@@ -53,6 +53,8 @@ class SeriesClassifier:
         for members in batches_of(lengths):
             layout = pack_layout(lengths[members])
             joined = np.concatenate([values[i] for i in members.tolist()])
+            names = [f"series[{i}]" for i in members.tolist()]
+            self.front_end.check(joined, lengths[members], names.__getitem__)
             features = self.front_end.features(joined, lengths[members])
             result[members[layout.order]] = self.network.logits(features[layout.rows], layout)
         return result

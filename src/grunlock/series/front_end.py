@@ -4,7 +4,7 @@ Values are ragged: [steps, C], one series after another, with lengths [B]; NaN w
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +51,36 @@ class SeriesFrontEnd:
         """F, the columns of `features`."""
         return self.standardization.num_features + (len(self.channels) if self.options.changes else 0)
 
+    def check(self, values: FloatArray, lengths: IntArray, place: Callable[[int], str]) -> None:
+        """Raises DataError for a value too large to standardise; place(i) is what series i is called.
+
+        Costs a look for the extremes; the series is looked for only if one of them is too large.
+        """
+        if self.options.each_alone:
+            return  # a value is at most the root of its series' steps
+        try:
+            self.standardization.apply(np.stack([np.fmin.reduce(values), np.fmax.reduce(values)]))
+        except DataError:
+            for i, start in enumerate(_starts(lengths).tolist()):
+                self._check_series(values[start : start + int(lengths[i])], place(i))
+
+    def _check_series(self, values: FloatArray, place: str) -> None:
+        try:
+            self.standardization.apply(values)
+        except DataError as error:
+            raise DataError(
+                error.what,
+                where=f"{place}, {error.where}",
+                got=error.got,
+                expected=error.expected,
+                cure=error.cure,
+            ) from None
+
     def features(self, values: FloatArray, lengths: IntArray) -> FloatArray:
         """[steps, F]: standardised values, 0 where missing; indicators of missing values; changes.
 
-        Raises ShapeError for another number of channels, DataError for values too large to standardise.
+        Raises ShapeError for another number of channels, and DataError for values too large to standardise
+        by their row alone; `check` names the series.
         """
         return self.columns(self.standardize(values, lengths), lengths)
 

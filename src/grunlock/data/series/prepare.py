@@ -62,6 +62,8 @@ def prepare_series(
     if progress is not None:
         progress("checking", sum(found.num_series for found in sets.values()))
     front_end, front_end_notes = _front_end(sets["train"], known, options)
+    for found in sets.values():
+        front_end.check(found.values, found.lengths, found.where)
     targets = {split: _targets(found, checked.labels) for split, found in sets.items()}
     notes = [
         *opened.notes,

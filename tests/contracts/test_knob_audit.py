@@ -50,7 +50,7 @@ MAY_NOT_ACT = {
     "training.checkpoint_every_seconds": "decides when the state is saved, not what it is",
     "training.checkpoint_every_steps": "decides when the state is saved, not what it is",
     "data.text.unseen_labels": "acts where a test file has labels that train lacks; see test_bad_input.py",
-    "data.series.unseen_labels": "acts where a test file has labels that train lacks; see test_series.py",
+    "data.series.unseen_labels": "as for texts; see test_series_bad_input.py",
     "text": "texts have this section and series have it not: anything else is refused",
     "embedding": "as text",
     "series": "series have this section and texts have it not: anything else is refused",

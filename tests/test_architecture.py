@@ -35,6 +35,8 @@ WITHOUT_TORCH = [
     "grunlock.kernels.scan",
     "grunlock.recipe",
     "grunlock.runtime.classifier",
+    "grunlock.runtime.series_classifier",
+    "grunlock.series",
     "grunlock.text.front_end",
 ]
 

@@ -38,8 +38,8 @@ OPTIONS = [
     ["chunks.chunk_steps=3", "chunks.hidden_size=4", 'pooling.parts=["last", "attention"]'],
     ["encoder.kind=mingru", "chunks.chunk_steps=2", "chunks.over=transformer", "chunks.hidden_size=8"],
     ["chunks.chunk_steps=2", "chunks.hidden_size=4", "attention.num_heads=2"],
-    ["encoder.hidden_size=4", "stem.width=3", "attention.num_heads=2", "attention.num_layers=2"],
-    ["stem.width=2", "encoder.kind=bag", "wide.buckets=32", "wide.max_length=3"],
+    ["encoder.hidden_size=4", "stem.widths=[3]", "attention.num_heads=2", "attention.num_layers=2"],
+    ["stem.widths=[2, 5]", "stem.norm=batch", "encoder.kind=bag", "wide.buckets=32", "wide.max_length=3"],
     ["embedding.ngrams.buckets=64"],
     ["embedding.ngrams.buckets=64", "embedding.ngrams.min_length=2", "text.tokens=characters"],
 ]

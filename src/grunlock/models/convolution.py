@@ -7,7 +7,7 @@ from grunlock.layers.dropout import drop_variational
 from grunlock.layers.packing import IndexedRows
 from grunlock.layers.window import WindowLinear
 from grunlock.models.encoded import EncodedSequences, ending_at_last_step
-from grunlock.models.rows import drop_inputs
+from grunlock.models.rows import build_norm, drop_inputs
 from grunlock.recipe.model_options import ConvOptions, StemOptions
 from grunlock.shapes import centred_window
 
@@ -36,13 +36,20 @@ class ConvEncoder(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """x + dropout(relu(convolution of x)): neighbours in view before the encoder's first step."""
+    """x + dropout(relu(norm(convolution of x))), perhaps several: neighbours seen before the first step."""
 
     def __init__(self, size: int, options: StemOptions) -> None:
         super().__init__()
-        self.window = WindowLinear(size, size, centred_window(options.width))
+        self.windows = nn.ModuleList(
+            WindowLinear(size, size, centred_window(width)) for width in options.widths
+        )
+        norms = [] if options.norm is None else [build_norm(options.norm, size) for _ in options.widths]
+        self.norms = nn.ModuleList(norms)
         self.dropout = nn.Dropout(options.dropout)
 
     def forward(self, rows: IndexedRows) -> IndexedRows:
-        added = self.dropout(torch.relu(self.window(rows)))
-        return IndexedRows.of_rows(rows.spread() + added, rows.batch_sizes)
+        for i, window in enumerate(self.windows):
+            seen = self.norms[i](window(rows)) if len(self.norms) else window(rows)
+            added = self.dropout(torch.relu(seen))
+            rows = IndexedRows.of_rows(rows.spread() + added, rows.batch_sizes)
+        return rows

@@ -150,9 +150,10 @@ EncoderOptions = Annotated[
 
 
 class StemOptions(Section):
-    """A convolution over time in front of the encoder: relu of a window of steps, added to the input."""
+    """Convolutions over time in front of the encoder: relu of a window of steps, added to its input."""
 
-    width: Count = 3  # steps
+    widths: Annotated[tuple[Count, ...], ListField, Field(min_length=1)] = (3,)  # steps, one after another
+    norm: Annotated[Literal["batch", "layer"] | None, Optional] = None  # between window and relu
     dropout: Probability = 0.0
 
 

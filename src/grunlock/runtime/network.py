@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Recipe
-from grunlock.recipe.model_options import PoolingPart
+from grunlock.recipe.model_options import PoolingPart, StemOptions
 from grunlock.runtime.attention import Layers
 from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.encoder import ChunkedEncoder, Encoder, build_encoder
-from grunlock.runtime.norms import Weights, under
+from grunlock.runtime.norms import Weights, read_norm, under
 from grunlock.runtime.window import window_linear
 from grunlock.shapes import (
     FloatArray,
@@ -65,7 +65,7 @@ class Network:
         weights, recipe = self.weights, self.recipe
         vectors, index = embed(weights, inputs)
         if recipe.stem is not None:
-            vectors, index = _stem(weights, recipe.stem.width, vectors, index, layout)
+            vectors, index = _stem(under(weights, "stem."), recipe.stem, vectors, index, layout)
         encoded = self.encoder.run(vectors, index, layout)
         if recipe.attention is not None:
             on_top, sizes = recipe.attention, encoded.layout.batch_sizes
@@ -80,11 +80,15 @@ class Network:
 
 
 def _stem(
-    weights: Weights, width: int, vectors: FloatArray, index: IntArray, layout: PackedLayout
+    weights: Weights, options: StemOptions, vectors: FloatArray, index: IntArray, layout: PackedLayout
 ) -> tuple[FloatArray, IntArray]:
-    added = window_linear(weights, "stem.window.", vectors, index, layout.batch_sizes, centred_window(width))
-    rows: FloatArray = vectors[index] + np.maximum(added, 0)
-    return rows, np.arange(len(rows))
+    for i, width in enumerate(options.widths):
+        window = centred_window(width)
+        seen = window_linear(weights, f"windows.{i}.", vectors, index, layout.batch_sizes, window)
+        norm = read_norm(weights, i, options.norm)
+        vectors = vectors[index] + np.maximum(seen if norm is None else norm(seen), 0)
+        index = np.arange(len(vectors))
+    return vectors, index
 
 
 def _wide(weights: Weights, max_length: int, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:

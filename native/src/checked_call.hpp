@@ -8,7 +8,8 @@
 namespace grunlock {
 
 // Whether every row of the index is a vector: anything else would read outside the caller's memory.
-inline bool in_bounds(const grunlock_gru_call& layer) {
+template <class Layer>
+bool in_bounds(const Layer& layer) {
   bool inside = true;
   for (int64_t n = 0; layer.index != nullptr && n < layer.num_rows; ++n) {
     inside &= layer.index[n] >= 0 && layer.index[n] < layer.num_vectors;
@@ -17,8 +18,8 @@ inline bool in_bounds(const grunlock_gru_call& layer) {
 }
 
 // function(call) as a grunlock_result. layer: the call's part that says where rows lie.
-template <class Function, class Call>
-int32_t run_checked(Function function, const Call& call, const grunlock_gru_call& layer) {
+template <class Function, class Call, class Layer>
+int32_t run_checked(Function function, const Call& call, const Layer& layer) {
   if (!in_bounds(layer)) {
     return GRUNLOCK_INDEX_OUTSIDE;
   }

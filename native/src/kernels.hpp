@@ -6,6 +6,7 @@
 #include "grunlock_gru.h"
 #include "grunlock_lstm.h"
 #include "grunlock_scan.h"
+#include "grunlock_window.h"
 #include "thread_pool.hpp"
 
 namespace grunlock {
@@ -21,6 +22,8 @@ struct Kernels {
   void (*lstm_backward)(const grunlock_lstm_call& call);
   void (*scan_forward)(const grunlock_scan_call& call);
   void (*scan_backward)(const grunlock_scan_call& call);
+  void (*window_forward)(const grunlock_window_call& call);
+  void (*window_backward)(const grunlock_window_call& call);
   void (*sigmoid)(const float* x, float* y, int64_t count);
   void (*tanh)(const float* x, float* y, int64_t count);
 };

@@ -17,6 +17,7 @@ first steps, all second steps, and so on. batch_sizes[t] says how many sequences
 This module knows numpy only, so that training and the torch-free runtime share it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,3 +159,14 @@ def check_shape(name: str, shape: tuple[int, ...], expected: tuple[int | None, .
     if not same_rank or any(e is not None and e != s for s, e in zip(shape, expected, strict=True)):
         sizes = ", ".join("any" if size is None else str(size) for size in expected)
         raise ShapeError(f"`{name}` has the wrong shape.", got=list(shape), expected=f"{letters} = [{sizes}]")
+
+
+def check_batch_sizes(batch_sizes: Sequence[int], num_rows: int) -> None:
+    """Raise ShapeError unless these steps have that many rows and sequences only leave."""
+    sizes = list(batch_sizes)
+    if not sizes or sizes[-1] < 1 or sum(sizes) != num_rows or sizes != sorted(sizes, reverse=True):
+        raise ShapeError(
+            "The steps do not fit the packed rows.",
+            got=f"batch_sizes {sizes[:8]}{' ...' if len(sizes) > 8 else ''}, {sum(sizes)} in all",
+            expected=f"sizes of at least 1 that never grow, {num_rows} in all",
+        )

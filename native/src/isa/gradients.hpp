@@ -238,6 +238,7 @@ class Gradients {
     const Direction& d = call_.directions[job.direction];
     const int64_t row = job.gate * s_.H + job.first;
     const int64_t units = std::min(kStripUnits, s_.H - job.first);
+    const int64_t padded = round_up(units, kLanes);
     const RowsSource source = job.recurrent ? recurrent_source(job.direction, job.gate)
                                         : input_source(job.direction, job.gate);
     const float* left = source.rows + job.first;
@@ -251,7 +252,7 @@ class Gradients {
         *mask = d.state_mask == nullptr ? nullptr : d.state_mask + sequence * s_.H;
         return previous_state(call_, s_, job.direction, origins_.steps[n], sequence);
       };
-      write_sum(RowSum<decltype(right)>{left, source.stride, s_.N, units, s_.H, right}, row, d.dweight_hh,
+      write_sum(RowSum<decltype(right)>{left, source.stride, s_.N, units, padded, s_.H, right}, row, d.dweight_hh,
                 with_norm_ ? nullptr : d.dbias_hh);
     } else {
       const auto right = [&](int64_t n, const float** mask) {
@@ -261,7 +262,7 @@ class Gradients {
         *mask = call_.input_mask == nullptr ? nullptr : call_.input_mask + origins_.sequences[n] * s_.D;
         return input_row(call_, n);
       };
-      write_sum(RowSum<decltype(right)>{left, source.stride, input_rows_, units, s_.D, right}, row, d.dweight_ih,
+      write_sum(RowSum<decltype(right)>{left, source.stride, input_rows_, units, padded, s_.D, right}, row, d.dweight_ih,
                 with_norm_ ? nullptr : d.dbias_ih);
     }
   }

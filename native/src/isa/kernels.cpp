@@ -4,6 +4,7 @@
 #include "lstm_forward.hpp"
 #include "lstm_gradients.hpp"
 #include "scan.hpp"
+#include "window.hpp"
 
 #define GRUNLOCK_JOIN_(a, b) a##b
 #define GRUNLOCK_JOIN(a, b) GRUNLOCK_JOIN_(a, b)
@@ -29,7 +30,7 @@ void tanh_all(const float* x, float* y, int64_t count) { apply(tanh<1>, x, y, co
 
 constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward,
                             gru_packed_floats, gru_pack, lstm_forward, lstm_backward,
-                            scan_forward, scan_backward, sigmoid_all, tanh_all};
+                            scan_forward, scan_backward, window_forward, window_backward, sigmoid_all, tanh_all};
 
 }  // namespace
 }  // namespace GRUNLOCK_ISA

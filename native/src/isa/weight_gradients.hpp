@@ -14,6 +14,7 @@ struct RowSum {
   int64_t left_stride;  // floats from row to row
   int64_t num_rows;
   int64_t units;    // wanted, at most kStripUnits
+  int64_t readable;  // floats of a left row that may be read, at least `units`
   int64_t columns;  // of a right row
   Right right;      // right(n, mask) gives row n or nullptr for zeros, and its mask or nullptr
 };
@@ -21,15 +22,15 @@ struct RowSum {
 constexpr int64_t kStripUnits = 64;
 
 template <class Operand>
-GRUNLOCK_INLINE void pack_left(const float* left, int64_t stride, int64_t rows, int64_t width, float* target,
-                               Floats* totals) {
+GRUNLOCK_INLINE void pack_left(const float* left, int64_t stride, int64_t rows, int64_t width, int64_t readable,
+                               float* target, Floats* totals) {
   for (int64_t k = 0; k < rows; k += Operand::kPerWord) {
     for (int64_t v = 0; v < width / kLanes; ++v) {
-      const Floats first = load(left + k * stride + v * kLanes);
+      const Floats first = load_first(left + k * stride + v * kLanes, readable - v * kLanes);
       Floats second = splat(0.0f);
       totals[v] = totals[v] + first;
       if (Operand::kPerWord == 2 && k + 1 < rows) {
-        second = load(left + (k + 1) * stride + v * kLanes);
+        second = load_first(left + (k + 1) * stride + v * kLanes, readable - v * kLanes);
         totals[v] = totals[v] + second;
       }
       store_pair<Operand>(target + k / Operand::kPerWord * width + v * kLanes, first, second);
@@ -83,7 +84,7 @@ void sum_rows(const RowSum<Right>& job, float* sums, float* bias) {
   for (int64_t first = 0; first < job.num_rows; first += kSumRows) {
     const int64_t rows = std::min(kSumRows, job.num_rows - first);
     const int64_t num_words = words<Operand>(rows);
-    pack_left<Operand>(job.left + first * job.left_stride, job.left_stride, rows, width, left, totals);
+    pack_left<Operand>(job.left + first * job.left_stride, job.left_stride, rows, width, job.readable, left, totals);
     if (sums == nullptr) {
       continue;
     }

@@ -37,7 +37,7 @@ def lstm_forward(
 ) -> None:
     """Write output, both final states and, if given, saved. Raises KernelError when memory runs out."""
     call = _lstm_bytes(layer, directions, cells)
-    check_result(_functions(library)[0](call), layer)
+    check_result(_functions(library)[0](call), layer.num_rows, layer.num_vectors, layer.hidden_size)
 
 
 def lstm_backward(
@@ -48,7 +48,7 @@ def lstm_backward(
 ) -> None:
     """Write the gradients that have an address; overwrites `saved`. Raises KernelError as lstm_forward."""
     call = _lstm_bytes(layer, directions, cells)
-    check_result(_functions(library)[1](call), layer)
+    check_result(_functions(library)[1](call), layer.num_rows, layer.num_vectors, layer.hidden_size)
 
 
 def _lstm_bytes(

@@ -108,20 +108,22 @@ def layer_bytes(layer: LayerCall, directions: tuple[DirectionCall, ...]) -> byte
 def _run(
     function: "ctypes._NamedFuncPointer", layer: LayerCall, directions: tuple[DirectionCall, ...]
 ) -> None:
-    check_result(function(layer_bytes(layer, directions)), layer)
+    check_result(
+        function(layer_bytes(layer, directions)), layer.num_rows, layer.num_vectors, layer.hidden_size
+    )
 
 
-def check_result(result: int, layer: LayerCall) -> None:
+def check_result(result: int, num_rows: int, num_vectors: int, num_units: int) -> None:
     """Raise KernelError or ShapeError for a grunlock_result that is none of a finished call."""
     if result == _INDEX_OUTSIDE:
         raise ShapeError(
             "The index names vectors that are not there.",
-            expected=f"0 to {layer.num_vectors - 1} in every row",
+            expected=f"0 to {num_vectors - 1} in every row",
         )
     if result != 0:
         raise KernelError(
-            "Not enough memory for one recurrent layer.",
-            got=f"{layer.num_rows} rows of {layer.hidden_size} units",
+            "Not enough memory for one layer.",
+            got=f"{num_rows} rows of {num_units} units",
             cure="use smaller batches or shorter sequences",
         )
 

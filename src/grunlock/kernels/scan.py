@@ -37,7 +37,7 @@ import numpy as np
 from grunlock.errors import ShapeError
 from grunlock.kernels import scan_portable
 from grunlock.kernels.library import NativeLibrary, native_library
-from grunlock.shapes import FloatArray, check_shape
+from grunlock.shapes import FloatArray, check_batch_sizes, check_shape
 
 Cell = Literal["given", "mingru", "qrnn", "minlstm"]
 CELLS: dict[Cell, int] = {"given": 0, "mingru": 1, "qrnn": 2, "minlstm": 3}  # enum grunlock_scan_cell
@@ -149,17 +149,6 @@ def scan_backward(
     )
     native_backward(library, call)
     return dgates, dh0
-
-
-def check_batch_sizes(batch_sizes: Sequence[int], num_rows: int) -> None:
-    """Raise ShapeError unless these steps have that many rows and sequences only leave."""
-    sizes = list(batch_sizes)
-    if not sizes or sizes[-1] < 1 or sum(sizes) != num_rows or sizes != sorted(sizes, reverse=True):
-        raise ShapeError(
-            "The steps do not fit the packed rows.",
-            got=f"batch_sizes {sizes[:8]}{' ...' if len(sizes) > 8 else ''}, {sum(sizes)} in all",
-            expected=f"sizes of at least 1 that never grow, {num_rows} in all",
-        )
 
 
 # ---- the structure of native/include/grunlock_scan.h -------------------------------------------------

@@ -16,18 +16,16 @@ from torch.autograd.function import once_differentiable
 
 from grunlock.errors import ShapeError
 from grunlock.kernels import scan_reference
-from grunlock.kernels.library import native_library
 from grunlock.kernels.scan import (
     SCAN_GATES,
     Cell,
     Rows,
     ScanCall,
-    check_batch_sizes,
     native_backward,
     native_forward,
 )
-from grunlock.kernels.torch_calls import dense, shared_library, stored_rows
-from grunlock.shapes import check_shape
+from grunlock.kernels.torch_calls import compiled_for, dense, shared_library, stored_rows, with_rows
+from grunlock.shapes import check_batch_sizes, check_shape
 
 
 def linear_scan(
@@ -48,7 +46,7 @@ def linear_scan(
     check_batch_sizes(sizes, len(keep))
     if h0 is not None:
         check_shape("h0", tuple(h0.shape), (sizes[0], keep.shape[1]), "[B, H]")
-    if not _compiled_for(keep):
+    if not compiled_for(keep):
         return scan_reference.linear_scan(keep, candidate, sizes, h0, reverse=reverse)
     first = None if h0 is None else h0[None]
     apply = _Scan.apply
@@ -78,15 +76,11 @@ def gated_scan(
     if h0 is not None:
         shape = (num_directions, sizes[0], gates.shape[1] // num_blocks)
         check_shape("h0", tuple(h0.shape), shape, "[directions, B, H]")
-    if not _compiled_for(gates):
+    if not compiled_for(gates):
         return scan_reference.gated_scan(gates, sizes, cell, h0, num_directions=num_directions)
     apply = _Scan.apply
     output, final = apply(cell, sizes, (False, True)[:num_directions], h0, gates)  # type: ignore[no-untyped-call]
     return output, final
-
-
-def _compiled_for(tensor: Tensor) -> bool:
-    return tensor.is_cpu and tensor.dtype is torch.float32 and native_library() is not None
 
 
 class _Scan(torch.autograd.Function):
@@ -101,7 +95,7 @@ class _Scan(torch.autograd.Function):
         h0: Tensor | None,  # [directions, B, H]
         *arrays: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        h0, arrays = dense(h0), tuple(_with_rows(values) for values in arrays)
+        h0, arrays = dense(h0), tuple(with_rows(values) for values in arrays)
         size = _hidden_size(cell, directions, arrays)
         output = stored_rows(shared_library(), len(arrays[0]), len(directions) * size)
         final = arrays[0].new_empty(len(directions), sizes[0], size)
@@ -117,7 +111,7 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, doutput: Tensor | None, dfinal: Tensor | None) -> tuple[Tensor | None, ...]:
         h0, output, *arrays = ctx.saved_tensors
         size = _hidden_size(ctx.cell, ctx.directions, arrays)
-        doutput = None if doutput is None else _with_rows(doutput)
+        doutput = None if doutput is None else with_rows(doutput)
         dfinal = None if dfinal is None else dfinal.contiguous()
         darrays = [stored_rows(shared_library(), *values.shape) for values in arrays]
         dh0 = None if h0 is None or not ctx.needs_input_grad[3] else torch.empty_like(h0)
@@ -174,10 +168,3 @@ def _gate_rows(cell: Cell, arrays: Sequence[Tensor], place: int, size: int) -> l
 def _columns(values: Tensor, block: int, size: int) -> Rows:
     """Columns [block * size, (block + 1) * size) of values."""
     return Rows(values.data_ptr() + block * size * values.element_size(), values.stride(0))
-
-
-def _with_rows(values: Tensor) -> Tensor:
-    """As it is if units lie side by side, else copied. Raises ShapeError for another type or device."""
-    if values.dtype is torch.float32 and values.is_cpu and values.stride(1) == 1 and values.stride(0) > 0:
-        return values
-    return dense(values)

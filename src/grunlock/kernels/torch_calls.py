@@ -48,6 +48,10 @@ class Settings(NamedTuple):
     zoneouts: tuple[tuple[int, float, int], ...]  # kind, rate, seed of each direction
 
 
+def compiled_for(tensor: Tensor) -> bool:
+    return tensor.is_cpu and tensor.dtype is torch.float32 and native_library() is not None
+
+
 @cache
 def shared_library() -> NativeLibrary:
     """The library, set up to work on torch's own threads: see grunlock_use_openmp."""
@@ -199,3 +203,10 @@ def dense(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor |
 
 def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def with_rows(values: Tensor) -> Tensor:
+    """As it is if units lie side by side, else copied. Raises ShapeError for another type or device."""
+    if values.dtype is torch.float32 and values.is_cpu and values.stride(1) == 1 and values.stride(0) > 0:
+        return values
+    return dense(values)

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from grunlock.kernels import window_autograd as kernel
 from grunlock.layers.packing import IndexedRows
-from grunlock.shapes import shifted_rows
 
 
 class WindowLinear(nn.Module):
@@ -45,12 +44,4 @@ def window_product(rows: IndexedRows, windows: Sequence[WindowLinear]) -> Tensor
     bias = torch.cat([window.bias for window in windows])
     parts = [window.weight.view(len(offsets), window.output_size, -1) for window in windows]
     weight = torch.cat(parts, dim=1).flatten(0, 1)  # [K * sum of O, D]
-    if offsets == (0,):
-        return functional.linear(rows.vectors, weight, bias).index_select(0, rows.index)
-    products = functional.linear(functional.pad(rows.vectors, (0, 0, 0, 1)), weight)  # one row of zeros
-    index = functional.pad(rows.index, (0, 1), value=len(rows.vectors))
-    total = bias.expand(len(rows.index), -1)
-    sizes = rows.batch_sizes.numpy()
-    for part, offset in zip(torch.split(products, len(bias), dim=1), offsets, strict=True):
-        total = total + part.index_select(0, index[torch.from_numpy(shifted_rows(sizes, offset))])
-    return total
+    return kernel.window_product(rows.vectors, rows.index, rows.batch_sizes.tolist(), offsets, weight, bias)

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from grunlock.kernels.window import window_product
 from grunlock.runtime.norms import Weights
-from grunlock.shapes import FloatArray, IntArray, shifted_rows
+from grunlock.shapes import FloatArray, IntArray
 
 
 def window_linear(
@@ -17,13 +16,4 @@ def window_linear(
     offsets: Sequence[int] = (0,),
 ) -> FloatArray:  # [N, O]
     weight, bias = weights[prefix + "weight"], weights[prefix + "bias"]
-    if tuple(offsets) == (0,):
-        result: FloatArray = (vectors @ weight.T + bias)[index]
-        return result
-    products = np.concatenate([vectors @ weight.T, np.zeros((1, len(weight)), vectors.dtype)])  # [U + 1, KO]
-    padded = np.append(index, len(vectors))
-    total: FloatArray = np.repeat(bias[None], len(index), axis=0)
-    for k, offset in enumerate(offsets):
-        columns = slice(k * len(bias), (k + 1) * len(bias))
-        total += products[padded[shifted_rows(batch_sizes, offset)], columns]
-    return total
+    return window_product(vectors, index, batch_sizes, offsets, weight, bias)

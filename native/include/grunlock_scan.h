@@ -1,4 +1,5 @@
 /* The elementwise gated recurrence, one direction: h_t = keep_t * h_{t-1} + (1 - keep_t) * candidate_t.
+ * Its output is h, or with QRNN's output gate o: h * sigmoid(o).
  *
  * Letters: B sequences, T steps, N packed rows, H units. Packed order, longest sequence first, is explained in
  * grunlock/shapes.py; backward in time, sequences join later. Every field is 8 bytes wide. Arrays are float32, the
@@ -13,12 +14,11 @@
 
 #include "grunlock.h"
 
-/* What the call's first arrays hold. k, i, c: keep, input, candidate. */
+/* What is computed from the gates a_k, a_c and a third one. */
 enum grunlock_scan_cell {
-  GRUNLOCK_SCAN_GIVEN = 0,   /* keep = k,                                candidate = c */
-  GRUNLOCK_SCAN_MINGRU = 1,  /* keep = sigmoid(k),                       candidate = c */
-  GRUNLOCK_SCAN_QRNN = 2,    /* keep = sigmoid(k),                       candidate = tanh(c) */
-  GRUNLOCK_SCAN_MINLSTM = 3, /* keep = f / (f + sigmoid(i)), f = sigmoid(k), candidate = c */
+  GRUNLOCK_SCAN_MINGRU = 0,  /* keep = sigmoid(a_k),                             candidate = a_c */
+  GRUNLOCK_SCAN_QRNN = 1,    /* keep = sigmoid(a_k),                             candidate = tanh(a_c); output gate */
+  GRUNLOCK_SCAN_MINLSTM = 2, /* keep = f / (f + sigmoid(third)), f = sigmoid(a_k), candidate = a_c; input gate */
 };
 
 typedef struct {
@@ -31,15 +31,17 @@ typedef struct {
   /* read */
   const float* keep; /* [N, H] */
   int64_t keep_stride;
-  const float* input; /* [N, H], minLSTM only, else NULL */
-  int64_t input_stride;
   const float* candidate; /* [N, H] */
   int64_t candidate_stride;
+  const float* third; /* [N, H], QRNN's output gate, minLSTM's input gate; minGRU: NULL */
+  int64_t third_stride;
   const float* h0; /* [B, H] dense, or NULL for zeros */
   /* forward, written; backward, read */
-  float* output; /* [N, H] */
-  int64_t output_stride;
+  float* state; /* [N, H] h */
+  int64_t state_stride;
   /* forward, written */
+  float* output; /* [N, H], QRNN only; others: NULL, their output is the state */
+  int64_t output_stride;
   float* final; /* [B, H] dense, or NULL */
   /* backward, read */
   const float* doutput; /* [N, H] or NULL for zeros */
@@ -48,10 +50,10 @@ typedef struct {
   /* backward, written */
   float* dkeep; /* [N, H], as the two below a gradient of what was given */
   int64_t dkeep_stride;
-  float* dinput; /* [N, H], minLSTM only */
-  int64_t dinput_stride;
   float* dcandidate; /* [N, H] */
   int64_t dcandidate_stride;
+  float* dthird; /* [N, H], or NULL as third */
+  int64_t dthird_stride;
   float* dh0; /* [B, H] dense, or NULL */
 } grunlock_scan_call;
 

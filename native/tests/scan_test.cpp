@@ -39,7 +39,7 @@ const ScanCase kScanCases[] = {
     {std::vector<int64_t>(24, 30), 72},
 };
 
-// One direction. Gates are columns of [N, gH]; output and doutput are the right half of [N, 2H].
+// One direction. Gates are columns of [N, gH]; state, output and doutput are the right half of [N, 2H].
 struct ScanProblem {
   ScanProblem(const ScanCase& given, int64_t chosen_cell, bool backward_in_time)
       : c(given), cell(chosen_cell), reverse(backward_in_time), H(given.hidden_size) {
@@ -52,16 +52,13 @@ struct ScanProblem {
     }
     Random random(static_cast<uint64_t>(N * 10 + cell));
     gates = Floats(N * num_gates() * H, random, 3.0);
-    if (cell == GRUNLOCK_SCAN_GIVEN) {
-      for (int64_t i = 0; i < gates.count(); ++i) gates[i] = std::fabs(gates[i]) / 3.0f;
-    }
     if (c.h0) h0 = Floats(B() * H, random, 1.0);
     if (c.ends) dfinal = Floats(B() * H, random, 1.0);
     doutput = Floats(N * 2 * H, random, 1.0);
   }
 
   int64_t B() const { return static_cast<int64_t>(c.lengths.size()); }
-  int64_t num_gates() const { return cell == GRUNLOCK_SCAN_MINLSTM ? 3 : 2; }
+  int64_t num_gates() const { return cell == GRUNLOCK_SCAN_MINGRU ? 2 : 3; }
   double gate(int64_t n, int64_t g, int64_t j) const { return gates[(n * num_gates() + g) * H + j]; }
   std::string name() const {
     return "B" + std::to_string(B()) + " T" + std::to_string(c.lengths[0]) + " H" + std::to_string(H) + " cell " +
@@ -77,13 +74,13 @@ struct ScanProblem {
 };
 
 struct ScanResults {
-  Floats output, final, dgates, dh0;
+  Floats state, output, final, dgates, dh0;  // output: QRNN only
 };
 
 ScanResults run(const ScanProblem& p) {
   const int64_t H = p.H, width = p.num_gates() * H;
-  ScanResults r{Floats(p.N * 2 * H), Floats(p.c.ends ? p.B() * H : 0), Floats(p.N * width),
-                Floats(p.c.ends ? p.B() * H : 0)};
+  ScanResults r{Floats(p.N * 2 * H), Floats(p.cell == GRUNLOCK_SCAN_QRNN ? p.N * 2 * H : 0),
+                Floats(p.c.ends ? p.B() * H : 0), Floats(p.N * width), Floats(p.c.ends ? p.B() * H : 0)};
   grunlock_scan_call call = {};
   call.cell = p.cell;
   call.num_steps = p.c.lengths[0];
@@ -92,19 +89,20 @@ ScanResults run(const ScanProblem& p) {
   call.reverse = p.reverse ? 1 : 0;
   call.batch_sizes = p.batch_sizes.data();
   call.keep = p.gates.get();
-  call.candidate = p.gates.get() + width - H;
+  call.candidate = p.gates.get() + H;
   call.dkeep = r.dgates.get();
-  call.dcandidate = r.dgates.get() + width - H;
+  call.dcandidate = r.dgates.get() + H;
   if (p.num_gates() == 3) {
-    call.input = p.gates.get() + H;
-    call.dinput = r.dgates.get() + H;
+    call.third = p.gates.get() + 2 * H;
+    call.dthird = r.dgates.get() + 2 * H;
   }
-  call.keep_stride = call.input_stride = call.candidate_stride = width;
-  call.dkeep_stride = call.dinput_stride = call.dcandidate_stride = width;
+  call.keep_stride = call.candidate_stride = call.third_stride = width;
+  call.dkeep_stride = call.dcandidate_stride = call.dthird_stride = width;
   call.h0 = p.h0.get();
-  call.output = r.output.get() + H;
+  call.state = r.state.get() + H;
+  call.output = p.cell == GRUNLOCK_SCAN_QRNN ? r.output.get() + H : nullptr;
   call.doutput = p.doutput.get() + H;
-  call.output_stride = call.doutput_stride = 2 * H;
+  call.state_stride = call.output_stride = call.doutput_stride = 2 * H;
   if (p.c.ends) {
     call.final = r.final.get();
     call.dfinal = p.dfinal.get();
@@ -119,16 +117,16 @@ ScanResults run(const ScanProblem& p) {
 
 struct PlainGates {
   PlainGates(const ScanProblem& p, int64_t n, int64_t j) {
-    const double a = p.gate(n, 0, j), b = p.gate(n, p.num_gates() - 1, j);
-    keep = p.cell == GRUNLOCK_SCAN_GIVEN ? a : sigmoid(a);
+    const double a = p.gate(n, 0, j), b = p.gate(n, 1, j);
+    keep = sigmoid(a);
     candidate = p.cell == GRUNLOCK_SCAN_QRNN ? std::tanh(b) : b;
+    if (p.num_gates() == 3) third = sigmoid(p.gate(n, 2, j));
     if (p.cell == GRUNLOCK_SCAN_MINLSTM) {
-      forget = sigmoid(a);
-      input = sigmoid(p.gate(n, 1, j));
-      keep = forget / (forget + input);
+      forget = keep;
+      keep = forget / (forget + third);
     }
   }
-  double keep, candidate, forget = 0.0, input = 0.0;
+  double keep, candidate, forget = 0.0, third = 1.0;
 };
 
 struct Largest {
@@ -141,7 +139,7 @@ struct Largest {
 
 // One unit of one sequence through all its steps and back, compared on the way.
 void compare_unit(const ScanProblem& p, const ScanResults& r, int64_t b, int64_t j, Largest& values, Largest& grads) {
-  const int64_t H = p.H, length = p.c.lengths[static_cast<size_t>(b)], last = p.num_gates() - 1;
+  const int64_t H = p.H, g_count = p.num_gates(), length = p.c.lengths[static_cast<size_t>(b)];
   std::vector<double> h{p.c.h0 ? p.h0[b * H + j] : 0.0};  // before each step
   const auto row = [&](int64_t step) {
     return p.starts[static_cast<size_t>(p.reverse ? length - 1 - step : step)] + b;
@@ -149,22 +147,28 @@ void compare_unit(const ScanProblem& p, const ScanResults& r, int64_t b, int64_t
   for (int64_t step = 0; step < length; ++step) {
     const PlainGates g(p, row(step), j);
     h.push_back(g.keep * h.back() + (1.0 - g.keep) * g.candidate);
-    values.add(r.output[(row(step) * 2 + 1) * H + j], h.back());
+    const int64_t place = (row(step) * 2 + 1) * H + j;
+    values.add(r.state[place], h.back());
+    if (p.cell == GRUNLOCK_SCAN_QRNN) values.add(r.output[place], h.back() * g.third);
   }
   double carry = p.c.ends ? p.dfinal[b * H + j] : 0.0;
   for (int64_t step = length - 1; step >= 0; --step) {
     const int64_t n = row(step);
     const PlainGates g(p, n, j);
-    const double dh = p.doutput[(n * 2 + 1) * H + j] + carry;
+    const double dy = p.doutput[(n * 2 + 1) * H + j];
+    const double dh = (p.cell == GRUNLOCK_SCAN_QRNN ? dy * g.third : dy) + carry;
     double dkeep = dh * (h[static_cast<size_t>(step)] - g.candidate), dcandidate = dh * (1.0 - g.keep);
-    if (p.cell != GRUNLOCK_SCAN_GIVEN) dkeep *= g.keep * (1.0 - g.keep);
-    if (p.cell == GRUNLOCK_SCAN_QRNN) dcandidate *= 1.0 - g.candidate * g.candidate;
+    dkeep *= g.keep * (1.0 - g.keep);
+    if (p.cell == GRUNLOCK_SCAN_QRNN) {
+      dcandidate *= 1.0 - g.candidate * g.candidate;
+      grads.add(r.dgates[(n * 3 + 2) * H + j], dy * h[static_cast<size_t>(step + 1)] * g.third * (1.0 - g.third));
+    }
     if (p.cell == GRUNLOCK_SCAN_MINLSTM) {
-      grads.add(r.dgates[(n * 3 + 1) * H + j], -dkeep * (1.0 - g.input));
+      grads.add(r.dgates[(n * 3 + 2) * H + j], -dkeep * (1.0 - g.third));
       dkeep *= 1.0 - g.forget;
     }
-    grads.add(r.dgates[n * p.num_gates() * H + j], dkeep);
-    grads.add(r.dgates[(n * p.num_gates() + last) * H + j], dcandidate);
+    grads.add(r.dgates[n * g_count * H + j], dkeep);
+    grads.add(r.dgates[(n * g_count + 1) * H + j], dcandidate);
     carry = dh * g.keep;
   }
   if (p.c.ends) {
@@ -181,7 +185,7 @@ void compare(const ScanProblem& p, const ScanResults& r, const std::string& wher
   }
   bool untouched = true;
   for (int64_t n = 0; n < p.N; ++n) {
-    for (int64_t j = 0; j < p.H; ++j) untouched &= r.output[n * 2 * p.H + j] == 0.0f;
+    for (int64_t j = 0; j < p.H; ++j) untouched &= r.state[n * 2 * p.H + j] == 0.0f;
   }
   expect(values.difference < 3e-6, where + ": values off by " + std::to_string(values.difference));
   expect(grads.difference < 3e-5, where + ": gradients off by " + std::to_string(grads.difference));
@@ -189,17 +193,17 @@ void compare(const ScanProblem& p, const ScanResults& r, const std::string& wher
 }
 
 bool same_bits(const Floats& a, const Floats& b) {
-  return a.count() == b.count() && std::memcmp(a.get(), b.get(), static_cast<size_t>(a.count()) * sizeof(float)) == 0;
+  return a.count() == b.count() && (a.count() == 0 || std::memcmp(a.get(), b.get(), static_cast<size_t>(a.count()) * sizeof(float)) == 0);
 }
 
 bool same_bits(const ScanResults& a, const ScanResults& b) {
-  return same_bits(a.output, b.output) && same_bits(a.final, b.final) && same_bits(a.dgates, b.dgates) &&
+  return same_bits(a.state, b.state) && same_bits(a.output, b.output) && same_bits(a.final, b.final) && same_bits(a.dgates, b.dgates) &&
          same_bits(a.dh0, b.dh0);
 }
 
 void agrees_on_any_number_of_threads(const char* kernel) {
   for (const ScanCase& c : kScanCases) {
-    for (int64_t cell = GRUNLOCK_SCAN_GIVEN; cell <= GRUNLOCK_SCAN_MINLSTM; ++cell) {
+    for (int64_t cell = GRUNLOCK_SCAN_MINGRU; cell <= GRUNLOCK_SCAN_MINLSTM; ++cell) {
       for (bool reverse : {false, true}) {
         const ScanProblem p(c, cell, reverse);
         const std::string where = std::string(kernel) + ", " + p.name();
@@ -229,7 +233,7 @@ void callers_do_not_disturb_each_other(const char* kernel) {
 void the_comparison_bites() {
   const ScanProblem p(kScanCases[1], GRUNLOCK_SCAN_MINGRU, false);
   const ScanResults r = run(p);
-  for (const Floats* spoilt : {&r.output, &r.dgates}) {
+  for (const Floats* spoilt : {&r.state, &r.dgates}) {
     float& number = (*spoilt)[spoilt->count() - 1];
     const float right = number;
     number += 1e-3f;

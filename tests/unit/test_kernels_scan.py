@@ -1,7 +1,6 @@
 """The gated recurrence: what it means, the numpy twin against the oracle, gradients, refusals."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from torch import Tensor
 from grunlock.errors import ShapeError
 from grunlock.kernels import scan_autograd, scan_portable, scan_reference
 from grunlock.kernels.library import LIBRARY_PATH, REFERENCE, use_kernel
-from grunlock.kernels.scan import CELLS, SCAN_GATES, Cell, scan_backward, scan_forward
+from grunlock.kernels.scan import CELLS, SCAN_GATES, Cell, scan_forward
 from grunlock.shapes import pack_layout
 
 every_cell = pytest.mark.parametrize("cell", list(CELLS))
@@ -36,49 +35,67 @@ def sizes_of(lengths: list[int]) -> list[int]:
 # ---- meaning ----------------------------------------------------------------------------------------
 
 
+ALWAYS = 200.0  # sigmoid of it is 1
+
+
+def gates_of(keep: Tensor, candidate: Tensor) -> Tensor:
+    """minGRU's, of both directions alike."""
+    return torch.cat([keep, candidate], dim=1).repeat(1, 2)
+
+
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.parametrize("reverse", [False, True])
-def test_keep_says_how_much_of_the_old_state_stays(reverse: bool) -> None:
+def test_keep_says_how_much_of_the_old_state_stays() -> None:
     sizes = [2, 2, 1]
-    h0 = torch.tensor([[0.5, -2.0], [3.0, 1.0]])
-    candidate = torch.arange(10.0).reshape(5, 2)
-    output, final = scan_autograd.linear_scan(torch.ones(5, 2), candidate, sizes, h0, reverse=reverse)
-    torch.testing.assert_close(output, h0[[0, 1, 0, 1, 0]])
+    h0 = torch.tensor([[0.5, -2.0], [3.0, 1.0]]).repeat(2, 1, 1)
+    candidate, always = torch.arange(10.0).reshape(5, 2), torch.full((5, 2), ALWAYS)
+    output, final = scan_autograd.gated_scan(
+        gates_of(always, candidate), sizes, "mingru", h0, num_directions=2
+    )
+    torch.testing.assert_close(output, h0[0, [0, 1, 0, 1, 0]].repeat(1, 2))
     torch.testing.assert_close(final, h0)
-    output, final = scan_autograd.linear_scan(torch.zeros(5, 2), candidate, sizes, h0, reverse=reverse)
-    assert torch.equal(output, candidate)
-    assert torch.equal(final, candidate[[0, 1] if reverse else [4, 3]])
+    output, final = scan_autograd.gated_scan(
+        gates_of(-always, candidate), sizes, "mingru", h0, num_directions=2
+    )
+    torch.testing.assert_close(output, candidate.repeat(1, 2))
+    torch.testing.assert_close(final, candidate[[4, 3, 0, 1]].view(2, 2, 2))
 
 
 @pytest.mark.usefixtures("kernel")
 def test_one_sequence_by_hand() -> None:
     keep, candidate = torch.tensor([[0.5], [0.25], [0.75]]), torch.tensor([[4.0], [8.0], [-1.0]])
-    output, final = scan_autograd.linear_scan(keep, candidate, [1, 1, 1])
-    assert output[:, 0].tolist() == [2.0, 6.5, 4.625]
-    assert final.tolist() == [[4.625]]
-    output, final = scan_autograd.linear_scan(keep, candidate, [1, 1, 1], reverse=True)
-    assert output[:, 0].tolist() == [4.96875, 5.9375, -0.25]
-    assert final.tolist() == [[4.96875]]
+    gates = gates_of(torch.logit(keep), candidate)
+    output, final = scan_autograd.gated_scan(gates, [1, 1, 1], "mingru", num_directions=2)
+    torch.testing.assert_close(output[:, 0], torch.tensor([2.0, 6.5, 4.625]))
+    torch.testing.assert_close(output[:, 1], torch.tensor([4.96875, 5.9375, -0.25]))
+    torch.testing.assert_close(final[:, 0, 0], torch.tensor([4.625, 4.96875]))
 
 
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.parametrize("reverse", [False, True])
-def test_a_sequence_is_the_same_alone_and_among_others(reverse: bool) -> None:
+def test_the_output_gate_shows_a_part_of_the_state() -> None:
+    keep, candidate = torch.tensor([[0.5], [0.25]]), torch.tensor([[0.5], [-0.25]])
+    shown = torch.tensor([[0.75], [0.25]])
+    gates = torch.cat([torch.logit(keep), torch.atanh(candidate), torch.logit(shown)], dim=1)
+    output, final = scan_autograd.gated_scan(gates, [1, 1], "qrnn")
+    torch.testing.assert_close(output[:, 0], torch.tensor([0.25 * 0.75, -0.125 * 0.25]))
+    assert final.tolist() == [[[pytest.approx(-0.125)]]]
+
+
+@pytest.mark.usefixtures("kernel")
+@every_cell
+def test_a_sequence_is_the_same_alone_and_among_others(cell: Cell) -> None:
     random = torch.Generator().manual_seed(3)
     lengths = [7, 4, 4, 1]
     layout = pack_layout(np.array(lengths))
     rows = torch.from_numpy(layout.rows)  # packed row n is this one of the sequences one after another
-    keep = torch.rand(sum(lengths), 19, generator=random)
-    candidate = torch.randn(sum(lengths), 19, generator=random)
-    sizes = layout.batch_sizes.tolist()
-    output, final = scan_autograd.linear_scan(keep[rows], candidate[rows], sizes, reverse=reverse)
+    gates = torch.randn(sum(lengths), 2 * len(SCAN_GATES[cell]) * 19, generator=random)
+    output, final = scan_autograd.gated_scan(gates[rows], layout.batch_sizes.tolist(), cell, num_directions=2)
     together = torch.empty_like(output)
     together[rows] = output
-    pieces = zip(*(values.split(lengths) for values in (keep, candidate, together)), final, strict=True)
-    for k, n, found, last in pieces:
-        alone, end = scan_autograd.linear_scan(k, n, [1] * len(k), reverse=reverse)
-        assert torch.equal(found, alone)
-        assert torch.equal(last[None], end)
+    pieces = zip(*(values.split(lengths) for values in (gates, together)), final.unbind(1), strict=True)
+    for own, found, last in pieces:
+        alone, end = scan_autograd.gated_scan(own, [1] * len(own), cell, num_directions=2)
+        torch.testing.assert_close(found, alone)
+        torch.testing.assert_close(last[:, None], end)
 
 
 @pytest.mark.usefixtures("kernel")
@@ -87,11 +104,8 @@ def test_activations_that_saturate(cell: Cell) -> None:
     """No overflow, and NaN where a NaN came in only."""
     extremes = [-1e30, -200.0, -30.0, 0.0, 30.0, 200.0, 1e30]
     keep = torch.tensor([[a, b] for a in extremes for b in extremes])
-    if cell == "given":
-        keep = torch.sigmoid(keep)
-    gates = torch.cat([keep] * (len(SCAN_GATES[cell]) - 1) + [torch.ones_like(keep)], dim=1)
-    if cell == "minlstm":
-        gates[:, 2:4] = keep.flip(1)  # input gates against forget gates, all pairs
+    third = [keep.flip(1)] * (len(SCAN_GATES[cell]) - 2)  # input gates against forget gates, all pairs
+    gates = torch.cat([keep, torch.ones_like(keep), *third], dim=1)
     gates.requires_grad_()
     output, _ = scan_autograd.gated_scan(gates, [len(keep)], cell)
     (gradient,) = torch.autograd.grad(output.sum(), gates)
@@ -107,30 +121,24 @@ def test_activations_that_saturate(cell: Cell) -> None:
 # ---- the numpy twin against the oracle --------------------------------------------------------------
 
 
-def compare_twin(
-    twin: Any, cell: Cell, lengths: list[int], hidden_size: int, reverse: bool, h0: bool, seed: int = 0
-) -> None:
+def compare_twin(cell: Cell, lengths: list[int], hidden_size: int, h0: bool, seed: int) -> None:
     """In float64: any disagreement is a mistake, not rounding."""
-    rng = np.random.default_rng(seed)
-    sizes, B, N = sizes_of(lengths), len(lengths), sum(lengths)
-    gates = [rng.standard_normal((N, hidden_size)) for _ in SCAN_GATES[cell]]
-    if cell == "given":
-        gates[0] = rng.random((N, hidden_size))
-    first = rng.standard_normal((B, hidden_size)) if h0 else None
-    doutput, dfinal = rng.standard_normal((N, hidden_size)), rng.standard_normal((B, hidden_size))
+    random = torch.Generator().manual_seed(seed)
+    sizes, num_gates = sizes_of(lengths), len(SCAN_GATES[cell])
 
-    leaves = [torch.from_numpy(gate).requires_grad_() for gate in gates]
-    start = torch.zeros(B, hidden_size).double() if first is None else torch.from_numpy(first)
-    start.requires_grad_()
-    keep, candidate = scan_reference.activated(torch.cat(leaves, dim=1), cell)
-    expected = scan_reference.linear_scan(keep, candidate, sizes, start, reverse=reverse)
-    cotangents = [torch.from_numpy(doutput), torch.from_numpy(dfinal)]
-    gradients = torch.autograd.grad(expected, [*leaves, start], cotangents)
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=random)
 
-    output, final = twin.forward(gates, sizes, first, cell, reverse)
-    dgates, dh0 = twin.backward(gates, output, doutput, sizes, first, dfinal, cell, reverse)
-    for ours, theirs in zip((output, final, *dgates, dh0), (*expected, *gradients), strict=True):
-        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-10, atol=1e-11)
+    gates = draw(sum(lengths), 2 * num_gates * hidden_size)
+    first = draw(2, len(lengths), hidden_size) if h0 else None
+    expected, last = scan_reference.gated_scan(gates, sizes, cell, first, num_directions=2)
+    outputs = expected.chunk(2, dim=1)
+    for place, columns in enumerate(gates.chunk(2, dim=1)):
+        parts = [gate.numpy() for gate in columns.chunk(num_gates, dim=1)]
+        start = None if first is None else first[place].numpy()
+        output, final = scan_portable.forward(parts, sizes, start, cell, place == 1)
+        np.testing.assert_allclose(output, outputs[place].numpy(), rtol=1e-10, atol=1e-11)
+        np.testing.assert_allclose(final, last[place].numpy(), rtol=1e-10, atol=1e-11)
 
 
 @settings(max_examples=60, deadline=None)
@@ -138,14 +146,13 @@ def compare_twin(
     cell=st.sampled_from(list(CELLS)),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=7),
     hidden_size=st.integers(1, 5),
-    reverse=st.booleans(),
     h0=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_the_twin_agrees_with_the_oracle(
-    cell: Cell, lengths: list[int], hidden_size: int, reverse: bool, h0: bool, seed: int
+    cell: Cell, lengths: list[int], hidden_size: int, h0: bool, seed: int
 ) -> None:
-    compare_twin(scan_portable, cell, lengths, hidden_size, reverse, h0, seed)
+    compare_twin(cell, lengths, hidden_size, h0, seed)
 
 
 @every_cell
@@ -177,20 +184,15 @@ def test_columns_of_wider_arrays(cell: Cell, reverse: bool) -> None:
     rng = np.random.default_rng(2)
     sizes, H = sizes_of([5, 3, 3, 1]), 11
     product = rng.random((sum(sizes), 5 * H), dtype=np.float32)
-    apart = [product[:, g * H : (g + 1) * H] for g in (3, 1, 4)[: len(SCAN_GATES[cell])]]
+    apart = [product[:, g * H : (g + 1) * H] for g in (3, 4, 1)[: len(SCAN_GATES[cell])]]
     dense = [np.ascontiguousarray(gate) for gate in apart]
     wide = np.full((sum(sizes), 3 * H), 7.0, np.float32)
-    doutput = rng.random(wide.shape, dtype=np.float32)[:, H : 2 * H]
     output, final = scan_forward(apart, sizes, cell=cell, reverse=reverse, output=wide[:, H : 2 * H])
     expected, last = scan_forward(dense, sizes, cell=cell, reverse=reverse)
     assert np.array_equal(output, expected)
     assert np.array_equal(final, last)
     assert (wide[:, :H] == 7.0).all()
     assert (wide[:, 2 * H :] == 7.0).all()
-    dgates, dh0 = scan_backward(apart, output, doutput, sizes, cell=cell, reverse=reverse)
-    right, right_dh0 = scan_backward(dense, expected, doutput.copy(), sizes, cell=cell, reverse=reverse)
-    for found, wanted in zip((*dgates, dh0), (*right, right_dh0), strict=True):
-        assert np.array_equal(found, wanted)
 
 
 # ---- refusals ---------------------------------------------------------------------------------------
@@ -198,29 +200,29 @@ def test_columns_of_wider_arrays(cell: Cell, reverse: bool) -> None:
 
 @pytest.mark.parametrize("sizes", [[], [2, 2], [1, 2, 2], [3, 2, 0], [6, -1], [3, 3]])
 def test_steps_that_do_not_fit_are_refused(sizes: list[int]) -> None:
-    keep, candidate = torch.rand(5, 3), torch.rand(5, 3)
+    gates = torch.rand(5, 6)
     with pytest.raises(ShapeError, match="do not fit the packed rows"):
-        scan_autograd.linear_scan(keep, candidate, sizes)
+        scan_autograd.gated_scan(gates, sizes, "mingru")
     with pytest.raises(ShapeError, match="do not fit the packed rows"):
-        scan_forward([keep.numpy(), candidate.numpy()], sizes)
+        scan_forward([gates.numpy()] * 2, sizes, cell="mingru")
 
 
 def test_other_shapes_and_types_are_refused() -> None:
-    keep, sizes = torch.rand(5, 3), [3, 2]
-    with pytest.raises(ShapeError, match="`candidate`"):
-        scan_autograd.linear_scan(keep, keep[:, :2], sizes)
+    gates, sizes = torch.rand(5, 6), [3, 2]
     with pytest.raises(ShapeError, match="`h0`"):
-        scan_autograd.linear_scan(keep, keep, sizes, torch.zeros(2, 3))
+        scan_autograd.gated_scan(gates, sizes, "mingru", torch.zeros(1, 2, 3))
     with pytest.raises(ShapeError, match="cannot be those of the cell mingru"):
-        scan_autograd.gated_scan(keep, sizes, "mingru")
+        scan_autograd.gated_scan(gates[:, :5], sizes, "mingru")
     with pytest.raises(ShapeError, match="one or two directions"):
-        scan_autograd.gated_scan(torch.rand(5, 6), sizes, "mingru", num_directions=3)
-    rows = keep.numpy()
+        scan_autograd.gated_scan(gates, sizes, "mingru", num_directions=3)
+    rows = gates.numpy()
     with pytest.raises(ShapeError, match="takes other gates"):
         scan_forward([rows, rows], sizes, cell="minlstm")
+    with pytest.raises(ShapeError, match="`gates`"):
+        scan_forward([rows, rows[:, :2]], sizes, cell="mingru")
     with pytest.raises(ShapeError, match="wrong type"):
-        scan_forward([rows, rows.astype(np.float64)], sizes)
+        scan_forward([rows, rows.astype(np.float64)], sizes, cell="mingru")
     with pytest.raises(ShapeError, match="side by side"):
-        scan_forward([rows, np.asfortranarray(rows)], sizes)
+        scan_forward([rows, np.asfortranarray(rows)], sizes, cell="mingru")
     with pytest.raises(ShapeError, match="`output`"):
-        scan_forward([rows, rows], sizes, output=np.empty((5, 4), np.float32))
+        scan_forward([rows, rows], sizes, cell="mingru", output=np.empty((5, 4), np.float32))

@@ -1,7 +1,7 @@
 // The elementwise gated recurrence of grunlock_scan.h, forward and backward. Equations: grunlock/kernels/scan.py.
 //
 // Sequences and units never meet, so the work is cut into tiles of both, and a tile goes through all steps by itself.
-// A forward reads the old state from the output of the step before; a backward computes gates again instead of reading
+// A forward reads the old state where the step before wrote it; a backward computes gates again instead of reading
 // them from memory, which would take longer.
 #pragma once
 
@@ -102,22 +102,30 @@ inline const float* row_or_zeros(const ScanCall& call, const Tile& tile, const f
 
 inline const float* old_state(const ScanCall& call, const Tile& tile, const Steps& steps, int64_t sequence) {
   return steps.begins(sequence) ? row_or_zeros(call, tile, call.h0, sequence)
-                                : call.output + steps.row_before(sequence) * call.output_stride + tile.left;
+                                : call.state + steps.row_before(sequence) * call.state_stride + tile.left;
 }
 
 inline void copy_floats(float* to, const float* from, int64_t count) {
   std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
 }
 
-// One packed row of a tile in all arrays that a step reads.
+// The tile's part of a packed row, nullptr where there is no array.
+template <class Float>
+Float* part_of_row(Float* rows, int64_t stride, const Tile& tile, int64_t row) {
+  return rows == nullptr ? nullptr : rows + row * stride + tile.left;
+}
+
+// One packed row of a tile in all arrays that a step of either way reads.
 struct ScanRow {
   ScanRow(const ScanCall& call, const Tile& tile, const Steps& steps, int64_t sequence)
-      : keep(call.keep + steps.row(sequence) * call.keep_stride + tile.left),
-        input(call.input == nullptr ? nullptr : call.input + steps.row(sequence) * call.input_stride + tile.left),
-        candidate(call.candidate + steps.row(sequence) * call.candidate_stride + tile.left),
-        h_prev(old_state(call, tile, steps, sequence)) {}
+      : keep(part_of_row(call.keep, call.keep_stride, tile, steps.row(sequence))),
+        candidate(part_of_row(call.candidate, call.candidate_stride, tile, steps.row(sequence))),
+        third(part_of_row(call.third, call.third_stride, tile, steps.row(sequence))),
+        h_prev(old_state(call, tile, steps, sequence)),
+        state(part_of_row(call.state, call.state_stride, tile, steps.row(sequence))) {}
 
-  const float *keep, *input, *candidate, *h_prev;
+  const float *keep, *candidate, *third, *h_prev;
+  float* state;
 };
 
 template <int n>
@@ -130,30 +138,33 @@ GRUNLOCK_INLINE void store_each(float* p, const Floats* v, int64_t count) {
   each<n>([&](int j) { store_first(p + j * kLanes, v[j], count - j * kLanes); });
 }
 
-// Gates of n vectors. forget and input are the minLSTM's only.
+// Gates of n vectors. third is the QRNN's output gate or the minLSTM's input gate, forget the minLSTM's.
 template <int64_t cell, int n>
 struct ScanGates {
   GRUNLOCK_INLINE ScanGates(const ScanRow& row, int64_t column, int64_t count) {
     load_each<n>(keep, row.keep + column, count);
     load_each<n>(candidate, row.candidate + column, count);
-    if constexpr (cell == GRUNLOCK_SCAN_MINGRU || cell == GRUNLOCK_SCAN_QRNN) {
+    if constexpr (cell != GRUNLOCK_SCAN_MINGRU) {
+      load_each<n>(third, row.third + column, count);
+    }
+    if constexpr (cell != GRUNLOCK_SCAN_MINLSTM) {
       sigmoid<n>(keep);
     }
     if constexpr (cell == GRUNLOCK_SCAN_QRNN) {
       tanh<n>(candidate);
+      sigmoid<n>(third);
     }
     if constexpr (cell == GRUNLOCK_SCAN_MINLSTM) {
       const Floats lowest = splat(-80.0f);  // two gates that vanish would leave 0 / 0
-      load_each<n>(input, row.input + column, count);
       each<n>([&](int j) { forget[j] = keep[j] < lowest ? lowest : keep[j]; });
-      each<n>([&](int j) { input[j] = input[j] < lowest ? lowest : input[j]; });
+      each<n>([&](int j) { third[j] = third[j] < lowest ? lowest : third[j]; });
       sigmoid<n>(forget);
-      sigmoid<n>(input);
-      each<n>([&](int j) { keep[j] = forget[j] / (forget[j] + input[j]); });
+      sigmoid<n>(third);
+      each<n>([&](int j) { keep[j] = forget[j] / (forget[j] + third[j]); });
     }
   }
 
-  Floats keep[n], candidate[n], forget[n], input[n];
+  Floats keep[n], candidate[n], third[n], forget[n];
 };
 
 template <int64_t cell, int n>
@@ -162,7 +173,11 @@ GRUNLOCK_INLINE void forward_columns(const ScanRow& row, float* output, int64_t 
   Floats h[n];
   load_each<n>(h, row.h_prev + column, count);
   each<n>([&](int j) { h[j] = gates.candidate[j] + gates.keep[j] * (h[j] - gates.candidate[j]); });
-  store_each<n>(output + column, h, count);
+  store_each<n>(row.state + column, h, count);
+  if constexpr (cell == GRUNLOCK_SCAN_QRNN) {
+    each<n>([&](int j) { h[j] = h[j] * gates.third[j]; });
+    store_each<n>(output + column, h, count);
+  }
 }
 
 // Calls step.columns<n>(column, count) for all `width` units.
@@ -193,10 +208,11 @@ void forward_tile(const ScanCall& call, const Tile& tile) {
   for (Steps steps(call, call.reverse != 0); steps.running(); steps.next()) {
     const int64_t last = std::min(tile.last, steps.active());
     for (int64_t b = tile.first; b < last; ++b) {
-      float* output = call.output + steps.row(b) * call.output_stride + tile.left;
-      for_columns(tile.width, ForwardStep<cell>{ScanRow(call, tile, steps, b), output});
+      const ScanRow row(call, tile, steps, b);
+      float* output = part_of_row(call.output, call.output_stride, tile, steps.row(b));
+      for_columns(tile.width, ForwardStep<cell>{row, output});
       if (call.final != nullptr && steps.ends(b)) {
-        copy_floats(call.final + b * call.hidden_size + tile.left, output, tile.width);
+        copy_floats(call.final + b * call.hidden_size + tile.left, row.state, tile.width);
       }
     }
   }
@@ -206,11 +222,12 @@ template <int64_t cell>
 struct BackwardStep {
   BackwardStep(const ScanCall& call, const Tile& tile, const Steps& steps, int64_t b, float* carried)
       : row(call, tile, steps, b),
-        doutput(call.doutput == nullptr ? kNoFloats : call.doutput + steps.row(b) * call.doutput_stride + tile.left),
+        doutput(call.doutput == nullptr ? kNoFloats
+                                        : part_of_row(call.doutput, call.doutput_stride, tile, steps.row(b))),
         carry(carried),
-        dkeep(call.dkeep + steps.row(b) * call.dkeep_stride + tile.left),
-        dinput(call.dinput == nullptr ? nullptr : call.dinput + steps.row(b) * call.dinput_stride + tile.left),
-        dcandidate(call.dcandidate + steps.row(b) * call.dcandidate_stride + tile.left) {}
+        dkeep(part_of_row(call.dkeep, call.dkeep_stride, tile, steps.row(b))),
+        dcandidate(part_of_row(call.dcandidate, call.dcandidate_stride, tile, steps.row(b))),
+        dthird(part_of_row(call.dthird, call.dthird_stride, tile, steps.row(b))) {}
 
   template <int n>
   GRUNLOCK_INLINE void columns(int64_t column, int64_t count) const {
@@ -220,30 +237,42 @@ struct BackwardStep {
     load_each<n>(dh, doutput + column, count);
     load_each<n>(carried, carry + column, count);
     load_each<n>(dk, row.h_prev + column, count);
+    if constexpr (cell == GRUNLOCK_SCAN_QRNN) {
+      back_through_output<n>(g, dh, column, count);
+    }
     each<n>([&](int j) { dh[j] = dh[j] + carried[j]; });
     each<n>([&](int j) { dk[j] = dh[j] * (dk[j] - g.candidate[j]); });
     each<n>([&](int j) { dc[j] = dh[j] * (one - g.keep[j]); });
     each<n>([&](int j) { carried[j] = dh[j] * g.keep[j]; });
-    if constexpr (cell != GRUNLOCK_SCAN_GIVEN) {
-      each<n>([&](int j) { dk[j] = dk[j] * (g.keep[j] * (one - g.keep[j])); });
-    }
+    each<n>([&](int j) { dk[j] = dk[j] * (g.keep[j] * (one - g.keep[j])); });
     if constexpr (cell == GRUNLOCK_SCAN_QRNN) {
       each<n>([&](int j) { dc[j] = dc[j] * (one - g.candidate[j] * g.candidate[j]); });
     }
     if constexpr (cell == GRUNLOCK_SCAN_MINLSTM) {
       Floats di[n];
-      each<n>([&](int j) { di[j] = dk[j] * (g.input[j] - one); });
+      each<n>([&](int j) { di[j] = dk[j] * (g.third[j] - one); });
       each<n>([&](int j) { dk[j] = dk[j] * (one - g.forget[j]); });
-      store_each<n>(dinput + column, di, count);
+      store_each<n>(dthird + column, di, count);
     }
     store_each<n>(carry + column, carried, count);
     store_each<n>(dkeep + column, dk, count);
     store_each<n>(dcandidate + column, dc, count);
   }
 
+  // QRNN: from the output's gradient in dh to the state's, and the output gate's.
+  template <int n>
+  GRUNLOCK_INLINE void back_through_output(const ScanGates<cell, n>& g, Floats* dh, int64_t column,
+                                           int64_t count) const {
+    Floats d_o[n];
+    load_each<n>(d_o, row.state + column, count);
+    each<n>([&](int j) { d_o[j] = (dh[j] * d_o[j]) * (g.third[j] * (splat(1.0f) - g.third[j])); });
+    each<n>([&](int j) { dh[j] = dh[j] * g.third[j]; });
+    store_each<n>(dthird + column, d_o, count);
+  }
+
   ScanRow row;
   const float* doutput;
-  float *carry, *dkeep, *dinput, *dcandidate;
+  float *carry, *dkeep, *dcandidate, *dthird;
 };
 
 template <int64_t cell>
@@ -288,15 +317,13 @@ inline void run_tiles(const ScanCall& call, TileFunction function) {
 
 inline void scan_forward(const ScanCall& call) {
   constexpr TileFunction kCells[] = {
-      forward_tile<GRUNLOCK_SCAN_GIVEN>, forward_tile<GRUNLOCK_SCAN_MINGRU>, forward_tile<GRUNLOCK_SCAN_QRNN>,
-      forward_tile<GRUNLOCK_SCAN_MINLSTM>};
+      forward_tile<GRUNLOCK_SCAN_MINGRU>, forward_tile<GRUNLOCK_SCAN_QRNN>, forward_tile<GRUNLOCK_SCAN_MINLSTM>};
   run_tiles(call, kCells[call.cell]);
 }
 
 inline void scan_backward(const ScanCall& call) {
   constexpr TileFunction kCells[] = {
-      backward_tile<GRUNLOCK_SCAN_GIVEN>, backward_tile<GRUNLOCK_SCAN_MINGRU>, backward_tile<GRUNLOCK_SCAN_QRNN>,
-      backward_tile<GRUNLOCK_SCAN_MINLSTM>};
+      backward_tile<GRUNLOCK_SCAN_MINGRU>, backward_tile<GRUNLOCK_SCAN_QRNN>, backward_tile<GRUNLOCK_SCAN_MINLSTM>};
   run_tiles(call, kCells[call.cell]);
 }
 

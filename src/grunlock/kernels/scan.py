@@ -1,35 +1,38 @@
 """The elementwise gated recurrence over packed rows, which minGRU, minLSTM and QRNN share. Imports no torch.
 
-One step of one sequence, each unit by itself (k = 1 keeps the old state; h is the state, n the candidate):
+One step of one sequence, each unit by itself (k = 1 keeps the old state; h is the state, n the candidate, y
+the output):
 
     (1)  h = n + k * (h_prev - n)                          same as k * h_prev + (1 - k) * n
+    (2)  y = h                                             qrnn: y = h * sigmoid(a_o)
 
-`gates` holds k and n, or what they are computed from, by `cell` (a_ and b_ are given):
+k and n are computed from `gates`, a_ with the first letter of each, by `cell`:
 
-    given     k = a_k                                      n = a_n
-    mingru    k = sigmoid(a_k)                             n = a_n          Feng 2024, whose z is 1 - k
-    qrnn      k = sigmoid(a_k)                             n = tanh(a_n)    Bradbury 2016: f-pooling
-    minlstm   k = f / (f + i), f = sigmoid(a_k),           n = a_n          Feng 2024, gates normalised
+    mingru    k = sigmoid(a_k)                             n = a_c          Feng 2024, whose z is 1 - k
+    qrnn      k = sigmoid(a_k)                             n = tanh(a_c)    Bradbury 2016: fo-pooling
+    minlstm   k = f / (f + i), f = sigmoid(a_k),           n = a_c          Feng 2024, gates normalised
               i = sigmoid(a_i)
 
 Below -80 the arguments of minLSTM count as -80 (not in the oracle): two gates of 0 would leave 0 / 0.
 
-Backward, with dh the gradient of a step's output and of what follows it:
+Backward, with dy the gradient of a step's output and dh that of its state, of what follows it as well:
 
-    (2)  dn = dh * (1 - k)    dk = dh * (h_prev - n)    dh_prev = dh * k
-    (3)  through sigmoid: dk * k * (1 - k)              through tanh: dn * (1 - n^2)
+    (3)  dh += dy                                          qrnn: dh += dy * o, da_o = dy * h * o * (1 - o)
+    (4)  dn = dh * (1 - k)    dk = dh * (h_prev - n)    dh_prev = dh * k
+    (5)  through sigmoid: dk * k * (1 - k)              through tanh: dn * (1 - n^2)
          minlstm: da_k = dk * k * (1 - k) * (1 - f)     da_i = -dk * k * (1 - k) * (1 - i)
 
 Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, "Were RNNs All We Needed?", arXiv:2410.01201. Bradbury,
-Merity, Xiong, Socher 2016, "Quasi-Recurrent Neural Networks", arXiv:1611.01576; the output gate of its
-fo-pooling is the caller's. scan_reference.py is the oracle in torch, scan_portable.py the twin in numpy;
-scan_forward and scan_backward use the compiled library, or the twin where there is none.
+Merity, Xiong, Socher 2016, "Quasi-Recurrent Neural Networks", arXiv:1611.01576. scan_reference.py is the
+oracle in torch, scan_portable.py the forward in numpy; scan_forward uses the compiled library, or numpy where
+there is none. Gradients are those of scan_autograd.py.
 """
 
 import ctypes
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -39,15 +42,14 @@ from grunlock.kernels import scan_portable
 from grunlock.kernels.library import NativeLibrary, native_library
 from grunlock.shapes import FloatArray, check_batch_sizes, check_shape
 
-Cell = Literal["given", "mingru", "qrnn", "minlstm"]
-CELLS: dict[Cell, int] = {"given": 0, "mingru": 1, "qrnn": 2, "minlstm": 3}  # enum grunlock_scan_cell
+Cell = Literal["mingru", "qrnn", "minlstm"]
+CELLS: dict[Cell, int] = {"mingru": 0, "qrnn": 1, "minlstm": 2}  # enum grunlock_scan_cell
 
 # How gates are stacked.
 SCAN_GATES: dict[Cell, tuple[str, ...]] = {
-    "given": ("keep", "candidate"),
     "mingru": ("keep", "candidate"),
-    "qrnn": ("keep", "candidate"),
-    "minlstm": ("keep", "input", "candidate"),
+    "qrnn": ("keep", "candidate", "output"),
+    "minlstm": ("keep", "candidate", "input"),
 }
 
 
@@ -68,7 +70,8 @@ class ScanCall(NamedTuple):
     reverse: bool
     gates: Sequence[Rows]  # each [N, H]
     h0: int  # address of [B, H]
-    output: Rows  # [N, H]
+    state: Rows  # [N, H]
+    output: Rows = Rows()  # [N, H], qrnn only: of the others it is the state
     final: int = 0  # address of [B, H]
     doutput: Rows = Rows()
     dfinal: int = 0  # address of [B, H]
@@ -81,7 +84,7 @@ def scan_forward(
     batch_sizes: Sequence[int],  # [T]
     h0: FloatArray | None = None,  # [B, H]
     *,
-    cell: Cell = "given",
+    cell: Cell,
     reverse: bool = False,
     output: FloatArray | None = None,  # [N, H] to write to, such as half of the columns of [N, 2H]
 ) -> tuple[FloatArray, FloatArray]:  # output [N, H], state after the last step [B, H]
@@ -94,6 +97,7 @@ def scan_forward(
         output[:], final = scan_portable.forward(gates, batch_sizes, h0, cell, reverse)
         return output, final
     final = np.empty((batch_sizes[0], shape[1]), np.float32)
+    state = np.empty(shape, np.float32) if cell == "qrnn" else output
     h0 = None if h0 is None else np.ascontiguousarray(h0)
     call = ScanCall(
         cell=cell,
@@ -102,53 +106,13 @@ def scan_forward(
         hidden_size=shape[1],
         reverse=reverse,
         gates=[_rows("gates", gate, shape) for gate in gates],
-        h0=_address(h0),
-        output=rows,
+        h0=0 if h0 is None else h0.ctypes.data,
+        state=_rows("state", state, shape),
+        output=rows if cell == "qrnn" else Rows(),
         final=final.ctypes.data,
     )
     native_forward(library, call)
     return output, final
-
-
-def scan_backward(
-    gates: Sequence[FloatArray],  # of SCAN_GATES, each [N, H]
-    output: FloatArray,  # [N, H] of the forward
-    doutput: FloatArray,  # [N, H]
-    batch_sizes: Sequence[int],  # [T]
-    h0: FloatArray | None = None,  # [B, H]
-    dfinal: FloatArray | None = None,  # [B, H]
-    *,
-    cell: Cell = "given",
-    reverse: bool = False,
-) -> tuple[tuple[FloatArray, ...], FloatArray]:  # gradients of gates, each [N, H], and of h0 [B, H]
-    """Gradients of sum(output * doutput) + sum(final * dfinal). Arrays as in scan_forward."""
-    shape = _checked(gates, batch_sizes, h0, cell)
-    if dfinal is not None:
-        check_shape("dfinal", dfinal.shape, (batch_sizes[0], shape[1]), "[B, H]")
-    output_rows, doutput_rows = _rows("output", output, shape), _rows("doutput", doutput, shape)
-    library = native_library()
-    if library is None:
-        return scan_portable.backward(gates, output, doutput, batch_sizes, h0, dfinal, cell, reverse)
-    dgates = tuple(np.empty(shape, np.float32) for _ in gates)
-    dh0 = np.empty((batch_sizes[0], shape[1]), np.float32)
-    h0 = None if h0 is None else np.ascontiguousarray(h0)
-    dfinal = None if dfinal is None else np.ascontiguousarray(dfinal)
-    call = ScanCall(
-        cell=cell,
-        sizes=array("q", batch_sizes),
-        num_rows=shape[0],
-        hidden_size=shape[1],
-        reverse=reverse,
-        gates=[_rows("gates", gate, shape) for gate in gates],
-        h0=_address(h0),
-        output=output_rows,
-        doutput=doutput_rows,
-        dfinal=_address(dfinal),
-        dgates=[_rows("gates", dgate, shape) for dgate in dgates],
-        dh0=dh0.ctypes.data,
-    )
-    native_backward(library, call)
-    return dgates, dh0
 
 
 # ---- the structure of native/include/grunlock_scan.h -------------------------------------------------
@@ -159,17 +123,17 @@ class _Call(ctypes.Structure):
         (name, ctypes.c_int64)
         for name in (
             *("cell", "num_steps", "num_rows", "hidden_size", "reverse", "batch_sizes"),
-            *("keep", "keep_stride", "input", "input_stride", "candidate", "candidate_stride"),
-            *("h0", "output", "output_stride", "final"),
+            *("keep", "keep_stride", "candidate", "candidate_stride", "third", "third_stride"),
+            *("h0", "state", "state_stride", "output", "output_stride", "final"),
             *("doutput", "doutput_stride", "dfinal"),
-            *("dkeep", "dkeep_stride", "dinput", "dinput_stride", "dcandidate", "dcandidate_stride"),
+            *("dkeep", "dkeep_stride", "dcandidate", "dcandidate_stride", "dthird", "dthird_stride"),
             "dh0",
         )
     )
 
 
 def native_forward(library: NativeLibrary, call: ScanCall) -> None:
-    """Write output and, if it has an address, final."""
+    """Write state, output and, if it has an address, final."""
     _functions(library)[0](_structure(call))
 
 
@@ -183,16 +147,15 @@ def _structure(call: ScanCall) -> _Call:
         *(CELLS[call.cell], len(call.sizes), call.num_rows, call.hidden_size, int(call.reverse)),
         call.sizes.buffer_info()[0],
         *_three(call.gates),
-        *(call.h0, *call.output, call.final, *call.doutput, call.dfinal),
-        *_three(call.dgates or (Rows(), Rows())),
+        *(call.h0, *call.state, *call.output, call.final, *call.doutput, call.dfinal),
+        *_three(call.dgates),
         call.dh0,
     )
 
 
-def _three(gates: Sequence[Rows]) -> tuple[int, ...]:
-    """keep, input and candidate, one behind the other."""
-    keep, *entry, candidate = gates
-    return (*keep, *(entry[0] if entry else Rows()), *candidate)
+def _three(gates: Sequence[Rows]) -> Iterator[int]:
+    """Address and stride of three gates; those a cell does not have are absent."""
+    return chain(*gates, *[Rows()] * (3 - len(gates)))
 
 
 @cache
@@ -241,7 +204,3 @@ def _rows(name: str, values: FloatArray, shape: tuple[int, int]) -> Rows:
 def _check_single(name: str, values: FloatArray) -> None:
     if values.dtype != np.float32:
         raise ShapeError(f"`{name}` has the wrong type.", got=values.dtype, expected="float32")
-
-
-def _address(values: FloatArray | None) -> int:
-    return 0 if values is None else values.ctypes.data

@@ -7,7 +7,7 @@ scan.py.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,34 +24,15 @@ from grunlock.kernels.scan import (
     native_backward,
     native_forward,
 )
-from grunlock.kernels.torch_calls import compiled_for, dense, shared_library, stored_rows, with_rows
+from grunlock.kernels.torch_calls import (
+    address,
+    compiled_for,
+    dense,
+    shared_library,
+    stored_rows,
+    with_rows,
+)
 from grunlock.shapes import check_batch_sizes, check_shape
-
-
-def linear_scan(
-    keep: Tensor,  # [N, H] from 0 to 1: 1 keeps the old state
-    candidate: Tensor,  # [N, H]
-    batch_sizes: Sequence[int],  # [T]
-    h0: Tensor | None = None,  # [B, H]
-    *,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor]:  # state after every step [N, H], after the last [B, H]
-    """h = keep * h_prev + (1 - keep) * candidate in one direction.
-
-    Compiled, it has no gradients of gradients. Raises ShapeError.
-    """
-    sizes = array("q", batch_sizes)
-    check_shape("keep", tuple(keep.shape), (None, None), "[N, H]")
-    check_shape("candidate", tuple(candidate.shape), tuple(keep.shape), "[N, H]")
-    check_batch_sizes(sizes, len(keep))
-    if h0 is not None:
-        check_shape("h0", tuple(h0.shape), (sizes[0], keep.shape[1]), "[B, H]")
-    if not compiled_for(keep):
-        return scan_reference.linear_scan(keep, candidate, sizes, h0, reverse=reverse)
-    first = None if h0 is None else h0[None]
-    apply = _Scan.apply
-    output, final = apply("given", sizes, (reverse,), first, keep, candidate)  # type: ignore[no-untyped-call]
-    return output, final[0]
 
 
 def gated_scan(
@@ -61,8 +42,11 @@ def gated_scan(
     h0: Tensor | None = None,  # [directions, B, H]
     *,
     num_directions: int = 1,  # forward in time, then backward if there are two
-) -> tuple[Tensor, Tensor]:  # [N, directions * H], [directions, B, H]
-    """The recurrence with its activations, on one product of all gates. Otherwise as linear_scan."""
+) -> tuple[Tensor, Tensor]:  # output [N, directions * H], state after the last step [directions, B, H]
+    """The recurrence on one product of all gates.
+
+    Compiled, it has no gradients of gradients. Raises ShapeError.
+    """
     sizes = array("q", batch_sizes)
     check_shape("gates", tuple(gates.shape), (None, None), "[N, directions * gH]")
     check_batch_sizes(sizes, len(gates))
@@ -79,90 +63,76 @@ def gated_scan(
     if not compiled_for(gates):
         return scan_reference.gated_scan(gates, sizes, cell, h0, num_directions=num_directions)
     apply = _Scan.apply
-    output, final = apply(cell, sizes, (False, True)[:num_directions], h0, gates)  # type: ignore[no-untyped-call]
+    output, final = apply(cell, sizes, num_directions, h0, gates)  # type: ignore[no-untyped-call]
     return output, final
 
 
 class _Scan(torch.autograd.Function):
-    """arrays: one [N, directions * gH], or the gates of one direction, each [N, H]."""
-
     @staticmethod
     def forward(
         ctx: Any,
         cell: Cell,
         sizes: array[int],
-        directions: tuple[bool, ...],  # whether backward in time
+        num_directions: int,
         h0: Tensor | None,  # [directions, B, H]
-        *arrays: Tensor,
+        gates: Tensor,  # [N, directions * gH]
     ) -> tuple[Tensor, Tensor]:
-        h0, arrays = dense(h0), tuple(with_rows(values) for values in arrays)
-        size = _hidden_size(cell, directions, arrays)
-        output = stored_rows(shared_library(), len(arrays[0]), len(directions) * size)
-        final = arrays[0].new_empty(len(directions), sizes[0], size)
-        for place, call in enumerate(_calls(cell, sizes, directions, h0, arrays, output)):
-            native_forward(shared_library(), call._replace(final=final[place].data_ptr()))
-        ctx.cell, ctx.sizes, ctx.directions = cell, sizes, directions
+        h0, gates = dense(h0), with_rows(gates)
+        size = gates.shape[1] // (num_directions * len(SCAN_GATES[cell]))
+        state = stored_rows(shared_library(), len(gates), num_directions * size)
+        output = stored_rows(shared_library(), *state.shape) if cell == "qrnn" else state
+        final = gates.new_empty(num_directions, sizes[0], size)
+        for place, call in enumerate(_calls(cell, sizes, h0, gates, state, final)):
+            shown = _columns(output, place, size) if cell == "qrnn" else Rows()
+            native_forward(shared_library(), call._replace(output=shown, final=final[place].data_ptr()))
+        ctx.cell, ctx.sizes = cell, sizes
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(h0, output, *arrays)
+        ctx.save_for_backward(h0, gates, state, final)
         return output, final
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, doutput: Tensor | None, dfinal: Tensor | None) -> tuple[Tensor | None, ...]:
-        h0, output, *arrays = ctx.saved_tensors
-        size = _hidden_size(ctx.cell, ctx.directions, arrays)
+        h0, gates, state, final = ctx.saved_tensors
+        size = final.shape[2]
         doutput = None if doutput is None else with_rows(doutput)
         dfinal = None if dfinal is None else dfinal.contiguous()
-        darrays = [stored_rows(shared_library(), *values.shape) for values in arrays]
+        dgates = stored_rows(shared_library(), *gates.shape)
         dh0 = None if h0 is None or not ctx.needs_input_grad[3] else torch.empty_like(h0)
-        for place, call in enumerate(_calls(ctx.cell, ctx.sizes, ctx.directions, h0, arrays, output)):
+        for place, call in enumerate(_calls(ctx.cell, ctx.sizes, h0, gates, state, final)):
             native_backward(
                 shared_library(),
                 call._replace(
                     doutput=Rows() if doutput is None else _columns(doutput, place, size),
-                    dfinal=0 if dfinal is None else dfinal[place].data_ptr(),
-                    dgates=_gate_rows(ctx.cell, darrays, place, size),
-                    dh0=0 if dh0 is None else dh0[place].data_ptr(),
+                    dfinal=address(None if dfinal is None else dfinal[place]),
+                    dgates=_gate_rows(ctx.cell, dgates, place, size),
+                    dh0=address(None if dh0 is None else dh0[place]),
                 ),
             )
-        return (None, None, None, dh0, *darrays)
+        return (None, None, None, dh0, dgates)
 
 
 def _calls(
-    cell: Cell,
-    sizes: array[int],
-    directions: tuple[bool, ...],
-    h0: Tensor | None,
-    arrays: Sequence[Tensor],
-    output: Tensor,
-) -> list[ScanCall]:
+    cell: Cell, sizes: array[int], h0: Tensor | None, gates: Tensor, state: Tensor, final: Tensor
+) -> Iterator[ScanCall]:
     """One for each direction, with what the forward and the backward have in common."""
-    size = _hidden_size(cell, directions, arrays)
-    return [
-        ScanCall(
+    num_directions, _, size = final.shape
+    for place in range(num_directions):
+        yield ScanCall(
             cell=cell,
             sizes=sizes,
-            num_rows=len(output),
+            num_rows=len(gates),
             hidden_size=size,
-            reverse=reverse,
-            gates=_gate_rows(cell, arrays, place, size),
-            h0=0 if h0 is None else h0[place].data_ptr(),
-            output=_columns(output, place, size),
+            reverse=place == 1,
+            gates=_gate_rows(cell, gates, place, size),
+            h0=address(None if h0 is None else h0[place]),
+            state=_columns(state, place, size),
         )
-        for place, reverse in enumerate(directions)
-    ]
 
 
-def _hidden_size(cell: Cell, directions: tuple[bool, ...], arrays: Sequence[Tensor]) -> int:
-    columns = sum(values.shape[1] for values in arrays)
-    return columns // (len(directions) * len(SCAN_GATES[cell]))
-
-
-def _gate_rows(cell: Cell, arrays: Sequence[Tensor], place: int, size: int) -> list[Rows]:
-    if len(arrays) > 1:
-        return [_columns(values, 0, size) for values in arrays]
+def _gate_rows(cell: Cell, gates: Tensor, place: int, size: int) -> list[Rows]:
     num_gates = len(SCAN_GATES[cell])
-    return [_columns(arrays[0], place * num_gates + gate, size) for gate in range(num_gates)]
+    return [_columns(gates, place * num_gates + gate, size) for gate in range(num_gates)]
 
 
 def _columns(values: Tensor, block: int, size: int) -> Rows:

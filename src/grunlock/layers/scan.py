@@ -15,8 +15,6 @@ from grunlock.layers.packing import IndexedRows
 from grunlock.layers.window import WindowLinear, window_product
 from grunlock.shapes import last_rows
 
-OUTPUT_GATE = "output"
-
 
 class ScanLayer(nn.Module):
     """One layer forward in time, and perhaps backward. E = H for each direction.
@@ -34,11 +32,10 @@ class ScanLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.cell = cell
-        names = SCAN_GATES[cell] + ((OUTPUT_GATE,) if cell == "qrnn" else ())
         self.directions = nn.ModuleList()
         for behind in (-1, 1)[: 1 + bidirectional]:
             offsets = [behind * k for k in range(window_steps)]
-            gates = {name: WindowLinear(input_size, hidden_size, offsets) for name in names}
+            gates = {name: WindowLinear(input_size, hidden_size, offsets) for name in SCAN_GATES[cell]}
             self.directions.append(nn.ModuleDict(gates))
 
     def forward(self, rows: IndexedRows, h0: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,23 +45,22 @@ class ScanLayer(nn.Module):
         [directions, B, H].
         """
         sizes = rows.batch_sizes
-        products = self._products(rows, SCAN_GATES[self.cell])
         output, final = gated_scan(
-            products, sizes.tolist(), self.cell, h0, num_directions=len(self.directions)
+            self._products(rows), sizes.tolist(), self.cell, h0, num_directions=len(self.directions)
         )  # [N, E], [directions, B, H]
         if self.cell != "qrnn":
             return output, torch.cat(tuple(final), dim=1), final
-        output = output * torch.sigmoid(self._products(rows, (OUTPUT_GATE,)))
         last, size = torch.from_numpy(last_rows(sizes.numpy())), final.shape[2]
         finals = [output[:, :size].index_select(0, last)]
         if len(self.directions) == 2:
             finals.append(output[: final.shape[1], size:])  # backward in time the first step is the last
         return output, torch.cat(finals, dim=1), final
 
-    def _products(self, rows: IndexedRows, names: tuple[str, ...]) -> Tensor:
+    def _products(self, rows: IndexedRows) -> Tensor:
         """[N, directions * gH] before activation; as one product where all read the same steps."""
         by_direction = [
-            [cast(WindowLinear, gates.get_submodule(name)) for name in names] for gates in self.directions
+            [cast(WindowLinear, gates.get_submodule(name)) for name in SCAN_GATES[self.cell]]
+            for gates in self.directions
         ]
         if by_direction[0][0].offsets == (0,):
             return window_product(rows, [gate for gates in by_direction for gate in gates])

@@ -20,7 +20,7 @@ from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.norms import Weights, under
 from grunlock.runtime.recurrent import RecurrentEncoder
 from grunlock.runtime.scan import ScanEncoder
-from grunlock.runtime.window import window_linear
+from grunlock.runtime.window import WindowLinear
 from grunlock.shapes import (
     FloatArray,
     IntArray,
@@ -44,15 +44,14 @@ class ConvEncoder:
     """relu(convolution) for each width, side by side."""
 
     def __init__(self, weights: Weights, options: ConvOptions) -> None:
-        self._weights = weights
-        self._widths = options.widths
+        self._windows = [
+            WindowLinear(weights[f"windows.{i}.weight"], weights[f"windows.{i}.bias"], centred_window(width))
+            for i, width in enumerate(options.widths)
+        ]
 
     def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
         sizes = layout.batch_sizes
-        parts = [
-            window_linear(self._weights, f"windows.{i}.", vectors, index, sizes, centred_window(width))
-            for i, width in enumerate(self._widths)
-        ]
+        parts = [window(vectors, index, sizes) for window in self._windows]
         rows = np.maximum(np.concatenate(parts, axis=1), 0)
         return Encoded(rows, rows[last_rows(sizes)], layout)
 

@@ -18,7 +18,7 @@ from grunlock.runtime.attention import Layers
 from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.encoder import ChunkedEncoder, Encoder, build_encoder
 from grunlock.runtime.norms import Weights, read_norm, under
-from grunlock.runtime.window import window_linear
+from grunlock.runtime.window import WindowLinear
 from grunlock.shapes import (
     FloatArray,
     IntArray,
@@ -83,8 +83,9 @@ def _stem(
     weights: Weights, options: StemOptions, vectors: FloatArray, index: IntArray, layout: PackedLayout
 ) -> tuple[FloatArray, IntArray]:
     for i, width in enumerate(options.widths):
-        window = centred_window(width)
-        seen = window_linear(weights, f"windows.{i}.", vectors, index, layout.batch_sizes, window)
+        prefix, offsets = f"windows.{i}.", centred_window(width)
+        window = WindowLinear(weights[prefix + "weight"], weights[prefix + "bias"], offsets)
+        seen = window(vectors, index, layout.batch_sizes)
         norm = read_norm(weights, i, options.norm)
         vectors = vectors[index] + np.maximum(seen if norm is None else norm(seen), 0)
         index = np.arange(len(vectors))

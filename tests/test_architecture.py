@@ -33,6 +33,7 @@ WITHOUT_TORCH = [
     "grunlock.evaluation",
     "grunlock.kernels",
     "grunlock.kernels.scan",
+    "grunlock.kernels.window",
     "grunlock.recipe",
     "grunlock.runtime.classifier",
     "grunlock.runtime.series_classifier",

@@ -23,7 +23,7 @@ from grunlock.kernels.library import NativeLibrary, native_library
 from grunlock.kernels.native import check_result
 from grunlock.shapes import FloatArray, IntArray, check_batch_sizes, check_shape, shifted_rows
 
-FEW_VECTORS = 64  # of one step: below, packing the weight takes longer than numpy needs for all
+FEW_VECTORS = 32  # of one step: below, packing the weight takes longer than numpy needs for all
 
 
 class WindowCall(NamedTuple):

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes of the stage train")
     parser.add_argument("--max-epochs", type=int, help="for trials, in another --work folder")
-    parser.add_argument("--work", type=Path, default=RESULTS / "encoders-work", help="what is done so far")
+    parser.add_argument("--work", type=Path, default=RESULTS / "encoders", help="what is done so far")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the table")
     return parser
 

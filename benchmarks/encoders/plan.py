@@ -74,6 +74,7 @@ ENCODERS: dict[str, tuple[str, ...]] = {
     "gru+multi_attention": ("encoder.kind=gru", 'pooling.parts=["multi_attention"]'),
 }
 TEXT_ONLY = ("gru+wide",)  # hashes tokens
+WITH_STEM = "gru+stem"  # of series that of their recipe, which every other encoder goes without
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Task:
     @property
     def overrides(self) -> list[str]:
         epochs = 1 if self.epochs is None else self.epochs
-        return [*ENCODERS[self.encoder], f"seed={self.seed}", f"training.epochs={epochs}"]
+        plain = ["stem=off"] if self.data_set.is_series and self.encoder != WITH_STEM else []
+        return [*plain, *ENCODERS[self.encoder], f"seed={self.seed}", f"training.epochs={epochs}"]
 
     def settings(self) -> dict[str, Any]:
         """What a result depends on besides code and machine, plain as in JSON."""

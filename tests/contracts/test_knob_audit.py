@@ -67,7 +67,6 @@ class Probe:
 
 
 UNSTABLE = ("optim.kind=sgd", "optim.lr=30.0", "training.epochs=8")  # validation loss goes up and down
-NOT_IMPROVING = ("optim.lr=1e-6", "training.epochs=4")  # accuracy stays; the loss still falls
 
 EVEN = ("encoder.hidden_size=8",)  # attention's heads need whole pairs of columns
 
@@ -159,9 +158,9 @@ PROBES = {
     "batches.tokens.size": Probe("40", ("batches.size=80",)),
     "batches.tokens.window_batches": Probe("1", ("batches.size=40",)),
     "batches.examples.size": Probe("8"),
-    "training.metric": Probe("nll", ("training.keep=best", *NOT_IMPROVING)),
-    "training.keep": Probe("best", NOT_IMPROVING),
-    "training.patience_epochs": Probe("1", NOT_IMPROVING),
+    "training.metric": Probe("nll", ("training.keep=best", "optim.lr=0.02", "training.epochs=9")),
+    "training.keep": Probe("best", UNSTABLE),
+    "training.patience_epochs": Probe("1", UNSTABLE),
     "training.ema_decay": Probe("0.5"),
     "training.epochs": Probe("2"),
     "training.bptt_steps": Probe("2", ("encoder.bidirectional=false",)),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,3 +42,24 @@ def test_gd_is_the_gradient_of_the_whole_set(settings: tuple[str, ...], tmp_path
     whole = gd_gradients(tmp_path / "a", 1000, *settings)
     for found, expected in zip(gd_gradients(tmp_path / "b", 7, *settings), whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_between_equal_epochs_the_lower_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three epochs whose answers are all right, the second one the surest of them."""
+    recipe = read_recipe("tiny", [*PLAIN, "training.epochs=3", "training.ema_decay=off"])
+    labels, texts = (list(column) for column in zip(*colour_rows(41), strict=True))
+    data = prepare(InMemory(texts, labels), recipe, tmp_path)
+    derived = derive(recipe, data_facts(data, 1))
+    trainer = Trainer(recipe, derived, data, build_start(recipe, derived, data, None).model)
+    targets = data.valid.targets.astype(np.int64)
+
+    def answer(sureness: float) -> object:
+        logits = np.eye(len(data.labels), dtype=np.float32)[targets] * np.float32(sureness)
+        return lambda forward, store, num_classes: (logits, targets)
+
+    kept = []
+    for sureness in (1.0, 3.0, 2.0):
+        monkeypatch.setattr("grunlock.training.loop.split_logits", answer(sureness))
+        kept.append(trainer.end_epoch(started=0.0).best)
+    assert kept == [True, True, False]
+    assert trainer.progress.best_epoch == 2

@@ -73,7 +73,7 @@ class TrainingOptions(Section):
     """How long, judged by what, saved how often."""
 
     epochs: Count = 15
-    metric: ValidMetric = "accuracy"  # on the validation split: picks the epoch that is kept
+    metric: ValidMetric = "accuracy"  # on validation: picks the epoch to keep; among equals the loss
     keep: Literal["best", "last"] = "best"
     patience_epochs: Annotated[Count | None, Optional] = None  # stop when metric has not improved
     ema_decay: Annotated[Annotated[float, Field(gt=0.0, lt=1.0)] | None, Optional] = (

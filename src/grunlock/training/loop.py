@@ -52,7 +52,7 @@ class Progress:
     clipped_steps: int = 0
     valid_losses: list[float] = field(default_factory=list)
     best_epoch: int = 0
-    best_metric: float | None = None
+    best_metric: tuple[float, float] | None = None  # and minus the loss, which decides between equals
 
 
 class Trainer:
@@ -213,7 +213,7 @@ class Trainer:
             self._check_finite(logits)
             scores = evaluate(probabilities(logits, 1.0), targets, data.labels, resamples=0)
             metric = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": -scores.nll}
-            current = metric[self.recipe.training.metric]
+            current = metric[self.recipe.training.metric], -scores.nll
             best = progress.best_metric is None or current > progress.best_metric
             if best or self.recipe.training.keep == "last":
                 self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}

@@ -9,6 +9,7 @@ import pytest
 from grunlock.errors import KernelError, ShapeError
 from grunlock.kernels.dispatch import gru_stack, lstm_stack
 from grunlock.kernels.library import native_library, use_kernel
+from grunlock.kernels.native_lstm_stack import NativeLstmStack
 from grunlock.kernels.native_stack import NativeGruStack
 from grunlock.kernels.portable_stack import PortableStack
 from grunlock.kernels.stack import DirectionWeights, LayerWeights
@@ -26,17 +27,19 @@ def draw_layer(
     reset_after: bool = True,
     norm: bool = False,
     zoneout: float = 0.0,
+    gates: int = 3,
 ) -> LayerWeights:
     def draw(*shape: int) -> FloatArray:
         return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(hidden_size))
 
     def direction() -> DirectionWeights:
-        gains = (1 + draw(3 * hidden_size), 1 + draw(3 * hidden_size)) if norm else (None, None)
+        size = gates * hidden_size
+        gains = (1 + draw(size), 1 + draw(size)) if norm else (None, None)
         return DirectionWeights(
-            draw(3 * hidden_size, input_size),
-            draw(3 * hidden_size, hidden_size),
-            draw(3 * hidden_size),
-            draw(3 * hidden_size),
+            draw(size, input_size),
+            draw(size, hidden_size),
+            draw(size),
+            draw(size),
             *gains,
         )
 
@@ -84,6 +87,31 @@ def test_compiled_stacks_agree_with_numpy(native: type[NativeGruStack], case: st
             found = native(library, layers).run(rows, index, layout.batch_sizes)
             for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, atol=3e-6, err_msg=name)
+    finally:
+        use_kernel(None)
+
+
+@pytest.mark.parametrize("case", ["plain", "bidirectional", "norm", "zoneout"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_compiled_lstm_stacks_agree_with_numpy(case: str, indexed: bool) -> None:
+    rng = np.random.default_rng(5)
+    options = {**CASES[case], "gates": 4}
+    width = 19 * options.get("directions", 1)
+    layers = [draw_layer(rng, 11, 19, **options), draw_layer(rng, width, 33, **options)]
+    layout = pack_layout(np.array([7, 1, 4, 7, 2]))
+    index = rng.integers(0, 6, layout.num_rows) if indexed else None
+    rows = rng.standard_normal((6 if indexed else layout.num_rows, 11)).astype(np.float32)
+    expected = PortableStack(layers, "lstm").run(rows, index, layout.batch_sizes)
+    near = 6e-2 if case == "norm" else 2e-2  # norms bring small gates to size 1, their rounding with them
+    try:
+        for name in every_instruction_set():
+            use_kernel(name)
+            stack = lstm_stack(layers)
+            assert isinstance(stack, NativeLstmStack)
+            for ours, theirs in zip(stack.run(rows, index, layout.batch_sizes), expected, strict=True):
+                np.testing.assert_allclose(ours, theirs, atol=3e-6, err_msg=name)
+            rounded, _ = lstm_stack(layers, "bfloat16").run(rows, index, layout.batch_sizes)
+            assert 1e-5 < np.abs(rounded - expected[0]).max() < near
     finally:
         use_kernel(None)
 
@@ -185,7 +213,7 @@ def test_errors(native: type[NativeGruStack], monkeypatch: pytest.MonkeyPatch) -
         native(library, [layer], "int8")
     with pytest.raises(ShapeError, match="index names rows that are not there"):
         gru_stack([replace(layer)]).run(np.zeros((2, 4), np.float32), np.array([0, 2]), np.array([2]))
-    with pytest.raises(KernelError, match="LSTM layers predict in float32 only"):
+    with pytest.raises(KernelError, match="int8 is for GRU layers"):
         lstm_stack([layer], "int8")
     try:
         use_kernel("reference")

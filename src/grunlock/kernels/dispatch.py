@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from grunlock.errors import KernelError
 from grunlock.kernels.library import native_library
-from grunlock.kernels.stack import InferencePrecision, LayerWeights, RecurrentStack
+from grunlock.kernels.stack import InferencePrecision, LayerWeights, RecurrentStack, SteppedStack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ def _compiled_for(rows: Tensor) -> bool:
     )
 
 
-def gru_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> RecurrentStack:
+def gru_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> SteppedStack:
     """Trained GRU layers ready to predict, without torch.
 
     Raises KernelError for a precision that layers or this machine cannot have.
@@ -68,9 +68,15 @@ def gru_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "f
 
 
 def lstm_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> RecurrentStack:
-    """The same for LSTM layers, which have float32 only."""
-    if precision != "float32":
-        raise KernelError("LSTM layers predict in float32 only.", got=precision, expected="float32")
+    """The same for LSTM layers, which have no int8."""
+    if precision == "int8":
+        raise KernelError("int8 is for GRU layers.", got=precision, expected="float32 or bfloat16")
+    library = native_library()
+    if library is not None:
+        from grunlock.kernels.native_lstm_stack import NativeLstmStack
+
+        return NativeLstmStack(library, layers, precision)
+    _refuse_without_library(precision)
     from grunlock.kernels.portable_stack import PortableStack
 
     return PortableStack(layers, "lstm")

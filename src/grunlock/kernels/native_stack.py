@@ -10,7 +10,7 @@ import numpy as np
 from grunlock.errors import KernelError, ShapeError
 from grunlock.kernels.library import NativeLibrary
 from grunlock.kernels.native import PRECISIONS, DirectionCall, LayerCall, Zoneout, layer_bytes
-from grunlock.kernels.stack import DirectionWeights, InferencePrecision, LayerWeights
+from grunlock.kernels.stack import InferencePrecision, LayerWeights, dense_layer
 from grunlock.shapes import FloatArray, IntArray
 
 
@@ -36,7 +36,7 @@ class NativeGruStack:
                 got="a layer with reset_after = false or cell_norm = true",
                 cure='use precision "float32" or "bfloat16"',
             )
-        self._layers = [_dense(layer) for layer in layers]  # held: layers with norms are read where they lie
+        self._layers = [dense_layer(layer) for layer in layers]  # held: norms are read where they lie
         self._run, self._free = _functions(library)
         self._output_size = self._layers[-1].hidden_size * len(self._layers[-1].directions)
         calls = b"".join(_layer_call(layer, precision) for layer in self._layers)
@@ -116,17 +116,6 @@ def _address(array: FloatArray | IntArray | None) -> int | None:
 
 def _is_general(layer: LayerWeights) -> bool:
     return not layer.reset_after or layer.directions[0].norm_weight_hh is not None
-
-
-def _dense(layer: LayerWeights) -> LayerWeights:
-    def dense(array: FloatArray | None) -> FloatArray | None:
-        return None if array is None else np.ascontiguousarray(array, np.float32)
-
-    directions = tuple(
-        DirectionWeights(**{name: dense(array) for name, array in vars(direction).items()})  # type: ignore[arg-type]
-        for direction in layer.directions
-    )
-    return LayerWeights(directions, layer.reset_after, layer.zoneout)
 
 
 def _layer_call(layer: LayerWeights, precision: InferencePrecision) -> bytes:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+
 from grunlock.shapes import FloatArray, IntArray
 
 InferencePrecision = Literal["float32", "bfloat16", "int8"]
@@ -37,14 +39,31 @@ class LayerWeights:
         return int(self.directions[0].weight_ih.shape[1])
 
 
-class RecurrentStack(Protocol):
-    """Layers ready to predict: native_stack.NativeGruStack or portable_stack.PortableStack."""
+def dense_layer(layer: LayerWeights) -> LayerWeights:
+    """The same with float32 arrays that are dense and row-major, as the compiled kernels read them."""
 
-    @property
-    def num_states(self) -> int: ...
+    def dense(array: FloatArray | None) -> FloatArray | None:
+        return None if array is None else np.ascontiguousarray(array, np.float32)
+
+    directions = tuple(
+        DirectionWeights(**{name: dense(array) for name, array in vars(direction).items()})  # type: ignore[arg-type]
+        for direction in layer.directions
+    )
+    return LayerWeights(directions, layer.reset_after, layer.zoneout)
+
+
+class RecurrentStack(Protocol):
+    """Layers ready to predict: native_lstm_stack.NativeLstmStack, or one that can also go on from states."""
 
     def run(
         self, rows: FloatArray, index: IntArray | None, batch_sizes: IntArray
     ) -> tuple[FloatArray, FloatArray]: ...
+
+
+class SteppedStack(RecurrentStack, Protocol):
+    """GRU layers: native_stack.NativeGruStack or portable_stack.PortableStack."""
+
+    @property
+    def num_states(self) -> int: ...
 
     def advance(self, rows: FloatArray, batch_sizes: IntArray, states: FloatArray) -> FloatArray: ...

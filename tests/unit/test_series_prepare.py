@@ -31,7 +31,7 @@ def memory(values=None, labels=None, name="memory"):
 
 
 def recipe(*overrides):
-    return read_recipe("series", ["encoder.hidden_size=4", *overrides])
+    return read_recipe("series", ["encoder.hidden_size=4", "series.changes=false", "stem=off", *overrides])
 
 
 def refusal(folder, source, *overrides, **given):

@@ -9,7 +9,7 @@ from grunlock.errors import DataError
 from grunlock.runtime.classifier import batches_of, probabilities
 from grunlock.runtime.network import Network
 from grunlock.series import SeriesFrontEnd
-from grunlock.shapes import FloatArray, pack_layout
+from grunlock.shapes import FloatArray, IntArray, pack_layout
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,17 @@ class SeriesClassifier:
         for members in batches_of(lengths):
             layout = pack_layout(lengths[members])
             joined = np.concatenate([values[i] for i in members.tolist()])
-            names = [f"series[{i}]" for i in members.tolist()]
-            self.front_end.check(joined, lengths[members], names.__getitem__)
-            features = self.front_end.features(joined, lengths[members])
+            features = self._features(joined, members, lengths[members])
             result[members[layout.order]] = self.network.logits(features[layout.rows], layout)
         return result
+
+    def _features(self, values: FloatArray, members: IntArray, lengths: IntArray) -> FloatArray:
+        """[steps, F]. The series with a value that is too far off is looked for only if there is one."""
+        try:
+            return self.front_end.features(values, lengths)
+        except DataError:
+            self.front_end.check(values, lengths, lambda i: f"series[{members[i]}]")
+            raise
 
     def _checked(self, series: Sequence[FloatArray]) -> list[FloatArray]:
         return [self._steps(array, f"series[{i}]") for i, array in enumerate(series)]

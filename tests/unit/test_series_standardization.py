@@ -38,7 +38,7 @@ def test_missing_values_stay_or_become_zero_with_an_indicator():
     np.testing.assert_allclose(
         applied[:, 0], [-2 / 14**0.5 * 3**0.5, -1 / 14**0.5 * 3**0.5, NAN, 3**1.5 / 14**0.5]
     )
-    features = fitted.with_missing(VALUES)
+    features = fitted.fill(fitted.apply(VALUES))
     assert features.shape == (4, fitted.num_features) == (4, 7)
     assert features.dtype == np.float32
     np.testing.assert_array_equal(features[:, :4], np.nan_to_num(applied))
@@ -50,7 +50,7 @@ def test_without_missing_values_nothing_is_added():
     fitted, _ = fit(VALUES[1:2, :3])
     assert fitted.indicators == ()
     late = np.array([[NAN, 8, 10]], np.float32)  # a value missing only after training is the mean
-    assert fitted.with_missing(late).tolist() == [[0, 1, 0]]
+    assert fitted.fill(fitted.apply(late)).tolist() == [[0, 1, 0]]
 
 
 def test_a_large_mean_keeps_the_spread():
@@ -87,7 +87,7 @@ def test_results_too_large_for_float32():
     ):
         fitted.apply(np.array([[1], [1e30]], np.float32))
     with pytest.raises(ShapeError, match=r"\[steps, C\] = \[any, 1\]"):
-        fitted.with_missing(np.ones((2, 3), np.float32))
+        fitted.apply(np.ones((2, 3), np.float32))
 
 
 @settings(max_examples=50, deadline=None)
@@ -116,7 +116,7 @@ def test_as_numpy_computes_it_and_in_pieces(values):
             np.testing.assert_allclose(fitted.scale[channel], present.std(), 2**-22, tolerance)
             np.testing.assert_allclose(in_pieces.scale[channel], present.std(), 2**-22, tolerance)
     again = Standardization.from_dict(json.loads(json.dumps(fitted.to_dict())))
-    np.testing.assert_array_equal(again.with_missing(values), fitted.with_missing(values))
+    np.testing.assert_array_equal(again.fill(again.apply(values)), fitted.fill(fitted.apply(values)))
 
 
 @pytest.mark.parametrize(

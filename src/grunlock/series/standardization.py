@@ -31,7 +31,7 @@ class Standardization:
 
     @property
     def num_features(self) -> int:
-        """Columns of `with_missing`."""
+        """Columns of `fill`."""
         return len(self.channels) + len(self.indicators)
 
     def apply(self, values: FloatArray) -> FloatArray:
@@ -54,18 +54,12 @@ class Standardization:
             )
         return narrow
 
-    def with_missing(self, values: FloatArray) -> FloatArray:
-        """[steps, C + indicators] standardised values, 0 (the mean) where missing, then the indicators.
+    def fill(self, standardised: FloatArray) -> FloatArray:
+        """[steps, C + indicators] of what `apply` gave: 0 (the mean) where missing, then the indicators.
 
         An indicator is 1 where its channel's value is missing. A channel without one, because training had
         no missing value there, is 0 where missing and says nothing more.
-
-        Raises as `apply` does.
         """
-        return self.fill(self.apply(values))
-
-    def fill(self, standardised: FloatArray) -> FloatArray:
-        """As with_missing, for values that are standardised already."""
         missing = np.isnan(standardised)
         flags = missing[:, list(self.indicators)].astype(np.float32)
         return np.concatenate([np.where(missing, np.float32(0), standardised), flags], axis=1)

@@ -129,6 +129,7 @@ PROBES = {
     "attention.num_heads": Probe("4", ("attention.num_heads=2", *EVEN)),
     "attention.feedforward_size": Probe("8", ("attention.num_heads=2", *EVEN)),
     "attention.dropout": Probe("0.5", ("attention.num_heads=2", *EVEN)),
+    "attention.attention_dropout": Probe("0.5", ("attention.num_heads=2", *EVEN)),
     "chunks": Probe("{chunk_steps=2, hidden_size=4}"),
     "chunks.chunk_steps": Probe("3", ("chunks.chunk_steps=2", "chunks.hidden_size=4")),
     "chunks.over": Probe("transformer", ("chunks.chunk_steps=2", "chunks.hidden_size=8")),

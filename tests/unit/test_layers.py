@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from grunlock.errors import ShapeError
 from grunlock.layers import GRU, LSTM
-from grunlock.layers.dropout import drop_variational, sequence_of_row
+from grunlock.layers.dropout import drop_elements, drop_variational, sequence_of_row
 from grunlock.layers.initialization import Initialization, initialize_recurrent
 from grunlock.layers.norm import PackedBatchNorm, frozen_statistics
 from grunlock.layers.packing import IndexedRows
@@ -222,6 +222,32 @@ def test_layer_norm_adds_gains_and_bounds_gate_scale() -> None:
 def test_wrong_sizes_are_refused_in_words(make: object, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.1, 0.5, 0.93, 0.9999999])
+def test_elements_are_dropped_at_their_rate_each_for_itself(rate: float) -> None:
+    dropped = drop_elements(torch.ones(1001, 333), rate, True)
+
+    kept = dropped != 0
+    spread = math.sqrt(rate * (1 - rate) / kept.numel()) + 2**-16
+    assert abs((~kept).double().mean() - rate) < 5 * spread
+    assert dropped[kept].unique().numel() <= 1  # all scaled alike
+    if rate < 0.99:
+        assert dropped.mean() == pytest.approx(1.0, abs=5 * spread / (1 - rate))
+        columns = kept.double().mean(0)
+        assert columns.std() < 1.3 * math.sqrt(rate * (1 - rate) / 1001)  # as of independent draws
+
+
+def test_elements_are_dropped_by_torchs_generator_and_only_in_training() -> None:
+    rows = torch.randn(3, 7, requires_grad=True)
+    assert drop_elements(rows, 0.5, False) is rows
+    assert drop_elements(rows, 0.0, True) is rows
+    torch.manual_seed(1)
+    first = drop_elements(rows, 0.5, True)
+    torch.manual_seed(1)
+    assert torch.equal(first, drop_elements(rows, 0.5, True))
+    first.sum().backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(rows.grad, (first != 0) * 2.0)
 
 
 def test_a_dropout_that_cannot_act_warns() -> None:

@@ -31,6 +31,7 @@ class TransformerEncoder(nn.Module):
                 options.feedforward_size,
                 rotary=not learned,
                 dropout=options.layer_dropout,
+                attention_dropout=options.attention_dropout,
             )
             for _ in range(options.num_layers)
         )
@@ -55,7 +56,12 @@ class AttentionOnTop(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(
             TransformerLayer(
-                size, options.num_heads, options.feedforward_size, rotary=True, dropout=options.dropout
+                size,
+                options.num_heads,
+                options.feedforward_size,
+                rotary=True,
+                dropout=options.dropout,
+                attention_dropout=options.attention_dropout,
             )
             for _ in range(options.num_layers)
         )

@@ -20,7 +20,7 @@ ROWS = [
     {"artifact"},
     {"evaluation"},
     {"training"},
-    {"estimator", "comparison", "benchmark"},
+    {"estimator", "comparison", "benchmark", "tuning"},
     {"cli"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -83,6 +83,10 @@ class RunInterruptedError(RunError):
     """The user stopped a run. Its checkpoint is written and it can be resumed."""
 
 
+class StudyError(GrunlockError):
+    """A search cannot be started, continued or brought to a result."""
+
+
 class BenchmarkError(GrunlockError):
     """A file of benchmark results is not what this benchmark can continue. The file is left as it is."""
 
@@ -101,6 +105,7 @@ class MissingDependencyError(GrunlockError, ImportError):
 
 TRAINING_LIBRARIES = {
     "duckdb",
+    "optuna",
     "pytorch_optimizer",
     "schedulefree",
     "scipy",

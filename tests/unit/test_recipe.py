@@ -17,6 +17,8 @@ from grunlock.recipe import (
     override,
     read_recipe,
     read_recipe_or_space,
+    space_from_toml,
+    space_to_toml,
     to_toml,
 )
 from tests.conftest import small_facts
@@ -45,7 +47,10 @@ def test_seed_is_the_founding_document() -> None:
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_recipes_survive_writing_and_reading(name: str, tmp_path: Path) -> None:
-    recipe = read_recipe(name)
+    recipe = read_recipe_or_space(name)
+    if isinstance(recipe, SearchSpace):
+        assert space_from_toml(space_to_toml(recipe)) == recipe
+        return
     path = tmp_path / "recipe.toml"
     path.write_text(to_toml(recipe))
     assert read_recipe(path) == recipe
@@ -136,11 +141,50 @@ def test_search_spaces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{low=2, high=1}", "{low=0, high=1, log=true}", "{choices=[]}", "{low=1}", "{low=1, high=2, x=3}"],
+    [
+        "{low=2, high=1}",
+        "{low=1, high=8, log=true, step=1}",
+        "{low=0, high=1, log=true}",
+        "{choices=[]}",
+        "{low=1}",
+        "{low=1, high=2, x=3}",
+    ],
 )
 def test_malformed_ranges_are_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=r"Not a range(.|\n)*optim.lr(.|\n)*low < high"):
         read_recipe("default", [f"optim.lr={text}"])
+
+
+def test_what_is_tried_first_is_checked(tmp_path: Path) -> None:
+    text = """
+        [optim]
+        lr = { low = 1e-4, high = 1e-2, log = true, role = "scientific" }
+        [pooling]
+        parts = { choices = [["max"], ["mean"]] }
+        [[first]]
+        "optim.lr" = 3e-3
+        "pooling.parts" = ["mean"]
+        [[first]]
+        optim.lr = 1e-3
+    """
+    path = tmp_path / "space.toml"
+    path.write_text(text)
+    space = read_recipe_or_space(path)
+    assert isinstance(space, SearchSpace)
+    assert space.first == ({"optim.lr": 3e-3, "pooling.parts": ["mean"]}, {"optim.lr": 1e-3})
+    assert (space.ranges["optim.lr"].role, space.ranges["pooling.parts"].role) == ("scientific", "nuisance")
+    fixed = read_recipe_or_space(path, ["optim.lr=2e-3"])
+    assert isinstance(fixed, SearchSpace)
+    assert fixed.first == ({"pooling.parts": ["mean"]}, {})
+    for change, message in {
+        ("= 3e-3", "= 3"): r"its range does not have(.|\n)*first\[0\], optim.lr",
+        ('["mean"]\n', '["last"]\n'): r"its range does not have(.|\n)*pooling.parts",
+        ("optim.lr = 1e-3", "optim.rl = 1e-3"): r"not searched(.|\n)*first\[1\], optim.rl",
+        ('"scientific"', '"science"'): r"Unknown role(.|\n)*scientific or nuisance",
+    }.items():
+        path.write_text(text.replace(*change))
+        with pytest.raises(RecipeError, match=message):
+            read_recipe_or_space(path)
 
 
 def test_ends_of_ranges_are_checked() -> None:

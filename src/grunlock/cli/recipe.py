@@ -11,7 +11,9 @@ def recipe_command(
     name: Annotated[str, typer.Argument(help="A built-in recipe, a TOML file or a run folder.")] = "default",
     overrides: Overrides = None,
 ) -> None:
-    """Print a recipe with every option written out, checked."""
-    from grunlock.recipe import read_recipe, to_toml
+    """Print a recipe with every option written out, or a search space with its ranges, checked."""
+    from grunlock.recipe import SearchSpace, read_recipe_or_space, space_to_toml, to_toml
 
-    typer.echo(to_toml(read_recipe(name, overrides or ())), nl=False)
+    found = read_recipe_or_space(name, overrides or ())
+    text = space_to_toml(found) if isinstance(found, SearchSpace) else to_toml(found)
+    typer.echo(text, nl=False)

@@ -8,6 +8,8 @@ from grunlock.recipe.read import (
     read_recipe,
     read_recipe_or_space,
     recipe_from_settings,
+    space_from_toml,
+    space_to_toml,
     to_toml,
 )
 from grunlock.recipe.schema import Recipe
@@ -29,5 +31,7 @@ __all__ = [
     "read_recipe",
     "read_recipe_or_space",
     "recipe_from_settings",
+    "space_from_toml",
+    "space_to_toml",
     "to_toml",
 ]

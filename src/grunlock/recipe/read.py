@@ -12,13 +12,21 @@ import tomli_w
 from grunlock.errors import RecipeError
 from grunlock.recipe.fields import OFF
 from grunlock.recipe.merging import Settings, merge, put
-from grunlock.recipe.ranges import SearchSpace, check_examples, find_ranges
+from grunlock.recipe.ranges import (
+    FIRST,
+    SearchSpace,
+    check_examples,
+    check_first,
+    find_ranges,
+    flat,
+    take_first,
+)
 from grunlock.recipe.schema import Recipe
 from grunlock.recipe.validation import validate
 
 
 def builtin_names() -> tuple[str, ...]:
-    """Names of the recipes that ship with the package."""
+    """Names of the recipes and search spaces that ship with the package."""
     files = resources.files("grunlock.recipe").joinpath("builtin").iterdir()
     return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
 
@@ -35,12 +43,19 @@ def read_recipe_or_space(
     source: str | Path = "default", overrides: Iterable[str] = ()
 ) -> Recipe | SearchSpace:
     """Like read_recipe, but a recipe with ranges is returned as a SearchSpace."""
-    settings = merge(read_settings(source), overrides_to_settings(overrides))
+    given = overrides_to_settings(overrides)
+    settings = merge(read_settings(source), given)
     ranges = find_ranges(settings)
     if not ranges:
         return validate(settings)
-    space = SearchSpace(settings, ranges)
+    settings, first = take_first(settings, ranges)
+    fixed = {key for key, _ in flat(given, ranges)} - set(
+        ranges
+    )  # an override that fixes a value leaves nothing to try first
+    first = tuple({key: value for key, value in table.items() if key not in fixed} for table in first)
+    space = SearchSpace(settings, ranges, first)
     check_examples(space)
+    check_first(space)
     return space
 
 
@@ -58,7 +73,9 @@ def read_settings(source: str | Path) -> Settings:
     """Plain settings of a built-in or file, laid over the `base` that a file may name."""
     if str(source) in builtin_names():
         text = resources.files("grunlock.recipe").joinpath(f"builtin/{source}.toml").read_text()
-        return tomllib.loads(text)
+        settings = tomllib.loads(text)
+        base = settings.pop("base", None)
+        return settings if base is None else merge(read_settings(base), settings)
     path = Path(source)
     if path.is_dir():
         path = path / "recipe.toml"
@@ -109,6 +126,20 @@ def _without_ranges(settings: Settings) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """The whole recipe as TOML: every option written out, None as "off"."""
     return tomli_w.dumps(_as_written(recipe.model_dump(mode="json")))
+
+
+def space_to_toml(space: SearchSpace) -> str:
+    """The settings with their ranges, and what is to be tried first."""
+    first = [dict(table) for table in space.first]
+    return tomli_w.dumps(space.settings | ({FIRST: first} if first else {}))
+
+
+def space_from_toml(text: str) -> SearchSpace:
+    """What `space_to_toml` wrote. Raises RecipeError, and TOMLDecodeError for what is no TOML."""
+    settings = tomllib.loads(text)
+    ranges = find_ranges(settings)
+    fixed, first = take_first(settings, ranges)
+    return SearchSpace(fixed, ranges, first)
 
 
 def _toml_value(text: str) -> Any:

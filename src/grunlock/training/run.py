@@ -58,13 +58,17 @@ def train(
     valid: Source | None = None,
     test: Source | None = None,
     base: str | Path | None = None,
+    prepared: str | Path | None = None,
     options: RunOptions | None = None,
 ) -> RunResult:
     """Train `recipe` on `source` into a new run folder.
 
     `base` is an artifact or run folder to continue from: its network, vocabulary and labels are kept,
-    labels may be added. Raises DataError, RecipeError, RunError, TrainingError, StorageError, and
-    RunInterruptedError after Ctrl-C, when a checkpoint has been written.
+    labels may be added. `prepared` is a folder that `grunlock.data.prepare` filled from the same sources and
+    recipe; the run links to it instead of reading the sources again.
+
+    Raises DataError, RecipeError, RunError, TrainingError, StorageError, and RunInterruptedError after
+    Ctrl-C, when a checkpoint has been written.
     """
     options = options or RunOptions()
     base_artifact = None if base is None else artifacts.read(base)
@@ -74,7 +78,11 @@ def train(
     with new_run(Path(folder), recipe, request, overwrite=options.overwrite) as run:
         if base_artifact is not None:
             artifacts.save(base_artifact, run.base_artifact)
-        data = _prepare(run, recipe, (source, valid, test), base_artifact, options)
+        if prepared is not None:
+            run.data.symlink_to(Path(prepared).resolve(), target_is_directory=True)
+            data = open_prepared(run.data)
+        else:
+            data = _prepare(run, recipe, (source, valid, test), base_artifact, options)
         trainer, notes = _build_trainer(run, recipe, data, base_artifact)
     return _run(run, trainer, notes, options)
 

@@ -1,0 +1,19 @@
+"""Searching a space of recipes within a budget of time or trials, on one or several processes."""
+
+from grunlock.tuning.results import AtEdge, StudyResult, TrialRecord
+from grunlock.tuning.settings import StudySettings, read_study_settings
+from grunlock.tuning.study import open_study
+from grunlock.tuning.tune import Budget, result_of, resume_study, tune
+
+__all__ = [
+    "AtEdge",
+    "Budget",
+    "StudyResult",
+    "StudySettings",
+    "TrialRecord",
+    "open_study",
+    "read_study_settings",
+    "result_of",
+    "resume_study",
+    "tune",
+]

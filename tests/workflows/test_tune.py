@@ -1,0 +1,174 @@
+"""grunlock tune on real trainings of a blink: study folder, resuming, workers, limits, what goes wrong."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import grunlock as package
+from grunlock.recipe import SearchSpace, read_recipe_or_space
+from grunlock.tuning import Budget, StudySettings, open_study, resume_study, tune
+from tests.workflows.conftest import SMALL, CommandLine
+
+RANGES = ["optim.lr={low=1e-3, high=1e-1, log=true}", "head.dropout={low=0.0, high=0.5}"]
+SPACE = [*SMALL, "training.epochs=3", *RANGES]
+
+
+def small_space() -> SearchSpace:
+    space = read_recipe_or_space("tiny", SPACE)
+    assert isinstance(space, SearchSpace)
+    return space
+
+
+def arguments(*more: object) -> list[object]:
+    return ["--recipe", "tiny", *(f"--set={setting}" for setting in SPACE), *more]
+
+
+def test_tune_leaves_a_study_whose_folder_predicts(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path
+) -> None:
+    done = grunlock("tune", colours_csv, *arguments("--trials", 4, "-o", tmp_path / "study"))
+    assert done.code == 0, done.err
+    assert "4 trials in" in done.out
+    assert "best      trial" in done.out
+    result = open_study(tmp_path / "study").records()
+    best = max(result, key=lambda t: (t.objectives, -t.metrics.get("nll", 9)))
+    kept = json.loads((tmp_path / "study" / "metrics.json").read_text())
+    assert kept["accuracy"] == pytest.approx(best.objectives[0])
+    assert package.load(tmp_path / "study").predict(["red red"])
+    again = grunlock("predict", tmp_path / "study", "--text", "blue blue")
+    assert again.code == 0
+    retrained = grunlock("train", colours_csv, "--recipe", tmp_path / "study", "-o", tmp_path / "run")
+    assert retrained.code == 0
+    same = (tmp_path / "run" / "model.grunlock").read_bytes() == (
+        tmp_path / "study" / "model.grunlock"
+    ).read_bytes()
+    assert same  # the best trial is an ordinary run of its recipe
+
+
+KILLED_STUDY = """
+import os, signal, sys
+from pathlib import Path
+from grunlock.recipe import read_recipe_or_space
+from grunlock.training.events import StepDone
+from grunlock.tuning import Budget, StudySettings, tune
+from grunlock.tuning import objective
+
+steps = 0
+class KillingWatch(objective._Watch):
+    def __call__(self, event):
+        global steps
+        super().__call__(event)
+        if isinstance(event, StepDone):
+            steps += 1
+            if steps == int(sys.argv[3]):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+objective._Watch = KillingWatch
+settings = StudySettings(name="colours", source=sys.argv[1])
+tune(settings, read_recipe_or_space("tiny", sys.argv[4:]), sys.argv[2], Budget(trials=4))
+"""
+
+
+def test_a_killed_study_ends_with_the_same_models(colours_csv: Path, tmp_path: Path) -> None:
+    settings = StudySettings(name="colours", source=str(colours_csv))
+    whole = tune(settings, small_space(), tmp_path / "whole", Budget(trials=4))
+    command = [sys.executable, "-c", KILLED_STUDY, str(colours_csv), str(tmp_path / "broken"), "50", *SPACE]
+    killed = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [t.state for t in open_study(tmp_path / "broken").records()][-1] == "running"
+    ended = resume_study(tmp_path / "broken", Budget(trials=4))
+    facts = [
+        [(t.number, t.state, t.values, t.objectives, t.reported) for t in r.trials] for r in (whole, ended)
+    ]
+    assert facts[0] == facts[1]
+    models = [(tmp_path / name / "model.grunlock").read_bytes() for name in ("whole", "broken")]
+    assert models[0] == models[1]
+
+
+def test_workers_share_a_study(colours_csv: Path, tmp_path: Path) -> None:
+    seen = []
+    settings = StudySettings(name="colours", source=str(colours_csv))
+    result = tune(
+        settings, small_space(), tmp_path / "study", Budget(trials=5), workers=2, listen=seen.append
+    )
+    assert sorted(t.number for t in seen) == [0, 1, 2, 3, 4]
+    assert len(result.trials) == 5
+    assert len(list((tmp_path / "study" / "data").iterdir())) == 1  # both read the data of one of them
+
+
+def test_limits_are_those_of_the_file_that_is_kept(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path
+) -> None:
+    done = grunlock(
+        "tune",
+        colours_csv,
+        *arguments(
+            "--set=embedding.size={low=4, high=4000, log=true}",
+            "--max-size=100KB",
+            "--max-latency=1s",
+            "--trials=6",
+            "-o",
+            tmp_path / "study",
+        ),
+    )
+    assert done.code == 0, done.err
+    assert (tmp_path / "study" / "model.grunlock").stat().st_size <= 100_000
+    assert "infeasible" in done.out
+    trials = open_study(tmp_path / "study").records()
+    assert all(t.folder is None for t in trials if t.state == "infeasible")  # not even trained
+
+
+def test_several_seeds_are_averaged(colours_csv: Path, tmp_path: Path) -> None:
+    settings = StudySettings(name="colours", source=str(colours_csv), num_seeds=3)
+    result = tune(settings, small_space(), tmp_path / "study", Budget(trials=2))
+    found = [
+        json.loads(path.read_text())["accuracy"]
+        for path in sorted((tmp_path / "study" / "trials" / "0000").glob("*/metrics.json"))
+    ]
+    assert len(found) == 3
+    assert result.trials[0].objectives[0] == pytest.approx(sum(found) / 3)
+
+
+def test_time_is_kept(grunlock: CommandLine, colours_csv: Path, tmp_path: Path) -> None:
+    done = grunlock("tune", colours_csv, *arguments("--minutes", 0.05, "-o", tmp_path / "study"))
+    assert done.code == 0, done.err
+    last = open_study(tmp_path / "study").records()[-1]
+    assert last.state in ("out_of_time", "complete", "pruned")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], r"needs a budget"),
+        (["--trials=2", "--objective=size"], r"first one of accuracy"),
+        (["--trials=2", "--max-size=5 apples"], r"Not a size(.|\n)*500KB"),
+        (["--trials=2", "--max-latency=5"], r"Not a duration(.|\n)*0.2ms"),
+        (["--trials=2", "--max-size=1KB"], r"No model keeps the limits(.|\n)*smallest model"),
+        (["--minutes=1e-9"], r"before one trial had ended(.|\n)*--resume"),
+    ],
+)
+def test_what_cannot_be_searched(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path, more: list[str], message: str
+) -> None:
+    done = grunlock("tune", colours_csv, *arguments(*more, "-o", tmp_path / "study"))
+    assert done.code == 1
+    assert re.search(message, done.err), done.err
+
+
+def test_a_recipe_without_ranges_is_no_space(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path
+) -> None:
+    done = grunlock("tune", colours_csv, "--recipe", "tiny", "--trials", 2, "-o", tmp_path / "study")
+    assert done.code == 1
+    assert "no value of the recipe is a range" in done.err
+    assert not (tmp_path / "study").exists()
+
+
+def test_data_or_study_but_not_both(grunlock: CommandLine, tmp_path: Path) -> None:
+    assert "Give data to start a study, or --resume" in grunlock("tune", "--trials", 2).err
+    assert "There is no study here" in grunlock("tune", "--resume", tmp_path, "--trials", 2).err

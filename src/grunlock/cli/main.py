@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from grunlock._version import __version__
-from grunlock.cli import bench, demo, doctor, evaluate, predict, recipe, train, tune
+from grunlock.cli import bench, demo, doctor, evaluate, lr_range, predict, recipe, train, tune
 from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command(name="train")(train.train_command)
 app.command(name="evaluate")(evaluate.evaluate_command)
 app.command(name="predict")(predict.predict_command)
 app.command(name="tune")(tune.tune_command)
+app.command(name="lr-range")(lr_range.lr_range_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)
 app.command(name="bench")(bench.bench_command)

@@ -1,1 +1,4 @@
-"""Other classifiers to hold a recipe against. So far: the linear baseline."""
+"""Systems held against each other: the linear baseline, and the statistics that say who is ahead.
+
+The statistics know arrays only: no model, no training, no torch.
+"""

@@ -108,8 +108,14 @@ def test_larger_scores_rank_first() -> None:
     result = compare_ranks(scores, ["d", "c", "b", "a"])
     assert result.names == ("a", "b", "c", "d")
     assert result.friedman.f == math.inf  # all sets have one order
-    assert result.friedman.p_value == 0.0
+    assert result.friedman.p_value == pytest.approx(24.0**-14)
     assert result.is_different("a", "d")
+
+
+def test_agreement_of_two_sets_is_no_proof() -> None:
+    assert friedman_test([[1, 2, 3], [4, 5, 6]]).p_value == pytest.approx(1 / 6)
+    assert friedman_test([[1, 2, 2], [4, 5, 5], [0, 1, 1]]).p_value == pytest.approx(1 / 3**2)
+    assert friedman_test(np.tile(np.arange(10.0), (200, 1))).p_value == 0.0  # below the smallest float
 
 
 def test_nothing_is_told_apart_without_friedmans_rejection() -> None:

@@ -28,7 +28,8 @@ class FriedmanTest:
     chi_squared: Friedman's statistic, corrected for ties, k - 1 degrees of freedom
     f: Iman and Davenport's form of it, k - 1 and (k - 1)(N - 1) degrees of freedom; infinite where all sets
         agree without exception
-    p_value: of f. The chi-squared form is too careful for the N and k that one meets.
+    p_value: of f, and of the exact count where f is infinite. The chi-squared form is too careful for the
+        N and k that one meets.
     """
 
     chi_squared: float
@@ -138,14 +139,20 @@ def friedman_test(scores: ArrayLike) -> FriedmanTest:
     chi_squared = float(result.statistic)
     freedom = num_systems - 1
     rest = num_data_sets * freedom - chi_squared
-    agreed = rest <= 1e-9 * num_data_sets * freedom  # rounding, where all sets have the same order
-    f = math.inf if agreed else (num_data_sets - 1) * chi_squared / rest
-    return FriedmanTest(
-        chi_squared=chi_squared,
-        chi_squared_p_value=float(result.pvalue),
-        f=f,
-        p_value=float(stats.f.sf(f, freedom, freedom * (num_data_sets - 1))),
-    )
+    if rest <= 1e-9 * num_data_sets * freedom:  # 0 but for rounding: all sets have the same order
+        f, p_value = math.inf, _chance_of_one_order(values)
+    else:
+        f = (num_data_sets - 1) * chi_squared / rest
+        p_value = float(stats.f.sf(f, freedom, freedom * (num_data_sets - 1)))
+    return FriedmanTest(chi_squared, float(result.pvalue), f, p_value)
+
+
+def _chance_of_one_order(values: Doubles) -> float:
+    """That N data sets agree by chance, by counting: F's own p is 0, even for 2 sets of 3 systems."""
+    num_data_sets, num_systems = values.shape
+    ties = np.unique_counts(values[0]).counts
+    orders = math.factorial(num_systems) // math.prod(math.factorial(int(t)) for t in ties)
+    return math.exp(-(num_data_sets - 1) * math.log(orders))
 
 
 def nemenyi_critical_difference(num_systems: int, num_data_sets: int, level: float = LEVEL) -> float:

@@ -68,13 +68,28 @@ def test_wilcoxon_counts_all_signs() -> None:
     a = np.array([0.3, 0.9, 0.7, 0.8, 0.65, 0.4, 0.0])
     b = np.array([0.1, 0.2, 0.75, 0.5, 0.6, 0.4, 0.9])
     result = wilcoxon(a, b)
-    differences = (a - b)[a != b]
+    differences = np.round((a - b)[a != b], 9)  # 0.7 - 0.75 and 0.65 - 0.6 are tied
     ranks = stats.rankdata(np.abs(differences))
     observed = abs(ranks @ np.sign(differences))
     sums = [abs(ranks @ np.array(signs)) for signs in product([-1, 1], repeat=len(ranks))]
     assert (result.num_pairs, result.num_equal) == (6, 1)
     assert result.median_difference == pytest.approx(0.05)
     assert result.p_value == pytest.approx(np.mean([total >= observed - 1e-9 for total in sums]))
+
+
+@given(seed=st.integers(0, 10_000), num_pairs=st.integers(1, 60))
+def test_wilcoxon_agrees_with_scipy(seed: int, num_pairs: int) -> None:
+    differences = np.random.default_rng(seed).normal(0.2, 1.0, num_pairs)
+    method = "exact" if num_pairs <= 50 else "asymptotic"
+    expected = stats.wilcoxon(differences, method=method).pvalue
+    assert wilcoxon(differences, np.zeros(num_pairs)).p_value == pytest.approx(expected)
+    assert wilcoxon(np.zeros(num_pairs), differences).p_value == pytest.approx(expected)
+
+
+def test_wilcoxon_with_ties_agrees_with_scipys_count_of_all_signs() -> None:
+    differences = np.array([1.0, 1, -1, 2, 2, 3, -4])
+    expected = stats.wilcoxon(differences, method=stats.PermutationMethod(n_resamples=np.inf)).pvalue
+    assert wilcoxon(differences, np.zeros(7)).p_value == pytest.approx(expected)
 
 
 def test_wilcoxon_on_demsars_example() -> None:

@@ -26,6 +26,8 @@ from grunlock.shapes import check_shape
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 CHUNK_DRAWS = 2**21  # bootstrap draws held at once; bounds memory, changes results by rounding at most
+EXACT_PAIRS = 50  # up to which Wilcoxon's test counts; scipy's own limit
+DECIMALS = 12  # of a difference in units of the largest score; what is below is rounding
 EXACT_BELOW = 25  # discordant examples; the usual rule for McNemar's normal approximation
 
 
@@ -203,27 +205,48 @@ def wilcoxon(
 ) -> WilcoxonTest:
     """Signed-rank test of paired scores, two-sided (Wilcoxon 1945; over data sets: Demsar 2006).
 
-    Pairs that are equal are left out (scipy's zero_method "wilcox"), so they cannot help to show a
-    difference. The p-value is exact up to 50 pairs without ties, and up to 13 with ties; else the normal
-    approximation. `smallest_p` says whether any outcome could have been significant: with 5 pairs even
-    5 wins of 5 give p = 0.0625.
+    Pairs that are equal are left out (the method that scipy calls "wilcox"), so they cannot help to show a
+    difference. The p-value is exact up to 50 unequal pairs, tied or not, and beyond them the normal
+    approximation. Differences that are equal but for rounding are ties. `smallest_p` says whether any
+    outcome could have been significant: with 5 pairs even 5 wins of 5 give p = 0.0625.
 
     Raises ShapeError if sizes differ, DataError for numbers that are not finite.
     """
     scores_a = finite_scores("a", a, rank=1, letters="[n]")
     scores_b = finite_scores("b", b, rank=1, letters="[n]")
     check_shape("b", scores_b.shape, scores_a.shape, "[n], as a")
-    differences = scores_a - scores_b
+    scale = max(np.abs(scores_a).max(), np.abs(scores_b).max()) or 1.0
+    differences = np.round((scores_a - scores_b) / scale, DECIMALS)
     unequal = differences[differences != 0.0]
     num_pairs = len(unequal)
-    p_value = float(stats.wilcoxon(unequal, zero_method="wilcox", method="auto").pvalue) if num_pairs else 1.0
+    if num_pairs <= EXACT_PAIRS:
+        p_value = _signed_rank_p_value(unequal)
+    else:
+        p_value = float(stats.wilcoxon(unequal, zero_method="wilcox", method="asymptotic").pvalue)
     return WilcoxonTest(
         num_pairs=num_pairs,
         num_equal=len(differences) - num_pairs,
-        median_difference=float(np.median(differences)),
+        median_difference=float(np.median(scores_a - scores_b)),
         p_value=p_value,
         smallest_p=min(1.0, 2.0 * 0.5**num_pairs),
     )
+
+
+def _signed_rank_p_value(unequal: Doubles) -> float:
+    """Exact two-sided p of the sum of positive ranks when each of n ranks has either sign with chance 1/2.
+
+    scipy counts the 2^n signs one by one where ranks are tied, seconds for 13 pairs. Here the distribution
+    of the sum grows rank by rank; twice a mean rank is an integer.
+    """
+    ranks = np.round(2.0 * stats.rankdata(np.abs(unequal))).astype(np.int64)
+    chances = np.zeros(int(ranks.sum()) + 1)
+    chances[0] = 1.0
+    for rank in ranks:
+        chances[rank:] += chances[:-rank].copy()
+        chances /= 2.0
+    positive = int(ranks[unequal > 0.0].sum())
+    tail = min(chances[: positive + 1].sum(), chances[positive:].sum())
+    return min(1.0, 2.0 * float(tail))
 
 
 def holm(p_values: ArrayLike) -> Doubles:

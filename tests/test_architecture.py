@@ -20,7 +20,8 @@ ROWS = [
     {"artifact"},
     {"evaluation"},
     {"training"},
-    {"estimator", "comparison", "benchmark", "tuning"},
+    {"estimator", "benchmark", "tuning"},
+    {"comparison"},
     {"cli"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

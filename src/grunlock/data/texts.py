@@ -67,6 +67,34 @@ def prepare_texts(
     return open_prepared(folder)
 
 
+@dataclass(frozen=True)
+class LabelledTexts:
+    """A split's examples, in its order."""
+
+    texts: list[str]
+    labels: list[str]
+
+
+def labelled_splits(
+    source: Given, valid: Given | None, test: Given | None, options: TextDataOptions
+) -> dict[SplitName, LabelledTexts]:
+    """The raw examples of each split, just as `prepare_texts` splits them. All of them are in memory.
+
+    Raises DataError as prepare_texts does.
+    """
+    opened = gather_texts(source, valid, test, options)
+    sources = opened.by_split()
+    scans = {name: scan(found, options) for name, found in sources.items()}
+    labels = settle_labels(scans, {name: found.name for name, found in sources.items()}, (), options)
+    parts = assign_splits(sources, scans, labels, options)
+    return {
+        name: LabelledTexts(
+            list(texts_of(parts, name)), [labels[target] for target in targets_of(parts, name)]
+        )
+        for name in split_names(parts)
+    }
+
+
 def _in_memory(given: InMemory | SeriesSet) -> InMemory:
     if isinstance(given, InMemory):
         return given

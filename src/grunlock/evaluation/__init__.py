@@ -1,6 +1,6 @@
 """Using a trained model on files: evaluate labelled ones, predict others. Imports no torch."""
 
-from grunlock.evaluation.files import Answer, evaluate_file, evaluate_run, predict_file
+from grunlock.evaluation.files import Answer, evaluate_file, evaluate_run, predict_file, run_answers
 from grunlock.evaluation.series import SeriesPrediction
 from grunlock.evaluation.texts import Prediction, predict_texts
 
@@ -12,4 +12,5 @@ __all__ = [
     "evaluate_run",
     "predict_file",
     "predict_texts",
+    "run_answers",
 ]

@@ -13,6 +13,7 @@ from grunlock.evaluation.texts import Prediction, evaluate_text_file, predict_te
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.runtime.classifier import probabilities
+from grunlock.shapes import FloatArray, IntArray
 
 Answer = Prediction | SeriesPrediction
 RUN_SPLITS = ("valid", "test")
@@ -60,6 +61,14 @@ def evaluate_run(
     folder: str | Path, split: str, precision: InferencePrecision = "float32"
 ) -> EvaluationResult:
     """Evaluate a run on one of its own splits, "valid" or "test", as prepared for training."""
+    return evaluate(*run_answers(folder, split, precision), read_artifact(folder).labels)
+
+
+def run_answers(
+    folder: str | Path, split: str, precision: InferencePrecision = "float32"
+) -> tuple[FloatArray, IntArray]:
+    """What a run answers to the examples of one of its own splits, in their order: calibrated probabilities
+    [n, K] and targets [n]."""
     folder = Path(folder)
     if split not in RUN_SPLITS:
         raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
@@ -80,7 +89,7 @@ def evaluate_run(
         )
     forward = runtime_forward(artifact.network(precision))
     logits, targets = split_logits(forward, store, len(artifact.labels))
-    return evaluate(probabilities(logits, artifact.temperature), targets, artifact.labels)
+    return probabilities(logits, artifact.temperature), targets
 
 
 def _columns(**columns: str | None) -> list[str]:

@@ -109,6 +109,32 @@ def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
     return _run(run, trainer, notes, options)
 
 
+def complete(
+    source: Source,
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    valid: Source | None = None,
+    test: Source | None = None,
+    prepared: str | Path | None = None,
+    options: RunOptions | None = None,
+) -> RunFolder:
+    """Bring a run of a larger undertaking to its end: one that is finished stays as it is, one that was stopped
+    or killed goes on, else it is begun. The checkpoint is removed, because nobody goes on from a finished run.
+
+    Errors as `train`. A folder that a killed process left without a run in it is replaced.
+    """
+    run = RunFolder(Path(folder))
+    if not (run.artifact.is_file() and run.metrics.is_file()):
+        if run.about.is_file() and is_prepared(run.data):
+            resume(folder, options)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            train(source, recipe, folder, valid=valid, test=test, prepared=prepared, options=options)
+    run.checkpoint.unlink(missing_ok=True)
+    return run
+
+
 def _path(source: Source | None) -> str | None:
     return str(Path(source).absolute()) if isinstance(source, str | Path) else None
 

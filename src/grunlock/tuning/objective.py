@@ -16,7 +16,7 @@ from grunlock.recipe import Recipe, SearchSpace
 from grunlock.recipe.validation import validate
 from grunlock.training.events import EVENT_NAMES, EpochDone, Event, Listener, StepDone
 from grunlock.training.history import read_history
-from grunlock.training.run import RunOptions, resume, train
+from grunlock.training.run import RunOptions, complete
 from grunlock.training.run_folder import RunFolder
 from grunlock.tuning.deployed import Cost, cost_of_file, cost_of_untrained, raw_examples
 from grunlock.tuning.settings import QUALITY, Objective, StudySettings
@@ -101,22 +101,15 @@ class TrainingObjective:
 
     def _run(self, recipe: Recipe, folder: Path, prepared: Path, watch: "_Watch") -> dict[str, float]:
         """One run, from where it was stopped if it was."""
-        run, options = RunFolder(folder), RunOptions(listeners=(watch, *self.listeners))
-        watch.replay(run)
-        if not (run.artifact.is_file() and run.metrics.is_file()):
-            if run.about.is_file() and is_prepared(run.data):
-                resume(folder, options)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)  # killed before it had begun
-                train(
-                    self.settings.source,
-                    recipe,
-                    folder,
-                    valid=self.settings.valid,
-                    prepared=prepared,
-                    options=options,
-                )
-        run.checkpoint.unlink(missing_ok=True)  # nobody goes on from a finished run
+        watch.replay(RunFolder(folder))
+        run = complete(
+            self.settings.source,
+            recipe,
+            folder,
+            valid=self.settings.valid,
+            prepared=prepared,
+            options=RunOptions(listeners=(watch, *self.listeners)),
+        )
         metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
         return {name: float(metrics[name]) for name in QUALITY}
 

@@ -1,0 +1,74 @@
+"""Training one recipe with several seeds, and which examples each of the runs gets right."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.artifact import read as read_artifact
+from grunlock.evaluation import run_answers
+from grunlock.recipe import Recipe
+from grunlock.training.events import EVENT_NAMES, EpochDone, Listener
+from grunlock.training.history import read_history
+from grunlock.training.run import RunOptions, complete
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where all contenders learn from. on: the split whose examples decide, "valid" or "test"."""
+
+    train: str
+    valid: str | None
+    test: str | None
+    on: str
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One training. right: [n] bool on the examples that decide. size: bytes of the model file."""
+
+    seed: int
+    folder: Path
+    right: NDArray[np.bool_]
+    seconds: float
+    size: int
+    parameters: int
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+
+def run_seeds(
+    recipe: Recipe,
+    source: Source,
+    folder: Path,
+    seeds: Sequence[int],
+    listen: Callable[[SeedRun], None] | None = None,
+    listeners: tuple[Listener, ...] = (),
+) -> list[SeedRun]:
+    """Train in folder/SEED for each seed; what is finished there is not done again, what was cut short goes on."""
+    runs = []
+    for seed in seeds:
+        found = _run(recipe.model_copy(update={"seed": seed}), source, folder / str(seed), listeners)
+        runs.append(found)
+        if listen is not None:
+            listen(found)
+    return runs
+
+
+def _run(recipe: Recipe, source: Source, folder: Path, listeners: tuple[Listener, ...]) -> SeedRun:
+    options = RunOptions(listeners=listeners)
+    run = complete(source.train, recipe, folder, valid=source.valid, test=source.test, options=options)
+    probs, targets = run_answers(folder, source.on)
+    epochs = [record for record in read_history(run.history) if record["event"] == EVENT_NAMES[EpochDone]]
+    return SeedRun(
+        seed=recipe.seed,
+        folder=folder,
+        right=probs.argmax(axis=1) == targets,
+        seconds=sum(record["seconds"] for record in epochs),
+        size=run.artifact.stat().st_size,
+        parameters=sum(value.size for value in read_artifact(folder).weights.values()),
+    )

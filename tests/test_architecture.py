@@ -20,7 +20,7 @@ ROWS = [
     {"artifact"},
     {"evaluation"},
     {"training"},
-    {"estimator", "benchmark", "tuning"},
+    {"audit", "estimator", "benchmark", "tuning"},
     {"comparison"},
     {"cli"},
 ]
@@ -29,6 +29,7 @@ MAX_LINES = 400
 WITHOUT_TORCH = [
     "grunlock",
     "grunlock.artifact",
+    "grunlock.audit",
     "grunlock.cli.main",
     "grunlock.comparison.cd_diagram",
     "grunlock.comparison.expected_best",

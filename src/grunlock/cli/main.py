@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from grunlock._version import __version__
-from grunlock.cli import bench, demo, doctor, evaluate, lr_range, predict, recipe, train, tune
+from grunlock.cli import audit, bench, demo, doctor, evaluate, lr_range, predict, recipe, train, tune
 from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     help="Gated recurrent classifiers, unlocked: train, evaluate and use them.",
 )
 app.command(name="train")(train.train_command)
+app.command(name="audit")(audit.audit_command)
 app.command(name="evaluate")(evaluate.evaluate_command)
 app.command(name="predict")(predict.predict_command)
 app.command(name="tune")(tune.tune_command)

@@ -21,7 +21,8 @@ _CYRILLIC_TWICE = f"(?:[ÐÑ]{_FOLLOWING}){{2}}"
 TRACES = {
     "replacement_characters": re.compile("\ufffd"),
     "mojibake": re.compile(f"[ÃÂ]{_FOLLOWING}|â{_FOLLOWING}{{2}}|ï»¿|ï¿½|{_CYRILLIC_TWICE}"),
-    "control_characters": re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]"),
+    "windows_1252": re.compile("[\u0080-\u009f]"),
+    "control_characters": re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]"),
     "html": re.compile(
         r"</?(?:a|b|br|div|em|font|h[1-6]|hr|i|img|li|ol|p|pre|script|span|strong|style|table|td|tr|u|ul)"
         r"(?:\s[^<>]*)?/?>|&(?:[a-z]{2,8}|#\d{2,6}|#x[0-9a-f]{2,5});",
@@ -38,6 +39,11 @@ MESSAGES: dict[str, tuple[Severity, str, str]] = {
         "warning",
         "UTF-8 that was decoded as Latin-1, such as Ã© for é",
         "read the source as UTF-8, or text.encode('cp1252').decode()",
+    ),
+    "windows_1252": (
+        "note",
+        "quotes or dashes of Windows-1252 that were decoded as Latin-1 (U+0080 to U+009F)",
+        "read the source with --set data.encoding=cp1252, or text.encode('latin-1').decode('cp1252')",
     ),
     "control_characters": ("note", "control characters", "remove them"),
     "html": ("note", "tags or entities of HTML", "strip tags and decode entities, here and in use alike"),

@@ -74,7 +74,7 @@ def cross_validated_probs(
 
 
 def _logistic_regression(features: CsrMatrix, targets: IntArray, seed: int) -> Any:
-    """One class against the others, by stochastic gradients: a quarter of the time of a solver for all classes.
+    """One class against the others, by stochastic gradients: a quarter of a joint solver's time.
 
     None if there is one class only.
     """
@@ -87,7 +87,7 @@ def _logistic_regression(features: CsrMatrix, targets: IntArray, seed: int) -> A
         loss="log_loss",
         alpha=1 / (INVERSE_REGULARISATION * size),
         max_iter=min(MAX_EPOCHS, max(EPOCHS, UPDATES // size)),
-        tol=None,  # a fixed number of epochs, so nothing depends on how far the last one came
+        tol=None,  # all epochs are made
         random_state=derive_seed(seed, "audit", "model") % 2**32,
     )
     return model.fit(features, targets)

@@ -95,8 +95,8 @@ def label_error_findings(
         Finding(
             "label_errors",
             "warning" if able and found.noise_share >= NOTABLE_NOISE else "note",
-            f"{len(found.rows):,} of {found.num_judged:,} labels are suspect: a linear model of other texts is "
-            f"confident of another class. It agrees with {found.accuracy:.1%} of all labels, {verdict}",
+            f"{len(found.rows):,} of {found.num_judged:,} labels are suspect: a linear model of other texts "
+            f"is confident of another class. It agrees with {found.accuracy:.1%} of all labels, {verdict}",
             len(found.rows),
             "look at them from the top and correct the labels that are wrong",
             tuple(

@@ -1,5 +1,6 @@
 """The whole audit: read, compare, judge. Each check has a module of its own; this one calls them in order."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +22,8 @@ from grunlock.audit.rows import LabelledTexts, Progress, read_rows
 from grunlock.audit.similarity import SimilarPairs, similar_pairs
 from grunlock.audit.tokens import MAX_TOKENS, NORMALISATION, CsrMatrix, Kind, TokenisedTexts, tokenise
 from grunlock.data.series.series_set import SeriesSet
-from grunlock.data.sources import PathLike, SplitSources
+from grunlock.data.series.sources import holds_series
+from grunlock.data.sources import SplitSources
 from grunlock.data.texts import Given, gather_texts
 from grunlock.errors import DataError
 from grunlock.recipe import Recipe, read_recipe
@@ -31,6 +33,9 @@ from grunlock.shapes import IntArray
 from grunlock.text import default_tokens, detect_script
 
 MAX_JUDGED = 50_000  # labels that cross-validation judges; of more, a random sample
+MAX_WEIGHTS = (
+    100_000_000  # tokens of the judged texts times classes, that a training goes through: half a minute
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def audit(
     Raises DataError for files that cannot be read, sets without labels or with one, and numeric series.
     """
     recipe, options = recipe or read_recipe("default"), options or AuditOptions()
-    if not isinstance(recipe.data, TextDataOptions) or isinstance(source, SeriesSet):
+    if not isinstance(recipe.data, TextDataOptions) or _is_series(source):
         raise series_refused(source)
     if not 0 < options.similarity <= 1:
         raise DataError(
@@ -83,14 +88,19 @@ def audit(
 
 
 def series_refused(source: object) -> DataError:
-    name = source if isinstance(source, str | PathLike) else getattr(source, "name", "series")
     return DataError(
         "Numeric series cannot be audited yet.",
-        where=name,
+        where=getattr(source, "name", source),
         got="numeric series",
         expected="labelled texts: .csv, .tsv, .jsonl or .parquet",
         cure="`grunlock train` checks channels, missing values and lengths of series as it reads them",
     )
+
+
+def _is_series(source: Given) -> bool:
+    if isinstance(source, str | os.PathLike):
+        return holds_series(source)
+    return isinstance(source, SeriesSet)
 
 
 class _Audit:
@@ -182,6 +192,7 @@ class _Audit:
         return leakage_findings(words, tokens, data.labels, self.options.max_examples)
 
     def _tokens_and_runs(self) -> tuple[CsrMatrix, list[str]]:
+        """[M, tokens and runs] counts. Made anew each time: kept, it would be the largest thing in memory."""
         from scipy.sparse import hstack
 
         both = hstack([self.tokenised.token_counts(), self.runs], "csr")
@@ -192,19 +203,22 @@ class _Audit:
         self.progress("judging labels, fold", 0)
         judged = np.flatnonzero(np.diff(self.tokenised.bounds) > 0)
         judged = np.setdiff1d(judged, disputed_texts(conflicts, self.tokenised))
-        if len(judged) > MAX_JUDGED:
-            sample = generator(self.options.seed, "audit", "sample").permutation(len(judged))[:MAX_JUDGED]
+        counts, _ = self._tokens_and_runs()
+        per_text = max(1, counts.nnz // counts.shape[0]) * len(self.data.labels)
+        at_most = min(MAX_JUDGED, max(FOLDS, MAX_WEIGHTS // per_text))
+        if len(judged) > at_most:
+            sample = generator(self.options.seed, "audit", "sample").permutation(len(judged))[:at_most]
             judged = np.sort(judged[sample])
         targets = self.of_distinct[judged]
         if len(np.unique(targets)) < 2 or len(judged) < FOLDS:
             return []
-        counts, _ = self._tokens_and_runs()
         doing = partial(self.progress, "judging labels, fold")
         num_classes = len(self.data.labels)
         probs = cross_validated_probs(counts[judged], targets, num_classes, self.options.seed, doing)
         found = find_label_errors(probs, targets)
         facts["label_errors"] = {
             "judged": found.num_judged,
+            "distinct_texts": len(self.of_distinct),
             "accuracy": found.accuracy,
             "noise_share": found.noise_share,
             "folds": FOLDS,

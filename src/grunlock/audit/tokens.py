@@ -67,15 +67,20 @@ class TokenisedTexts:
         """
         is_word = np.fromiter((_is_word(token) for token in self.vocab), np.bool_, len(self.vocab))
         kept = is_word[self.ids]
-        owners, words = self._owners()[kept], self.ids[kept].astype(np.int64) + 1  # 0 is the border
+        owners, words = self._owners()[kept], self.ids[kept] + 1  # 0 is the border
         if not len(words):
             return _counts(owners, words, (len(self.first_rows), 0)), []
-        starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-        ends = np.r_[starts[1:] - 1, len(owners) - 1]
-        inner = np.flatnonzero(owners[1:] == owners[:-1])
         base = len(self.vocab) + 1
-        codes = np.concatenate([words[inner] * base + words[inner + 1], words[starts], words[ends] * base])
-        rows = np.concatenate([owners[inner], owners[starts], owners[ends]])
+        inside = owners[1:] == owners[:-1]
+        starts, ends = np.r_[True, ~inside], np.r_[~inside, True]
+        codes = np.concatenate(
+            [
+                words[:-1][inside].astype(np.int64) * base + words[1:][inside],
+                words[starts].astype(np.int64),
+                words[ends].astype(np.int64) * base,
+            ]
+        )
+        rows = np.concatenate([owners[1:][inside], owners[starts], owners[ends]])
         distinct, columns = np.unique(codes, return_inverse=True)
         named = [self._run_name(*divmod(code, base)) for code in distinct.tolist()]
         return _counts(rows, columns, (len(self.first_rows), len(distinct))), named
@@ -88,8 +93,8 @@ class TokenisedTexts:
             return f"{names[0]} (at the end)"
         return (" " if self.kind == "words" else "").join(names)
 
-    def _owners(self) -> IntArray:
-        return np.repeat(np.arange(len(self.first_rows)), np.diff(self.bounds))
+    def _owners(self) -> NDArray[np.int32]:
+        return np.repeat(np.arange(len(self.first_rows), dtype=np.int32), np.diff(self.bounds))
 
 
 def normalise(text: str) -> str:
@@ -149,8 +154,8 @@ def _is_word(token: str) -> bool:
     return token[0].isalnum() or token[0] == "_"
 
 
-def _counts(rows: IntArray, columns: NDArray[np.integer], shape: tuple[int, int]) -> CsrMatrix:
+def _counts(rows: NDArray[np.int32], columns: NDArray[np.integer], shape: tuple[int, int]) -> CsrMatrix:
     from scipy.sparse import coo_matrix
 
     values = np.ones(len(rows), np.float32)
-    return coo_matrix((values, (rows.astype(np.int32), columns.astype(np.int32))), shape).tocsr()
+    return coo_matrix((values, (rows, columns.astype(np.int32))), shape).tocsr()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from grunlock.audit import AuditOptions, AuditReport, Finding, audit
+from grunlock.audit.characters import writing_system
 from grunlock.audit.tokens import MAX_TOKENS, normalise, tokenise
 from grunlock.data import InMemory
 from grunlock.data.series.series_set import SeriesSet
@@ -153,6 +154,13 @@ def test_classes_that_are_rare_or_in_one_split() -> None:
     )
 
 
+def test_one_class_in_two_spellings() -> None:
+    rows = [("Gamma" if label == "GAMMA" and i % 2 else label, text) for i, (label, text) in enumerate(TRAIN)]
+    other = sum(label == "Gamma" for label, _ in rows)
+    found = finding(audited(rows), "labels_alike")
+    assert found.message == f"1 class is spelt in several ways: 'GAMMA' {150 - other}, 'Gamma' {other} rows"
+
+
 # ---- what gives a label away ----------------------------------------------------------------------------
 
 
@@ -191,6 +199,55 @@ def test_length_that_tells_the_label() -> None:
     found = finding(audited(rows), "length_tells_label")
     assert found.severity == "warning"
     assert "from the number of characters alone, 100.0% of train labels are told" in found.message
+
+
+def test_traces_of_wrong_decoding_and_of_web_pages() -> None:
+    traces = {
+        "mojibake": "caf\u00c3\u00a9 it\u00e2\u20ac\u2122s",
+        "replacement_characters": "caf\ufffd",
+        "windows_1252": "it\u0092s",
+        "control_characters": "a\u0008b",
+        "html": "a <br /> b &amp; c",
+        "other_writing_system": " ".join(["\u043f\u0440\u0438\u0432\u0435\u0442"] * 40),
+    }
+    rows = [
+        (label, f"{trace} {text}") for trace, (label, text) in zip(traces.values(), TRAIN[:6], strict=True)
+    ]
+    right = (
+        "ALPHA",
+        "caf\u00e9 \u00abvoil\u00e0\u00bb CAF\u00c9\u00bb \u00c2 a < b & c; d > e \u2014 \u03bb\U0001f600",
+    )
+    report = audited([*rows, *TRAIN[6:], right])
+    found = sorted((f.check, places(f)) for f in report.findings)
+    assert found == sorted((trace, [[f"train {i}"]]) for i, trace in enumerate(traces, 1))
+    assert finding(report, "mojibake").examples[0].note == repr("\u00c3\u00a9")
+
+
+@pytest.mark.parametrize(
+    ("text", "system"),
+    [
+        ("Hello 123", "Latin"),
+        ("\u043f\u0440\u0438\u0432\u0435\u0442 hi", "Cyrillic"),
+        ("iPhone \u624b\u673a\u5f88\u597d\u7528 OK", "Han"),
+        ("\u3053\u308c\u306f\u826f\u3044\u6620\u753b", "unspaced (Kana, Thai and the like)"),
+        ("\uc88b\uc740 \uc601\ud654", "Hangul"),
+        ("\uff28\uff49", "Latin"),
+        ("12 !", None),
+        ("", None),
+    ],
+)
+def test_writing_system(text: str, system: str | None) -> None:
+    assert writing_system(text) == system
+
+
+def test_long_texts_and_the_limit_of_tokens() -> None:
+    rows = [*TRAIN[:-1], (TRAIN[-1][0], " ".join(f"u{i}" for i in range(700)))]
+    found = finding(audited(rows), "very_long_texts")
+    assert places(found) == [["train 600"]]
+    cut = finding(audited(rows, None, "text.max_tokens=14"), "cut_texts")
+    assert "of train have more than 14 tokens and are cut there by the recipe" in cut.message
+    assert cut.count == sum(len(text.split()) > 14 for _, text in rows)
+    assert audited(rows).facts["lengths"]["train"]["tokens"]["max"] == 700
 
 
 # ---- label errors ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import numpy as np
 
 from grunlock.audit.findings import Example, Finding, counted
 from grunlock.audit.rows import LabelledTexts
+from grunlock.audit.tokens import normalise
 from grunlock.data.splits import SplitName
 from grunlock.shapes import IntArray
 
@@ -40,7 +41,7 @@ def class_findings(found: ClassCounts, unseen_labels: str) -> list[Finding]:
             counts = found.counts[split]
             findings += _unseen(found.labels, train, counts, split, unseen_labels)
             findings += _absent(found.labels, train, counts, split)
-    return findings + _few(found.labels, train) + _imbalance(found.labels, train)
+    return findings + _alike(found) + _few(found.labels, train) + _imbalance(found.labels, train)
 
 
 def _unseen(
@@ -77,6 +78,28 @@ def _absent(labels: Sequence[str], train: IntArray, counts: IntArray, split: str
             len(absent),
             f"cut {split} so that each class has its share",
             _named(labels, absent, train, "train"),
+        )
+    ]
+
+
+def _alike(found: ClassCounts) -> list[Finding]:
+    """Labels that differ in case, width or white space only: most likely one class, spelt in several ways."""
+    groups: dict[str, list[int]] = {}
+    for k, label in enumerate(found.labels):
+        groups.setdefault(normalise(label), []).append(k)
+    alike = [group for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    total = sum(found.counts.values(), np.zeros(len(found.labels), np.int64))
+    told = [", ".join(f"{found.labels[k]!r} {total[k]:,}" for k in group) for group in alike]
+    return [
+        Finding(
+            "labels_alike",
+            "warning",
+            f"{counted(len(alike), 'class is', 'classes are')} spelt in several ways: {told[0]} rows",
+            len(alike),
+            "settle on one spelling",
+            tuple(Example(note=group) for group in told),
         )
     ]
 

@@ -16,7 +16,7 @@ from grunlock.audit.duplicates import duplicate_findings, exact_duplicates
 from grunlock.audit.findings import AuditReport, Finding, by_severity
 from grunlock.audit.label_errors import find_label_errors, label_error_findings
 from grunlock.audit.leakage import label_words, leakage_findings, telling_tokens
-from grunlock.audit.lengths import fault_findings, length_findings, measure_lengths
+from grunlock.audit.lengths import Lengths, fault_findings, length_findings, measure_lengths
 from grunlock.audit.near_duplicates import near_findings, near_overlaps
 from grunlock.audit.rows import LabelledTexts, Progress, read_rows
 from grunlock.audit.similarity import SimilarPairs, similar_pairs
@@ -227,7 +227,7 @@ class _Audit:
         return label_error_findings(found, rows, self.data, self.data.labels, self.options.max_examples)
 
 
-def _length_facts(found: Any) -> dict[str, Any]:
+def _length_facts(found: Lengths) -> dict[str, Any]:
     return {
         "characters": found.characters,
         "tokens": found.tokens,

@@ -145,7 +145,9 @@ def _show_example(example: "Example", console: Console) -> None:
 
 
 def _place(row: "Row") -> str:
-    return f"{Path(row.place).name} row {row.number}"
+    """The file's name, with the split where the name does not say it."""
+    name = Path(row.place).name
+    return f"{name if row.split in name else f'{row.split} {name}'} row {row.number}"
 
 
 @contextmanager

@@ -80,8 +80,8 @@ def test_options_of_reading_and_files_apart(grunlock: CommandLine, tmp_path: Pat
     done = grunlock("audit", data, "--test", test, "--quick", *(f"--set={s}" for s in settings))
     assert done.code == 0
     assert "2 of 2 test rows (100.00%; 1 distinct text) also stand in train" in done.out
-    assert "- new.csv row 1" in done.out
-    assert "  all.csv row 5" in done.out
+    assert "- test new.csv row 1" in done.out
+    assert "  train all.csv row 5" in done.out
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ TRACES = {
         re.IGNORECASE,
     ),
 }
+ASCII_TRACES = ("control_characters", "html")  # all that a text in ASCII can hold
 MESSAGES: dict[str, tuple[Severity, str, str]] = {
     "replacement_characters": (
         "warning",
@@ -65,16 +66,20 @@ class Characters:
 
 def examine_characters(texts: Sequence[str]) -> Characters:
     """Look for every trace in each text, and at its first letters."""
-    rows = {
-        trace: tuple(i for i, text in enumerate(texts) if pattern.search(text))
-        for trace, pattern in TRACES.items()
-    }
-    return Characters(rows, tuple(map(writing_system, texts)))
+    rows: dict[str, list[int]] = {trace: [] for trace in TRACES}
+    for i, text in enumerate(texts):
+        for trace in ASCII_TRACES if text.isascii() else TRACES:
+            if TRACES[trace].search(text):
+                rows[trace].append(i)
+    found = {trace: tuple(at) for trace, at in rows.items()}
+    return Characters(found, tuple(map(writing_system, texts)))
 
 
 def writing_system(text: str) -> str | None:
     """The system of the first letters: Han or another without spaces, as text.script says, or an alphabet."""
     start = text[:SAMPLE_CHARACTERS]
+    if start.isascii():
+        return "Latin" if any(map(str.isalpha, start)) else None
     alphabets = Counter(map(_alphabet, start))
     del alphabets[""]
     if not alphabets:

@@ -31,11 +31,12 @@ def tfidf(counts: CsrMatrix) -> CsrMatrix:
     frequency = np.bincount(counts.indices, minlength=counts.shape[1])
     frequent = np.argsort(-frequency, kind="stable")[:MAX_FEATURES]
     kept = np.sort(frequent[frequency[frequent] > 1])
-    weighted = counts[:, kept].astype(np.float64)
+    weighted = counts[:, kept].astype(np.float32)
     weighted.data = 1 + np.log(weighted.data)
-    weighted = weighted @ diags(1 + np.log((1 + num_texts) / (1 + frequency[kept])))
+    rarity = 1 + np.log((1 + num_texts) / (1 + frequency[kept]))
+    weighted = weighted @ diags(rarity.astype(np.float32))
     norms = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
-    return (diags(1 / np.maximum(norms, 1e-12)) @ weighted).tocsr()
+    return (diags(1 / np.maximum(norms, np.float32(1e-12))) @ weighted).tocsr()
 
 
 def stratified_folds(targets: IntArray, num_folds: int, seed: int) -> IntArray:

@@ -14,7 +14,7 @@ from grunlock.audit.rows import LabelledTexts
 from grunlock.shapes import IntArray
 
 NOTABLE_NOISE = 0.01  # estimated share of wrong labels, from which it is a warning
-ABLE = 0.8  # accuracy, below which most suspects are the model's own errors
+ABLE = 0.85  # accuracy, below which most suspects are the model's own errors
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def audit(
     recipe:   how to read, and the limit of tokens; the default recipe if not given.
     progress: called with what is being done and how far it is.
 
-    Everything is held in memory: about 30 bytes per token beside the texts.
+    Everything is held in memory: some 80 bytes per token at the peak, beside the texts.
     Raises DataError for files that cannot be read, sets without labels or with one, and numeric series.
     """
     recipe, options = recipe or read_recipe("default"), options or AuditOptions()

@@ -17,7 +17,7 @@ from grunlock.shapes import IntArray
 
 WORK = 2_000_000_000  # products of the candidate search in all: some half a minute
 BLOCK_WORK = 10_000_000  # products at a time, which bounds the memory
-MAX_PAIRS = 2_000_000  # candidates that are verified
+MAX_PAIRS = 5_000_000  # candidates that are verified
 VERIFIED_ELEMENTS = 20_000_000  # elements of sets in memory while verifying
 
 CsrMatrix = Any  # scipy.sparse.csr_matrix

@@ -7,6 +7,7 @@ import pytest
 
 from grunlock.audit import AuditOptions, AuditReport, Finding, audit
 from grunlock.audit.characters import writing_system
+from grunlock.audit.leakage import label_words
 from grunlock.audit.tokens import MAX_TOKENS, normalise, tokenise
 from grunlock.data import InMemory
 from grunlock.data.series.series_set import SeriesSet
@@ -172,6 +173,25 @@ def test_the_label_in_the_text() -> None:
     assert "the words of one label stand in texts of that class much more than elsewhere" in found.message
     assert "'GAMMA' in 100.0% of its own, in 0.00% of the others" in found.message
     assert finding(report, "telling_token").severity == "error"
+
+
+def test_labels_in_chinese_texts() -> None:
+    texts = [
+        "\u4eca\u5929\u4f53\u80b2\u65b0\u95fb",
+        "\u80a1\u5e02\u4e0a\u6da8",
+        "\u4f53\u80b2\u9986",
+        "\u94f6\u884c",
+    ]
+    labels = ["\u4f53\u80b2", "\u8d22\u7ecf"]  # sports, finance
+    found = label_words(texts, np.array([0, 1, 0, 1]), labels, "characters")
+    assert [(words.label, words.own, words.others) for words in found] == [(0, 1.0, 0.0)]
+    assert label_words(texts, np.array([0, 1, 0, 1]), ["1", "2"], "words") == ()
+
+
+def test_labels_are_matched_as_whole_words() -> None:
+    texts = ["a pinned note", "change the PIN", "my pin, changed", "nothing"]
+    found = label_words(texts, np.array([1, 0, 0, 1]), ["pin", "other_things"], "words")
+    assert [(words.label, words.own, words.others) for words in found] == [(0, 1.0, 0.0)]
 
 
 def test_a_token_that_settles_a_class() -> None:

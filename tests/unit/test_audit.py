@@ -361,6 +361,18 @@ def test_sets_too_small_to_judge() -> None:
 # ---- tokens ---------------------------------------------------------------------------------------------
 
 
+def test_sets_beyond_the_bound_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grunlock.audit.tokens.MAX_DISTINCT_TOKENS", 2000)
+    report = audited([*TRAIN, TRAIN[0], TRAIN[-1]], options=AuditOptions())
+    assert places(finding(report, "duplicates_within_split")) == [
+        ["train 1", "train 601"],
+        ["train 600", "train 602"],
+    ]
+    assert report.facts["near_duplicates"]["texts_left_out"] > 400
+    assert "distinct texts after the first" in report.notes[-1]
+    assert report.facts["label_errors"]["judged"] < 200
+
+
 def test_normalisation_and_tokens() -> None:
     assert normalise("  \uff26ull\u3000Width ﬁne\n") == "full width fine"
     found = tokenise(["A b, c!", "a  B, C!", "", "a " * (MAX_TOKENS + 5)], "words")

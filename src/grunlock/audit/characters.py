@@ -143,7 +143,7 @@ def _traces(found: Characters, data: LabelledTexts, max_examples: int) -> Iterat
             examples = tuple(
                 Example((data.row(i),), _around(TRACES[trace], data.texts[i])) for i in rows[:max_examples]
             )
-            message = f"{len(rows):,} of {len(data):,} texts ({len(rows) / len(data):.2%}) hold {what}"
+            message = f"{len(rows):,} of {len(data):,} texts ({len(rows) / len(data):.2%}) with {what}"
             yield Finding(trace, severity, message, len(rows), cure, examples)
 
 

@@ -20,7 +20,15 @@ from grunlock.audit.lengths import Lengths, fault_findings, length_findings, mea
 from grunlock.audit.near_duplicates import near_findings, near_overlaps
 from grunlock.audit.rows import LabelledTexts, Progress, read_rows
 from grunlock.audit.similarity import SimilarPairs, similar_pairs
-from grunlock.audit.tokens import MAX_TOKENS, NORMALISATION, CsrMatrix, Kind, TokenisedTexts, tokenise
+from grunlock.audit.tokens import (
+    MAX_DISTINCT_TOKENS,
+    MAX_TOKENS,
+    NORMALISATION,
+    CsrMatrix,
+    Kind,
+    TokenisedTexts,
+    tokenise,
+)
 from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.series.sources import holds_series
 from grunlock.data.sources import SplitSources
@@ -160,7 +168,9 @@ class _Audit:
             for k, label in enumerate(data.labels)
         }
         sizes = {split: int(data.in_split(split).sum()) for split in data.present}
-        return AuditReport(by_severity(findings), sizes, counts, facts, _notes(opened))
+        return AuditReport(
+            by_severity(findings), sizes, counts, facts, _notes(opened, tokenised.num_left_out)
+        )
 
     def _similar_pairs(self) -> SimilarPairs:
         doing = partial(self.progress, "comparing distinct texts")
@@ -236,9 +246,16 @@ def _length_facts(found: Lengths) -> dict[str, Any]:
     }
 
 
-def _notes(opened: SplitSources) -> tuple[str, ...]:
-    columns = opened.train.columns
-    return (*opened.notes, *([columns.note] if columns is not None and columns.note is not None else []))
+def _notes(opened: SplitSources, num_left_out: int) -> tuple[str, ...]:
+    notes, columns = list(opened.notes), opened.train.columns
+    if columns is not None and columns.note is not None:
+        notes.append(columns.note)
+    if num_left_out:
+        notes.append(
+            f"{num_left_out:,} distinct texts after the first {MAX_DISTINCT_TOKENS:,} tokens are compared "
+            "for exact copies only"
+        )
+    return tuple(notes)
 
 
 def _silent(doing: str, done: int) -> None:

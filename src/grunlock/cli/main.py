@@ -10,7 +10,20 @@ import typer
 from rich.console import Console
 
 from grunlock._version import __version__
-from grunlock.cli import audit, bench, demo, doctor, evaluate, lr_range, predict, recipe, train, tune
+from grunlock.cli import (
+    ablate,
+    audit,
+    bench,
+    demo,
+    doctor,
+    duel,
+    evaluate,
+    lr_range,
+    predict,
+    recipe,
+    train,
+    tune,
+)
 from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
 
 app = typer.Typer(
@@ -24,6 +37,8 @@ app.command(name="audit")(audit.audit_command)
 app.command(name="evaluate")(evaluate.evaluate_command)
 app.command(name="predict")(predict.predict_command)
 app.command(name="tune")(tune.tune_command)
+app.command(name="duel")(duel.duel_command)
+app.command(name="ablate")(ablate.ablate_command)
 app.command(name="lr-range")(lr_range.lr_range_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)

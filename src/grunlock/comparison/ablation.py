@@ -82,8 +82,8 @@ def ablate(
     put_in: bool = True,
     listen: Callable[[str, SeedRun], None] | None = None,
 ) -> AblationResult:
-    """Train all recipes with every seed and compare. Both ways are needed: a trick may be worth nothing beside the
-    others and much alone.
+    """Train all recipes with every seed and compare. Both ways are needed: a trick may be worth nothing
+    beside the others and much alone.
 
     What is finished in the folder is not done again. Raises RecipeError if the recipes cannot be compared,
     and what training the full and the plain one raises; a trick whose recipe fails is shown with its error.

@@ -28,8 +28,8 @@ class Contender:
 
 
 def read_contender(text: str, overrides: Iterable[str] = ()) -> Contender:
-    """A contender from `NAME` or `LABEL=NAME`: linear, fasttext, a kind of encoder (the recipe `default` with it),
-    a built-in recipe or space, a TOML file, or a run or study folder.
+    """A contender from `NAME` or `LABEL=NAME`: linear, fasttext, a kind of encoder (the recipe `default` with
+    it), a built-in recipe or space, a TOML file, or a run or study folder.
 
     overrides: applied to every recipe, as of --set. Raises RecipeError.
     """
@@ -46,8 +46,10 @@ def read_contender(text: str, overrides: Iterable[str] = ()) -> Contender:
 
 
 def with_baselines(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
-    """The contenders and, for texts, the baselines that are not among them. Raises RecipeError if two have the
-    same name."""
+    """The contenders and, for texts, the baselines that are not among them.
+
+    Raises RecipeError if two have the same name.
+    """
     names = [contender.name for contender in contenders]
     for name in names:
         if names.count(name) > 1:

@@ -118,7 +118,10 @@ def duel(
 
 
 def judge(folder: Path, on: str, seeds: tuple[int, ...], results: Sequence[ContenderResult]) -> DuelResult:
-    """Verdicts on results, however they came about. Raises StudyError if the first or all others have none."""
+    """Verdicts on results, however they came about.
+
+    Raises StudyError if the first or all others have none.
+    """
     first, others = results[0], [other for other in results[1:] if other.right is not None]
     if first.right is None or not others:
         failed = "; ".join(f"{r.name}: {r.error}" for r in results if r.error is not None)

@@ -49,7 +49,8 @@ def run_seeds(
     listen: Callable[[SeedRun], None] | None = None,
     listeners: tuple[Listener, ...] = (),
 ) -> list[SeedRun]:
-    """Train in folder/SEED for each seed; what is finished there is not done again, what was cut short goes on."""
+    """Train in folder/SEED for each seed. What is finished there is not done again, what was cut short goes
+    on."""
     runs = []
     for seed in seeds:
         found = _run(recipe.model_copy(update={"seed": seed}), source, folder / str(seed), listeners)

@@ -26,8 +26,7 @@ class Trick:
 
 
 def tricks_between(full: Recipe, plain: Recipe) -> tuple[Trick, ...]:
-    """Where the recipes differ, in schema order. Sections of kinds that differ (another encoder, other input) are
-    one trick."""
+    """Where the recipes differ, in schema order. A section of another kind (another encoder) is one trick."""
     ours, theirs = full.model_dump(mode="json"), plain.model_dump(mode="json")
     found = []
     for section, mine in ours.items():

@@ -119,8 +119,9 @@ def complete(
     prepared: str | Path | None = None,
     options: RunOptions | None = None,
 ) -> RunFolder:
-    """Bring a run of a larger undertaking to its end: one that is finished stays as it is, one that was stopped
-    or killed goes on, else it is begun. The checkpoint is removed, because nobody goes on from a finished run.
+    """Bring a run of a larger undertaking to its end: one that is finished stays as it is, one that was
+    stopped or killed goes on, else it is begun. The checkpoint is removed: nobody goes on from an
+    ended run.
 
     Errors as `train`. A folder that a killed process left without a run in it is replaced.
     """

@@ -92,6 +92,13 @@ def test_wilcoxon_with_ties_agrees_with_scipys_count_of_all_signs() -> None:
     assert wilcoxon(differences, np.zeros(7)).p_value == pytest.approx(expected)
 
 
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=12))
+def test_wilcoxon_sees_ties_through_rounding(counts: list[tuple[int, int]]) -> None:
+    a, b = np.array(counts).T
+    whole, shares = wilcoxon(a, b), wilcoxon(a / 30, b / 30)
+    assert (shares.num_pairs, shares.p_value) == (whole.num_pairs, pytest.approx(whole.p_value))
+
+
 def test_wilcoxon_on_demsars_example() -> None:
     # Demsar 2006, table 2: C4.5 with and without pruning parameter m; T = 12 of 14 sets, rejected at 5 %.
     without = [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1.0, 0.940, 0.619, 0.972, 0.957]

@@ -78,8 +78,10 @@ def almost_stochastic_order(
     The two roots cancel: the bound is the ratio plus 1.64 bootstrap standard deviations at 95 %.
 
     It is a statement for large samples. With 3 seeds each, equal systems are fully separated by luck once in
-    ten times, every resample is then separated as well, and the bound is 0. benchmarks/verdict_rates.py has
-    the rates; do not rest a decision on it with less than 10 seeds.
+    ten times; every resample is then separated as well, and the bound is 0. And it takes the scores as
+    independent: those of several seeds on one test set share its examples, so it speaks of that set only, and
+    more seeds do not cure that. benchmarks/verdict_rates.py has the rates of both. Use it to describe runs
+    on many data sets or many seeds; decide between two systems with `verdict`.
 
     Raises ShapeError for less than 2 scores, DataError for numbers that are not finite, a confidence outside
     (0, 1) or less than 2 resamples.

@@ -4,9 +4,10 @@ The rule: a is ahead of b if the interval of the accuracy difference (`crossed.p
 confidence that Holm's correction asks for in the family of comparisons. Otherwise no difference is shown.
 That two systems are equal is never claimed: the interval says what differences remain possible.
 
-Under no difference the rule declares one in at most 5 % of comparisons, with 3 seeds as with 10;
-benchmarks/verdict_rates.py measures it beside other rules. Tests of seeds alone (Wilcoxon, t) take the
-examples for all there are, tests of examples alone (McNemar, a bootstrap of examples) the seeds.
+Where there is no difference the rule declares one at most 5 times in a hundred, with 3 seeds as with 10;
+benchmarks/verdict_rates.py measures that beside other rules. Tests of seeds alone (Wilcoxon, t) take the
+examples for all there are, and err more the more seeds they have; tests of examples alone (McNemar, a
+bootstrap of examples) take the seeds for all there are; a two-level percentile bootstrap needs many seeds.
 """
 
 from collections.abc import Sequence

@@ -78,19 +78,8 @@ def test_a_contender_that_fails_is_shown_and_the_others_go_on(
 def test_search_spaces_get_the_same_budget_each(
     grunlock: CommandLine, colours_csv: Path, small_recipe: Path, tmp_path: Path
 ) -> None:
-    ranges = "--set=optim.lr={low=1e-3, high=1e-1, log=true}"
-    command = [
-        "duel",
-        colours_csv,
-        "--recipes",
-        small_recipe,
-        ranges,
-        *QUICK,
-        "--seeds",
-        2,
-        "-o",
-        tmp_path / "duel",
-    ]
+    ranges, folder = "--set=optim.lr={low=1e-3, high=1e-1, log=true}", tmp_path / "duel"
+    command = ["duel", colours_csv, "--recipes", small_recipe, ranges, *QUICK, "--seeds", 2, "-o", folder]
     refused = grunlock(*command)
     assert refused.code == 1
     assert "A search space needs a budget" in refused.err

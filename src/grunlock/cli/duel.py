@@ -47,9 +47,7 @@ def duel_command(
     from grunlock.tuning import Budget
 
     folder = output or Path("duels") / re.sub(r"[^\w.-]+", "-", Path(data).name or Path(data).parent.name)
-    contenders = with_baselines(
-        [read_contender(name.strip(), overrides or ()) for name in recipes.split(",")]
-    )
+    named = [read_contender(name.strip(), overrides or ()) for name in recipes.split(",")]
     budget = None if minutes is None and trials is None else Budget(minutes, trials)
 
     def tell(name: str, run: "SeedRun") -> None:

@@ -22,6 +22,7 @@ ROWS = [
     {"training"},
     {"audit", "estimator", "benchmark", "tuning"},
     {"comparison"},
+    {"unlock"},
     {"cli"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -23,6 +23,7 @@ from grunlock.cli import (
     recipe,
     train,
     tune,
+    unlock,
 )
 from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
 
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Gated recurrent classifiers, unlocked: train, evaluate and use them.",
 )
+app.command(name="unlock")(unlock.unlock_command)
 app.command(name="train")(train.train_command)
 app.command(name="audit")(audit.audit_command)
 app.command(name="evaluate")(evaluate.evaluate_command)

@@ -1,6 +1,13 @@
 """Using a trained model on files: evaluate labelled ones, predict others. Imports no torch."""
 
-from grunlock.evaluation.files import Answer, evaluate_file, evaluate_run, predict_file, run_answers
+from grunlock.evaluation.files import (
+    Answer,
+    evaluate_file,
+    evaluate_run,
+    model_answers,
+    predict_file,
+    run_answers,
+)
 from grunlock.evaluation.series import SeriesPrediction
 from grunlock.evaluation.texts import Prediction, predict_texts
 
@@ -10,6 +17,7 @@ __all__ = [
     "SeriesPrediction",
     "evaluate_file",
     "evaluate_run",
+    "model_answers",
     "predict_file",
     "predict_texts",
     "run_answers",

@@ -70,21 +70,27 @@ def run_answers(
     """What a run answers to the examples of one of its own splits, in their order: calibrated probabilities
     [n, K] and targets [n]."""
     folder = Path(folder)
-    if split not in RUN_SPLITS:
-        raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
-    artifact = read_artifact(folder)
     if not is_prepared(folder / "data"):
         raise RunError(
             "This is no run with its data, so what to evaluate on must be named.",
             where=folder,
             cure=f"grunlock evaluate {folder} DATA",
         )
-    data = open_prepared(folder / "data")
+    return model_answers(folder, folder / "data", split, precision)
+
+
+def model_answers(
+    model: str | Path, prepared: str | Path, split: str, precision: InferencePrecision = "float32"
+) -> tuple[FloatArray, IntArray]:
+    """As run_answers, of a model on data that was prepared as for its training."""
+    if split not in RUN_SPLITS:
+        raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
+    artifact, data = read_artifact(model), open_prepared(prepared)
     store = data.valid if split == "valid" else data.test
     if store is None:
         raise RunError(
             "The run has no test split.",
-            where=folder,
+            where=model,
             cure="name a data file, or evaluate with --split valid",
         )
     forward = runtime_forward(artifact.network(precision))

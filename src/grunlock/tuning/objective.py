@@ -1,23 +1,20 @@
 """One trial: a point of the space becomes a recipe, the recipe one run or several, the runs a result."""
 
-import hashlib
 import json
-import shutil
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from grunlock.data.prepare import prepare
-from grunlock.data.prepared import is_prepared, open_prepared
+from grunlock.data.prepared import open_prepared
 from grunlock.recipe import Recipe, SearchSpace
 from grunlock.recipe.validation import validate
 from grunlock.training.events import EVENT_NAMES, EpochDone, Event, Listener, StepDone
 from grunlock.training.history import read_history
 from grunlock.training.run import RunOptions, complete
 from grunlock.training.run_folder import RunFolder
+from grunlock.tuning.data_cache import prepared_for
 from grunlock.tuning.deployed import Cost, cost_of_file, cost_of_untrained, raw_examples
 from grunlock.tuning.settings import QUALITY, Objective, StudySettings
 
@@ -70,8 +67,9 @@ class TrainingObjective:
 
     def __call__(self, number: int, values: Mapping[str, Any], report: Report) -> Outcome:
         recipe = self.recipe(values)
-        prepared = self._prepared(recipe)
-        if self.settings.measures_cost:
+        settings = self.settings
+        prepared = prepared_for(recipe, self.folder / "data", settings.source, settings.valid)
+        if settings.measures_cost:
             cost = cost_of_untrained(recipe, open_prepared(prepared), self._raw_examples(recipe))
             violations = self._violations(cost)
             if any(value > 0 for value in violations.values()):
@@ -126,28 +124,6 @@ class TrainingObjective:
     def _violations(self, cost: Cost) -> dict[str, float]:
         limits = {"size": self.settings.max_size, "latency": self.settings.max_latency}
         return {name: getattr(cost, name) - limit for name, limit in limits.items() if limit is not None}
-
-    def _prepared(self, recipe: Recipe) -> Path:
-        """The folder of the data as this recipe reads it, made by the first trial that needs it."""
-        sections = {
-            "data": recipe.data.model_dump(mode="json"),
-            "text": None if recipe.text is None else recipe.text.model_dump(mode="json"),
-            "ngrams": None
-            if recipe.embedding is None or recipe.embedding.ngrams is None
-            else recipe.embedding.ngrams.model_dump(mode="json"),
-            "series": None if recipe.series is None else recipe.series.model_dump(mode="json"),
-        }
-        key = hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:16]
-        folder = self.folder / "data" / key
-        if not is_prepared(folder):
-            own = folder.with_name(f"{key}.{time.time_ns()}")  # two workers may need it at once
-            own.mkdir(parents=True)
-            prepare(self.settings.source, recipe, own, valid=self.settings.valid)
-            try:
-                own.rename(folder)
-            except OSError:  # the other one was first
-                shutil.rmtree(own)
-        return folder
 
     def _raw_examples(self, recipe: Recipe) -> list[object]:
         if self._examples is None:

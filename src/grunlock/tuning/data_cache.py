@@ -1,0 +1,53 @@
+"""Data prepared once for all recipes that read it alike."""
+
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+from grunlock.data.prepare import Examples, prepare
+from grunlock.data.prepared import is_prepared
+from grunlock.recipe import Recipe
+
+
+def prepared_for(
+    recipe: Recipe,
+    folder: Path,
+    source: Examples,
+    valid: Examples | None = None,
+    test: Examples | None = None,
+) -> Path:
+    """The prepared data of these sources as this recipe reads it, below `folder`; made by whoever asks first.
+
+    Raises what `prepare` raises.
+    """
+    own = folder / _key(recipe)
+    if not is_prepared(own):
+        working = own.with_name(f"{own.name}.{time.time_ns()}")  # two workers may need it at once
+        working.mkdir(parents=True)
+        try:
+            prepare(source, recipe, working, valid=valid, test=test)
+        except BaseException:
+            shutil.rmtree(working, ignore_errors=True)
+            raise
+        try:
+            working.rename(own)
+        except OSError:  # the other one was first
+            shutil.rmtree(working)
+    return own
+
+
+def _key(recipe: Recipe) -> str:
+    """Of all that `prepare` looks at in a recipe."""
+    embedding = recipe.embedding
+    sections = {
+        "data": recipe.data,
+        "text": recipe.text,
+        "ngrams": None if embedding is None else embedding.ngrams,
+        "series": recipe.series,
+    }
+    plain = {
+        name: None if found is None else found.model_dump(mode="json") for name, found in sections.items()
+    }
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,373 @@
+"""The stages of the road, each from what stands in the folder to what it found."""
+
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grunlock.audit import AuditOptions, audit
+from grunlock.comparison.linear import linear_baseline
+from grunlock.comparison.verdict import Comparison, verdicts
+from grunlock.data.prepared import open_prepared
+from grunlock.data.texts import labelled_splits
+from grunlock.errors import KernelError, StudyError
+from grunlock.evaluation import model_answers, run_answers
+from grunlock.files import atomic_file, write_atomically
+from grunlock.recipe import Recipe, SearchSpace, read_recipe, read_recipe_or_space
+from grunlock.recipe.text_options import TextDataOptions
+from grunlock.recipe.validation import validate
+from grunlock.training.events import Event, StepDone
+from grunlock.training.run import RunOptions, complete
+from grunlock.training.run_folder import RunFolder
+from grunlock.tuning import Budget, StudySettings, resume_study, tune
+from grunlock.tuning.data_cache import prepared_for
+from grunlock.tuning.deployed import cost_of_file, raw_examples
+from grunlock.tuning.pace import use_quickest_threads
+from grunlock.tuning.study import StudyFolder, open_study
+from grunlock.tuning.tune import result_of
+from grunlock.tuning.work import TrialListener
+from grunlock.unlock.results import StageDone, Station
+from grunlock.unlock.settings import (
+    CROSS_VALIDATION_MINUTES,
+    FEWEST_EPOCHS,
+    INT8_MOST_LOST,
+    MOST_EPOCHS,
+    MOST_SEARCH_SHARE,
+    MOST_SEEDS,
+    NUM_USUAL_EPOCHS,
+    RESERVED_SECONDS,
+    SEARCH_SHARE,
+    USUAL_SHARE,
+    WANTED_TRIALS,
+    UnlockSettings,
+)
+
+LINEAR, USUAL, BEST_TRIAL, BEST = "linear SVM", "the usual GRU", "the best trial", "the best recipe"
+KEPT = "the kept model"
+
+
+class _OutOfTimeError(Exception):
+    """Ends a training when its stage's time is over."""
+
+
+@dataclass(frozen=True)
+class Road:
+    """Where a stage works, and until when: deadline of time.monotonic."""
+
+    settings: UnlockSettings
+    folder: Path
+    deadline: float
+    listen: TrialListener | None = None
+
+    @property
+    def data(self) -> tuple[Path, str, str | None, str | None]:
+        """What prepared_for needs beside a recipe."""
+        settings = self.settings
+        return self.folder / "data", settings.source, settings.valid, settings.test
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    @property
+    def space(self) -> SearchSpace:
+        found = read_recipe_or_space(self.settings.recipe, self.settings.overrides)
+        if isinstance(found, SearchSpace):
+            return found
+        raise StudyError(
+            "The recipe has no ranges: there is nothing to search.",
+            where=self.settings.recipe,
+            cure="give a search space, such as the built-in `search`",
+        )
+
+    @property
+    def reading(self) -> TextDataOptions | None:
+        """How texts are read; None for series."""
+        space = self.space
+        recipe = validate(space.at({key: found.examples[0] for key, found in space.ranges.items()}))
+        return recipe.data if isinstance(recipe.data, TextDataOptions) else None
+
+
+def look_at_data(road: Road) -> StageDone:
+    """What is wrong with the data, before anything learns from it. Errors do not stop the road."""
+    settings, reading = road.settings, road.reading
+    if reading is None:
+        return StageDone(stage="audit", sentence="series are checked when they are read", seconds=0.0)
+    started = time.monotonic()
+    options = AuditOptions(cross_validation=settings.minutes >= CROSS_VALIDATION_MINUTES, seed=settings.seed)
+    report = audit(settings.source, valid=settings.valid, test=settings.test, options=options)
+    write_atomically(
+        road.folder / "audit.json", json.dumps(report.to_dict(), ensure_ascii=False, indent=1) + "\n"
+    )
+    counts = {
+        severity: sum(finding.severity == severity for finding in report.findings)
+        for severity in ("error", "warning", "note")
+    }
+    return StageDone(
+        stage="audit",
+        sentence=", ".join(f"{n} {severity}{'' if n == 1 else 's'}" for severity, n in counts.items()),
+        seconds=time.monotonic() - started,
+        facts={"findings": [finding.message for finding in report.findings]},
+    )
+
+
+def linear_model(road: Road) -> StageDone:
+    """The bag of words that has to be beaten."""
+    reading, settings = road.reading, road.settings
+    if reading is None:
+        return StageDone(stage="linear", sentence="no linear model for series", seconds=0.0)
+    started = time.monotonic()
+    splits = labelled_splits(settings.source, settings.valid, settings.test, reading)
+    model = linear_baseline().fit(splits["train"].texts, splits["train"].labels)
+    right = {
+        name: np.asarray(model.predict(split.texts) == np.asarray(split.labels))
+        for name, split in splits.items()
+        if name in ("valid", "test")
+    }
+    with atomic_file(road.folder / "linear.npz") as file:
+        np.savez(file, **{str(name): found for name, found in right.items()})  # type: ignore[arg-type]
+    seconds = time.monotonic() - started
+    station = Station(name=LINEAR, valid_accuracy=float(right["valid"].mean()), seconds=seconds)
+    return StageDone(
+        stage="linear",
+        sentence=f"{LINEAR} {100 * station.valid_accuracy:.2f} % on validation",
+        seconds=seconds,
+        stations=(station,),
+    )
+
+
+def usual_gru(road: Road) -> StageDone:
+    """The GRU as most people train it, in the time it may take."""
+    started = time.monotonic()
+    recipe = _like_the_space(road, "seed" if road.reading is not None else "series")
+    pace = use_quickest_threads(recipe, prepared_for(recipe, *road.data))
+    most = int(USUAL_SHARE * 60 * road.settings.minutes / pace)
+    if most < 1:
+        raise StudyError(
+            "The budget is too small for a single epoch of the usual GRU in its share of it.",
+            got=f"{road.settings.minutes:g} minutes; an epoch takes {pace:.1f} s",
+            expected=f"at least {pace / USUAL_SHARE / 60:.1f} minutes",
+            cure="raise --minutes",
+        )
+    epochs = min(NUM_USUAL_EPOCHS, most)
+    recipe = _with_epochs(recipe, epochs)
+    run = _train(road, recipe, road.folder / "usual", None)
+    if _keeps_limits(road, run):
+        keep_model(road, run)
+    station = _station(road, USUAL, recipe, [run], time.monotonic() - started)
+    note = "" if epochs == NUM_USUAL_EPOCHS else f"{epochs} of {NUM_USUAL_EPOCHS} epochs: more did not fit"
+    return StageDone(
+        stage="usual",
+        sentence=f"{USUAL} {100 * station.valid_accuracy:.2f} % on validation{'; ' + note if note else ''}",
+        seconds=time.monotonic() - started,
+        stations=(station.model_copy(update={"note": note}),),
+    )
+
+
+def search(road: Road) -> StageDone:
+    """The space within its share of the time."""
+    started = time.monotonic()
+    folder, settings = road.folder / "search", road.settings
+    if road.seconds_left <= RESERVED_SECONDS:
+        raise StudyError("No time is left to search.", where=road.folder, cure="raise --minutes")
+    if StudyFolder(folder).settings.is_file():
+        seconds = SEARCH_SHARE * (road.seconds_left - RESERVED_SECONDS)
+        budget = Budget(seconds / 60, settings.trials)
+        result = resume_study(folder, budget, workers=settings.workers, listen=road.listen)
+    else:
+        space, seconds = _fitting_space(road)
+        wanted = StudySettings(
+            name="unlock",
+            source=settings.source,
+            valid=settings.valid,
+            seed=settings.seed,
+            max_size=settings.max_size,
+            max_latency=settings.max_latency,
+        )
+        budget = Budget(seconds / 60, settings.trials)
+        result = tune(wanted, space, folder, budget, workers=settings.workers, listen=road.listen)
+    best = result.best
+    assert best.folder is not None
+    recipe = read_recipe(folder)
+    station = _station(road, BEST_TRIAL, recipe, [RunFolder(best.folder)], best.seconds)
+    _keep_better(road, RunFolder(best.folder))
+    return StageDone(
+        stage="search",
+        sentence=f"{len(result.trials)} trials, the best {100 * station.valid_accuracy:.2f} % on validation",
+        seconds=time.monotonic() - started,
+        stations=(station,),
+        facts={
+            "trials": len(result.trials),
+            "values": dict(best.values),
+            "at_edge": [found.sentence for found in result.at_edge],
+            "importance": dict(result.importance),
+        },
+    )
+
+
+def best_over_seeds(road: Road) -> StageDone:
+    """The best recipe again with other seeds, as many as fit: is its trial luck? Of the seeds the model with
+    the lowest loss on validation is kept, unless the usual GRU is better than their mean."""
+    started = time.monotonic()
+    best = result_of(open_study(road.folder / "search")).best
+    assert best.folder is not None
+    recipe = read_recipe(road.folder / "search")
+    runs = [RunFolder(best.folder)]
+    number = int(0.9 * (road.seconds_left - RESERVED_SECONDS) / max(best.seconds, 0.1))
+    for seed in range(recipe.seed + 1, recipe.seed + 1 + min(MOST_SEEDS - 1, number)):
+        own, until = recipe.model_copy(update={"seed": seed}), road.deadline - RESERVED_SECONDS
+        try:
+            runs.append(_train(road, own, road.folder / "seeds" / str(seed), until))
+        except _OutOfTimeError:
+            break
+    station = _station(road, BEST, recipe, runs, best.seconds)
+    kept = min((run for run in runs if _keeps_limits(road, run)), key=lambda run: _metric(run, "nll"))
+    usual = RunFolder(road.folder / "usual")
+    stays = _keeps_limits(road, usual) and _metric(usual, "accuracy") > station.valid_accuracy
+    keep_model(road, usual if stays else kept)
+    accuracies = [_metric(run, "accuracy") for run in runs]
+    spread = f", spread {100 * statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
+    return StageDone(
+        stage="seeds",
+        sentence=f"{len(runs)} seed{'s' if len(runs) > 1 else ''}: {100 * station.valid_accuracy:.2f} % on "
+        f"validation{spread}" + ("; the usual GRU is better and is kept" if stays else ""),
+        seconds=time.monotonic() - started,
+        stations=(station,),
+        facts={"runs": [str(run.path) for run in runs], "kept": str((usual if stays else kept).path)},
+    )
+
+
+def last_look(road: Road) -> StageDone:
+    """The models on the test split, once; without one, on validation. And whether int8 may be used."""
+    started = time.monotonic()
+    recipe = read_recipe(road.folder)
+    data = prepared_for(recipe, *road.data)
+    on = "test" if open_prepared(data).test is not None else "valid"
+    usual = RunFolder(road.folder / "usual")
+    answers = {KEPT: model_answers(road.folder, data, on), USUAL: run_answers(usual.path, on)}
+    right = {name: probs.argmax(1) == targets for name, (probs, targets) in answers.items()}
+    linear = road.folder / "linear.npz"
+    if linear.is_file():
+        with np.load(linear) as arrays:
+            right[LINEAR] = arrays[on]
+    best = right[KEPT]
+    found = verdicts([Comparison(KEPT, name, best, other) for name, other in right.items() if name != KEPT])
+    gate = _int8_gate(road.folder, data)
+    write_atomically(
+        road.folder / "verdicts.json", json.dumps([asdict(each) for each in found], indent=1) + "\n"
+    )
+    return StageDone(
+        stage="final",
+        sentence=f"{100 * best.mean():.2f} % on {on}",
+        seconds=time.monotonic() - started,
+        facts={
+            "on": on,
+            "accuracies": {name: float(each.mean()) for name, each in right.items()},
+            "verdicts": [each.sentence for each in found],
+            "int8": gate,
+        },
+    )
+
+
+def _int8_gate(model: Path, data: Path) -> dict[str, object]:
+    """What int8 products lose on validation when predicting, and whether that is little enough."""
+    plain, targets = model_answers(model, data, "valid")
+    try:
+        quick, _ = model_answers(model, data, "valid", "int8")
+    except KernelError as error:
+        return {"recommended": False, "why": error.what}
+    lost = float((plain.argmax(1) == targets).mean() - (quick.argmax(1) == targets).mean())
+    return {"recommended": lost <= INT8_MOST_LOST, "lost": lost}
+
+
+def _keep_better(road: Road, run: RunFolder) -> None:
+    """Keep a run's model unless the road has one that is better on validation."""
+    own = RunFolder(road.folder)
+    if not own.metrics.is_file() or _metric(run, "accuracy") >= _metric(own, "accuracy"):
+        keep_model(road, run)
+
+
+def keep_model(road: Road, run: RunFolder) -> None:
+    """Make a run's model the one that the road has so far."""
+    own = RunFolder(road.folder)
+    write_atomically(own.artifact, run.artifact.read_bytes())
+    write_atomically(own.metrics, run.metrics.read_bytes())
+    write_atomically(own.recipe, run.recipe.read_bytes())
+
+
+def _like_the_space(road: Road, name: str) -> Recipe:
+    """A built-in recipe that reads the data as the space does."""
+    space = road.space
+    other = validate(space.at({key: found.examples[0] for key, found in space.ranges.items()}))
+    recipe = read_recipe(name)
+    return recipe.model_copy(update={"data": other.data, "seed": road.settings.seed})
+
+
+def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
+    """The space with so many epochs that WANTED_TRIALS whole trials would fit, and the seconds to search."""
+    space = road.space
+    values = _examples(space) | (dict(space.first[0]) if space.first else {})
+    middle = validate(space.at(values))
+    pace = use_quickest_threads(middle, prepared_for(middle, *road.data))
+    left = road.seconds_left - RESERVED_SECONDS
+    seconds = SEARCH_SHARE * left
+    if "training.epochs" in space.ranges:
+        return space, seconds
+    epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, int(seconds / WANTED_TRIALS / pace)))
+    seconds = min(max(seconds, 1.2 * epochs * pace), MOST_SEARCH_SHARE * left)
+    epochs = max(1, min(epochs, int(seconds / pace / 1.2)))
+    found = read_recipe_or_space(
+        road.settings.recipe, [*road.settings.overrides, f"training.epochs={epochs}"]
+    )
+    assert isinstance(found, SearchSpace)
+    return found, seconds
+
+
+def _examples(space: SearchSpace) -> dict[str, object]:
+    return {key: found.examples[0] for key, found in space.ranges.items()}
+
+
+def _with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": epochs})})
+
+
+def _train(road: Road, recipe: Recipe, folder: Path, deadline: float | None) -> RunFolder:
+    def watch(event: Event) -> None:
+        if isinstance(event, StepDone) and deadline is not None and time.monotonic() >= deadline:
+            raise _OutOfTimeError
+
+    settings = road.settings
+    return complete(
+        settings.source,
+        recipe,
+        folder,
+        valid=settings.valid,
+        test=settings.test,
+        prepared=prepared_for(recipe, *road.data),
+        options=RunOptions(listeners=(watch,)),
+    )
+
+
+def _station(road: Road, name: str, recipe: Recipe, runs: list[RunFolder], seconds: float) -> Station:
+    cost = cost_of_file(runs[0].artifact, raw_examples(road.settings.source, recipe))
+    return Station(
+        name=name,
+        valid_accuracy=statistics.fmean(_metric(run, "accuracy") for run in runs),
+        size=cost.size,
+        latency=cost.latency,
+        seconds=seconds,
+    )
+
+
+def _keeps_limits(road: Road, run: RunFolder) -> bool:
+    settings = road.settings
+    cost = cost_of_file(run.artifact, raw_examples(settings.source, read_recipe(run.recipe)))
+    fits = settings.max_size is None or cost.size <= settings.max_size
+    return fits and (settings.max_latency is None or cost.latency <= settings.max_latency)
+
+
+def _metric(run: RunFolder, name: str) -> float:
+    return float(json.loads(run.metrics.read_text(encoding="utf-8"))[name])

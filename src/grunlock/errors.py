@@ -67,6 +67,10 @@ class ArtifactError(GrunlockError):
     """A model file is damaged, altered, unsafe or of an unknown version."""
 
 
+class CalibrationError(GrunlockError):
+    """A model is asked to promise what its calibration examples, if it had any, cannot support."""
+
+
 class ShapeError(GrunlockError, ValueError):
     """Arrays whose sizes disagree."""
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grunlock.data.splits import stratified_splits
+from grunlock.data.splits import calibration_members, stratified_splits
 from grunlock.errors import DataError
 
 
@@ -45,3 +45,31 @@ def test_a_single_example_of_a_class_trains():
 def test_too_few_to_split():
     with pytest.raises(DataError, match=r"too few examples(.|\n)*3 examples of 3 classes"):
         stratified_splits(np.arange(3), 0.1, 0.1, 0)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=300).map(lambda x: np.array(x, np.int32)),
+    st.floats(0.01, 0.89),
+    st.integers(0, 5),
+)
+def test_calibration_is_stratified(targets, fraction, seed):
+    members = calibration_members(targets, fraction, seed)
+    count = int(members.sum())
+    assert count == min(max(1, round(fraction * len(targets))), len(targets) - 1)
+    for target in np.unique(targets):
+        share = count / len(targets) * (targets == target).sum()
+        assert abs(members[targets == target].sum() - share) < 1 + 1e-9
+    assert members.tolist() == calibration_members(targets, fraction, seed).tolist()
+
+
+def test_examples_of_rare_classes_are_set_aside_as_often_as_others():
+    targets = np.array([0] * 50 + list(range(1, 11)))  # ten classes of a single example
+    taken = np.mean([calibration_members(targets, 0.3, seed) for seed in range(3000)], axis=0)
+    deviation = np.sqrt(0.3 * 0.7 / 3000)
+    assert abs(taken[50:].mean() - 0.3) < 4 * deviation
+    assert (abs(taken - 0.3) < 5 * deviation).all()
+
+
+def test_too_few_to_calibrate():
+    with pytest.raises(DataError, match=r"too few validation(.|\n)*1 of them(.|\n)*calibration_fraction=0"):
+        calibration_members(np.zeros(1, np.int32), 0.3, 0)

@@ -20,6 +20,7 @@ from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Derived, Recipe, SeriesFacts, TextFacts, to_toml
 from grunlock.recipe.validation import validate
 from grunlock.runtime.classifier import TextClassifier
+from grunlock.runtime.guarantees import Guarantees
 from grunlock.runtime.network import Network
 from grunlock.runtime.series_classifier import SeriesClassifier
 from grunlock.series import SeriesFrontEnd
@@ -41,6 +42,7 @@ class Artifact:
     temperature: float
     metrics: dict[str, Any]
     data_fingerprint: str
+    guarantees: Guarantees | None = None
 
     def network(self, precision: InferencePrecision = "float32") -> Network:
         """Raises KernelError for a precision that the layers or this machine cannot have."""
@@ -50,10 +52,10 @@ class Artifact:
 
     def classifier(self, precision: InferencePrecision = "float32") -> TextClassifier | SeriesClassifier:
         """As network."""
-        network = self.network(precision)
+        rest = (self.network(precision), self.labels, self.temperature, self.guarantees)
         if isinstance(self.front_end, TextFrontEnd):
-            return TextClassifier(self.front_end, network, self.labels, self.temperature)
-        return SeriesClassifier(self.front_end, network, self.labels, self.temperature)
+            return TextClassifier(self.front_end, *rest)
+        return SeriesClassifier(self.front_end, *rest)
 
 
 def save(artifact: Artifact, path: Path) -> str:
@@ -63,7 +65,7 @@ def save(artifact: Artifact, path: Path) -> str:
         _front_end_member(artifact.recipe): artifact.front_end.to_json().encode(),
         "labels.json": _json(list(artifact.labels)),
         "weights.safetensors": safetensors.numpy.save(artifact.weights),
-        "calibration.json": _json({"temperature": artifact.temperature}),
+        "calibration.json": _json(_calibration(artifact)),
         "metrics.json": _json(artifact.metrics),
         "card.md": card(artifact).encode(),
     }
@@ -89,12 +91,16 @@ def read(path: str | Path) -> Artifact:
         front_end = _read_front_end(members[_front_end_member(recipe)].decode(), recipe, derived)
         weights = safetensors.numpy.load(members["weights.safetensors"])
         labels = tuple(json.loads(members["labels.json"]))
-        temperature = float(json.loads(members["calibration.json"])["temperature"])
+        calibration = json.loads(members["calibration.json"])
+        temperature, promises = float(calibration["temperature"]), calibration.get("guarantees")
+        guarantees = None if promises is None else Guarantees.from_dict(promises)
         metrics = json.loads(members["metrics.json"])
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ArtifactError("A member of the model file cannot be read.", where=path, got=error) from error
     fingerprint = str(manifest.get("data_fingerprint"))
-    artifact = Artifact(recipe, derived, front_end, labels, weights, temperature, metrics, fingerprint)
+    artifact = Artifact(
+        recipe, derived, front_end, labels, weights, temperature, metrics, fingerprint, guarantees
+    )
     _check_sizes(path, artifact)
     return artifact
 
@@ -135,6 +141,7 @@ def card(artifact: Artifact) -> str:
             "",
             f"- classes: {facts.num_classes}",
             f"- trained on {facts.num_train_examples} {read}, validated on {facts.num_valid_examples}",
+            *_calibrated(artifact.guarantees),
             f"- {described}",
             f"- parameters: {parameters}",
             f"- data fingerprint: {artifact.data_fingerprint}",
@@ -148,12 +155,27 @@ def card(artifact: Artifact) -> str:
     )
 
 
+def _calibrated(guarantees: Guarantees | None) -> list[str]:
+    if guarantees is None:
+        return []
+    kept = [f"{rate:.0%}" for rate, threshold in guarantees.thresholds.items() if threshold is not None]
+    rates = f"error rates it can keep by abstaining: {', '.join(kept) or 'none'}"
+    return [f"- calibrated on {guarantees.num_examples} further examples; {rates}"]
+
+
 def _described(inputs: TextFacts | SeriesFacts) -> tuple[str, str]:
     """What the model reads, and how."""
     if isinstance(inputs, TextFacts):
         size, script = inputs.vocab_size, inputs.script
         return "texts", f"tokens: {inputs.tokens}, vocabulary of {size}, writing system {script}"
     return "series", f"channels, in this order: {', '.join(inputs.channels)}"
+
+
+def _calibration(artifact: Artifact) -> dict[str, Any]:
+    found: dict[str, Any] = {"temperature": artifact.temperature}
+    if artifact.guarantees is not None:
+        found["guarantees"] = artifact.guarantees.to_dict()
+    return found
 
 
 def _json(value: Any) -> bytes:

@@ -9,7 +9,8 @@
         series.json          channels with mean, scale and indicators of missing values
         labels.json          list of class names; position = class index
         weights.safetensors  float32 tensors under the network's names
-        calibration.json     {"temperature": T}: probabilities are softmax(logits / T)
+        calibration.json     {"temperature": T}: probabilities are softmax(logits / T); if there was a
+                             calibration split also "guarantees", see runtime/guarantees.py
         metrics.json         evaluation on the validation split
         card.md              for people
 

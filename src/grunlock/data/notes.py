@@ -11,6 +11,7 @@ from grunlock.data.sources import SplitSources
 from grunlock.data.splits import SplitName
 
 SHOWN_CLASSES = 5
+CUT_FROM: dict[SplitName, SplitName] = {"valid": "train", "test": "train", "calibration": "valid"}
 
 
 def source_notes(opened: SplitSources, scans: Mapping[SplitName, Scan]) -> Iterator[str]:
@@ -31,12 +32,12 @@ def split_notes(
 ) -> Iterator[str]:
     """Sizes of the splits, and classes that one of them lacks.
 
-    targets: [examples] class indices of each split. given: those that were not cut from train.
+    targets: [examples] class indices of each split. given: those that were not cut from train or valid.
     """
     counts = {name: np.bincount(found, minlength=len(labels)) for name, found in targets.items()}
-    cut = {name: "" if name in given else " (cut from train)" for name in counts}
+    cut = {name: "" if name in given else f" (cut from {CUT_FROM.get(name)})" for name in counts}
     yield "examples: " + ", ".join(f"{name} {count.sum():,}{cut[name]}" for name, count in counts.items())
-    for name in ("valid", "test"):
+    for name in CUT_FROM:
         if name in counts and name not in given:
             rare = [label for label, count in zip(labels, counts[name], strict=True) if not count]
             if rare:
@@ -49,7 +50,7 @@ def split_notes(
 
 
 def repeat_notes(parts: Sequence[Part]) -> Iterator[str]:
-    """How many texts of valid and test also stand in train."""
+    """How many texts of the other splits also stand in train."""
     train = np.unique(hashes_of(parts, "train"))
     for name in split_names(parts):
         if name != "train":

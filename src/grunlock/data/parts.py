@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from grunlock.data.checks import Scan
 from grunlock.data.sources import Source
-from grunlock.data.splits import SPLITS, SplitName, stratified_splits
+from grunlock.data.splits import SPLITS, SplitName, calibration_members, stratified_splits
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import TextDataOptions
 
@@ -41,7 +41,7 @@ def assign_splits(
     labels: Sequence[str],
     options: TextDataOptions,
 ) -> list[Part]:
-    """Give each kept row its split: a given file's own, or one cut from the training source."""
+    """Give each kept row its split: a given file's own, or one cut from the training source or from valid."""
     index = {label: i for i, label in enumerate(labels)}
     parts = []
     for name, source in sources.items():
@@ -54,6 +54,10 @@ def assign_splits(
             cut = stratified_splits(targets, options.valid_fraction, test_fraction, options.split_seed)
             splits[cut.valid] = SPLITS.index("valid")
             splits[cut.test] = SPLITS.index("test")
+        valid = np.flatnonzero(splits == SPLITS.index("valid"))
+        if options.calibration_fraction and len(valid):
+            set_aside = calibration_members(targets[valid], options.calibration_fraction, options.split_seed)
+            splits[valid[set_aside]] = SPLITS.index("calibration")
         parts.append(Part(source, found.kept, splits, targets, found.hashes))
     return parts
 

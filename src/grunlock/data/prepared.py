@@ -37,6 +37,7 @@ class PreparedData:
     inputs:       what the network has to know about these
     labels:       class names, in the order of class indices
     label_counts: [K] training examples of each class
+    calibration:  set aside from valid: neither weights nor any choice have seen it; None if not wanted
     notes:        sentences for the user: guesses, sizes, repeated and cut examples
     fingerprint:  sha256 over the rows of all splits
     """
@@ -48,6 +49,7 @@ class PreparedData:
     train: ExampleStore
     valid: ExampleStore
     test: ExampleStore | None
+    calibration: ExampleStore | None
     notes: tuple[str, ...]
     fingerprint: str
 
@@ -84,6 +86,7 @@ def open_prepared(folder: str | Path) -> PreparedData:
             train=stores["train"],
             valid=stores["valid"],
             test=stores.get("test"),
+            calibration=stores.get("calibration"),
             notes=tuple(facts["notes"]),
             fingerprint=facts["fingerprint"],
         )

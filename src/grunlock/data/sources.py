@@ -117,8 +117,9 @@ class SplitSources:
 
     def by_split(self) -> dict[SplitName, Source]:
         """The sources there are, in order train, valid, test."""
+        found: dict[SplitName, Source | None]
         found = {"train": self.train, "valid": self.valid, "test": self.test}
-        return {split: source for split in SPLITS if (source := found[split]) is not None}
+        return {split: source for split in SPLITS if (source := found.get(split)) is not None}
 
 
 def open_source(source: PathLike | Sequence[PathLike], options: TextDataOptions) -> SplitSources:

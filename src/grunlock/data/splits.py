@@ -1,4 +1,4 @@
-"""Cutting one labelled collection into train, valid and test. Sees labels only, not texts."""
+"""Cutting a labelled collection into train, valid and test, and calibration from valid. Sees labels only."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,8 +10,8 @@ from grunlock.errors import DataError
 from grunlock.seeding import generator
 from grunlock.shapes import IntArray
 
-SplitName = Literal["train", "valid", "test"]
-SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+SplitName = Literal["train", "valid", "test", "calibration"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)  # calibration is never a file, always cut from valid
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,39 @@ def stratified_splits(
             cure="give validation and test files, or --set data.test_fraction=0",
         )
     return Splits(of_train.astype(np.int64), of_valid.astype(np.int64), of_test.astype(np.int64))
+
+
+def calibration_members(
+    targets: NDArray[np.integer], calibration_fraction: float, seed: int
+) -> NDArray[np.bool_]:
+    """Which validation examples are set aside for calibration: [examples] bool, a pure function of all this.
+
+    targets: [examples] class indices of the validation examples.
+
+    Systematic sampling (Madow 1944) through the classes one after another, these and their members in random
+    order: round(calibration_fraction * examples) of them, at least 1 and at most all but 1. Each class gives
+    its share rounded up or down, and every example is taken with the same probability, those of rare classes
+    too: what is promised from these must hold for examples that come as the validation examples came.
+
+    Raises DataError for fewer than two examples.
+    """
+    count = len(targets)
+    if count < 2:
+        raise DataError(
+            "There are too few validation examples to set some aside for calibration.",
+            where="data.calibration_fraction",
+            got=f"{count} of them",
+            expected="at least two; a hundred or more to promise anything from them",
+            cure="give more validation examples, or --set data.calibration_fraction=0",
+        )
+    rng = generator(seed, "calibration")
+    classes = rng.permutation(np.unique(targets))
+    order = np.concatenate([rng.permutation(np.flatnonzero(targets == target)) for target in classes])
+    wanted = min(max(1, round(calibration_fraction * count)), count - 1)
+    places = np.floor((np.arange(wanted) + rng.random()) * (count / wanted)).astype(np.int64)
+    members = np.zeros(count, np.bool_)
+    members[order[np.minimum(places, count - 1)]] = True
+    return members
 
 
 def _shares(sizes: IntArray, fraction: float, at_most: IntArray) -> IntArray:

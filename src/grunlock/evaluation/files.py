@@ -12,7 +12,7 @@ from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.evaluation.texts import Prediction, evaluate_text_file, predict_text_file
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.objectives.metrics import EvaluationResult, evaluate
-from grunlock.runtime.classifier import probabilities
+from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray, IntArray
 
 Answer = Prediction | SeriesPrediction

@@ -20,6 +20,7 @@ class SeriesDataOptions(Section):
     encoding: str = "utf-8"  # of text files
     valid_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1  # where no valid series are given
     test_fraction: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1  # where one source holds everything
+    calibration_fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.0  # of the validation series
     split_seed: int = 0  # apart from `seed`, so that seeds share their splits
     unseen_labels: Literal["refuse", "keep"] = "refuse"  # as for texts
 

@@ -19,6 +19,7 @@ class TextDataOptions(Section):
     encoding: str = "utf-8"
     valid_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1  # where no valid file is given
     test_fraction: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1  # where one file holds everything
+    calibration_fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.0  # of the validation examples
     split_seed: int = 0  # apart from `seed`, so that seeds share their splits
     empty_texts: Literal["refuse", "drop", "keep"] = "refuse"
     # keep: labels that only valid or test files have become classes without training examples, so that

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import TextDataOptions
+from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
 from grunlock.runtime.network import Network
+from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray, pack_layout
 from grunlock.text.front_end import TextFrontEnd
 
@@ -22,12 +24,14 @@ class TextClassifier:
 
     labels: class names; column k of every result belongs to labels[k].
     temperature: logits are divided by it before the softmax (Guo 2017).
+    guarantees: what predict_set and predict_or_abstain need; None without a calibration split.
     """
 
     front_end: TextFrontEnd
     network: Network
     labels: tuple[str, ...]
     temperature: float
+    guarantees: Guarantees | None = None
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """[len(texts), K] calibrated probabilities, each row summing to 1.
@@ -40,6 +44,33 @@ class TextClassifier:
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The most probable label of each text."""
         return [self.labels[k] for k in self.logits(texts).argmax(axis=1)]
+
+    def predict_set(
+        self, texts: Sequence[str], coverage: float = 0.9, method: SetMethod = "lac"
+    ) -> list[tuple[str, ...]]:
+        """For each text, labels that hold the true one with probability `coverage`; the most probable first.
+
+        The promise is over all texts that come as the calibration examples came, not for each one. No set is
+        empty. A set is all labels where there were too few calibration examples for the coverage.
+
+        method: "lac", the smallest sets on average, or "raps", larger ones for hard examples.
+
+        Raises CalibrationError if the model has no calibration split, or was not calibrated for this.
+        """
+        guarantees, logits = promised(self.guarantees), self.logits(texts)
+        return label_sets(self.labels, logits, guarantees.sets(logits, coverage, method))
+
+    def predict_or_abstain(self, texts: Sequence[str], max_error: float) -> list[str | None]:
+        """The most probable label of each text, or None where the model is not sure enough.
+
+        At most the share max_error of the answered texts is wrong, with 95% certainty over the drawing of the
+        calibration examples, for texts that come as these came.
+
+        Raises CalibrationError if the model has no calibration split, was not calibrated for this error rate,
+        or cannot keep it.
+        """
+        guarantees, logits = promised(self.guarantees), self.logits(texts)
+        return answers_or_none(self.labels, logits, guarantees.answered(logits, max_error))
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """[len(texts), K] before temperature and softmax."""
@@ -61,14 +92,6 @@ class TextClassifier:
             distinct = types.distinct(tokens[layout.rows])
             result[members[layout.order]] = self.network.logits(distinct, layout)
         return result
-
-
-def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
-    """softmax(logits / temperature), row by row, [B, K]. Moves no decision (Guo 2017)."""
-    scaled = logits / np.float32(temperature)
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
-    result: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return result
 
 
 def batches_of(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

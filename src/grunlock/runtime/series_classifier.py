@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from grunlock.errors import DataError
-from grunlock.runtime.classifier import batches_of, probabilities
+from grunlock.runtime.classifier import batches_of
+from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
 from grunlock.runtime.network import Network
+from grunlock.runtime.probabilities import probabilities
 from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray, IntArray, pack_layout
 
@@ -18,12 +20,14 @@ class SeriesClassifier:
 
     labels: class names; column k of every result belongs to labels[k].
     temperature: logits are divided by it before the softmax (Guo 2017).
+    guarantees: what predict_set and predict_or_abstain need; None without a calibration split.
     """
 
     front_end: SeriesFrontEnd
     network: Network
     labels: tuple[str, ...]
     temperature: float
+    guarantees: Guarantees | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -44,6 +48,33 @@ class SeriesClassifier:
     def predict(self, series: Sequence[FloatArray]) -> list[str]:
         """The most probable label of each series."""
         return [self.labels[k] for k in self.logits(series).argmax(axis=1)]
+
+    def predict_set(
+        self, series: Sequence[FloatArray], coverage: float = 0.9, method: SetMethod = "lac"
+    ) -> list[tuple[str, ...]]:
+        """For each one, labels that hold the true one with probability `coverage`; the most probable first.
+
+        The promise is over all series that come as the calibration examples came, not for each one. No set is
+        empty. A set is all labels where there were too few calibration examples for the coverage.
+
+        method: "lac", the smallest sets on average, or "raps", larger ones for hard examples.
+
+        Raises CalibrationError if the model has no calibration split, or was not calibrated for this.
+        """
+        guarantees, logits = promised(self.guarantees), self.logits(series)
+        return label_sets(self.labels, logits, guarantees.sets(logits, coverage, method))
+
+    def predict_or_abstain(self, series: Sequence[FloatArray], max_error: float) -> list[str | None]:
+        """The most probable label of each one, or None where the model is not sure enough.
+
+        At most the share max_error of the answered series is wrong, with 95% certainty over the drawing of
+        the calibration examples, for series that come as these came.
+
+        Raises CalibrationError if the model has no calibration split, was not calibrated for this error rate,
+        or cannot keep it.
+        """
+        guarantees, logits = promised(self.guarantees), self.logits(series)
+        return answers_or_none(self.labels, logits, guarantees.answered(logits, max_error))
 
     def logits(self, series: Sequence[FloatArray]) -> FloatArray:
         """[len(series), K] before temperature and softmax."""

@@ -13,8 +13,9 @@ from grunlock.files import write_atomically
 from grunlock.objectives.calibration import fit_temperature
 from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Derived, Recipe
-from grunlock.runtime.classifier import probabilities
 from grunlock.runtime.network import Network
+from grunlock.runtime.probabilities import probabilities
+from grunlock.training.guarantees import find_guarantees
 from grunlock.training.run_folder import RunFolder
 
 
@@ -33,6 +34,11 @@ def finish(
     forward = runtime_forward(Network(recipe, arrays))
     logits, targets = split_logits(forward, data.valid, len(data.labels))
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
+    guarantees = None
+    if data.calibration is not None:
+        unseen, unseen_targets = split_logits(forward, data.calibration, len(data.labels))
+        guarantees = find_guarantees(logits, unseen, unseen_targets, temperature)
+        temperature = 1.0 if recipe.calibration is None else fit_temperature(unseen, unseen_targets)
     scores = evaluate(probabilities(logits, temperature), targets, data.labels)
     metrics: dict[str, Any] = scores.to_dict()
     write_atomically(run.metrics, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
@@ -45,5 +51,6 @@ def finish(
         temperature=temperature,
         metrics=metrics,
         data_fingerprint=data.fingerprint,
+        guarantees=guarantees,
     )
     return artifact, save(artifact, run.artifact)

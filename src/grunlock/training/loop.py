@@ -30,7 +30,7 @@ from grunlock.optim.clipping import NonFiniteGuard, build_clipper
 from grunlock.optim.optimizers import build_optimizer
 from grunlock.optim.schedules import build_schedule
 from grunlock.recipe import Derived, Recipe
-from grunlock.runtime.classifier import probabilities
+from grunlock.runtime.probabilities import probabilities
 from grunlock.seeding import derive_seed
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.events import EpochDone, Listener, StepDone

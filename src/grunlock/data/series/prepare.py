@@ -18,7 +18,7 @@ from grunlock.data.series.series_set import SeriesSet, SeriesSplits, channels_pr
 from grunlock.data.series.sources import open_series, read_series
 from grunlock.data.series.store import writing_series_store
 from grunlock.data.sources import InMemory, PathLike
-from grunlock.data.splits import SPLITS, SplitName, stratified_splits
+from grunlock.data.splits import SPLITS, SplitName, calibration_members, stratified_splits
 from grunlock.errors import DataError
 from grunlock.files import storage_guard
 from grunlock.recipe.schema import Recipe
@@ -58,7 +58,7 @@ def prepare_series(
     checked = check_series(given, known_labels, keep_unseen_labels=data.unseen_labels == "keep")
     if known is not None:
         _check_channels(opened.train, known)
-    sets = _cut(given, checked.labels, data)
+    sets = _with_calibration(_cut(given, checked.labels, data), checked.labels, data)
     if progress is not None:
         progress("checking", sum(found.num_series for found in sets.values()))
     front_end, front_end_notes = _front_end(sets["train"], known, options)
@@ -120,6 +120,21 @@ def _cut(
     return {split: both[split] for split in SPLITS if split in both}
 
 
+def _with_calibration(
+    sets: dict[SplitName, SeriesSet], labels: Sequence[str], options: SeriesDataOptions
+) -> dict[SplitName, SeriesSet]:
+    """The splits, a part of valid set aside as calibration if that is wanted."""
+    if not options.calibration_fraction:
+        return sets
+    valid = sets["valid"]
+    set_aside = calibration_members(_targets(valid, labels), options.calibration_fraction, options.split_seed)
+    both: dict[SplitName, SeriesSet] = {
+        "valid": take(valid, np.flatnonzero(~set_aside)),
+        "calibration": take(valid, np.flatnonzero(set_aside)),
+    }
+    return {**sets, **both}
+
+
 def _front_end(
     train: SeriesSet, known: Known | None, options: SeriesOptions
 ) -> tuple[SeriesFrontEnd, tuple[str, ...]]:
@@ -136,7 +151,7 @@ def _targets(found: SeriesSet, labels: Sequence[str]) -> NDArray[np.int32]:
 
 
 def _repeat_notes(sets: Mapping[SplitName, SeriesSet]) -> Iterator[str]:
-    """How many series of valid and test also stand in train."""
+    """How many series of the other splits also stand in train."""
     train = set(_hashes(sets["train"]))
     for split, found in sets.items():
         repeated = 0 if split == "train" else sum(series in train for series in _hashes(found))

@@ -85,8 +85,9 @@ class SeriesSplits:
 
     def by_split(self) -> dict[SplitName, SeriesSet]:
         """The sets there are, in order train, valid, test."""
+        found: dict[SplitName, SeriesSet | None]
         found = {"train": self.train, "valid": self.valid, "test": self.test}
-        return {split: series for split in SPLITS if (series := found[split]) is not None}
+        return {split: series for split in SPLITS if (series := found.get(split)) is not None}
 
 
 def channel_names(count: int) -> tuple[str, ...]:

@@ -1,0 +1,13 @@
+"""From logits to probabilities."""
+
+import numpy as np
+
+from grunlock.shapes import FloatArray
+
+
+def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
+    """softmax(logits / temperature), row by row, [B, K]. Moves no decision (Guo 2017)."""
+    scaled = logits / np.float32(temperature)
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+    result: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result

@@ -134,13 +134,13 @@ def test_sizes_that_disagree_are_refused():
     with pytest.raises(ShapeError):
         conformal_quantile(np.ones((3, 2)), 0.9)
     with pytest.raises(ShapeError, match="nothing to evaluate"):
-        set_scores("lac", 0.9, np.ones((0, 3), np.bool_), np.empty(0, np.int64), all_labels=False)
+        set_scores("lac", 0.9, np.ones((0, 3), np.bool_), np.empty(0, np.int64), 0.5)
 
 
 def test_scores_of_sets_and_abstention():
     members = np.array([[True, False, False], [True, True, False]])
-    found = set_scores("lac", 0.9, members, np.array([1, 1]), all_labels=False)
-    assert (found.coverage, found.mean_size) == (0.5, 1.5)
+    found = set_scores("lac", 0.9, members, np.array([1, 1]), 0.5)
+    assert (found.coverage, found.mean_size, found.all_labels) == (0.5, 1.5, False)
     answered, correct = np.array([True, True, False]), np.array([True, False, False])
     found = abstention_scores(0.05, answered, correct)
     assert (found.answered_fraction, found.error) == (2 / 3, 0.5)

@@ -58,6 +58,7 @@ def show_evaluation(result: dict[str, Any], console: Console) -> None:
     for name, interval in result["intervals"].items():
         scores.add_row(name, f"{result[name]:.4f}", f"{interval['low']:.4f} to {interval['high']:.4f}")
     console.print(scores)
+    _show_promises(result, console)
     classes = Table(title="classes")
     for heading in ("label", "precision", "recall", "F1", "examples"):
         classes.add_column(heading, justify="left" if heading == "label" else "right")
@@ -66,6 +67,29 @@ def show_evaluation(result: dict[str, Any], console: Console) -> None:
         classes.add_row(row["label"], *shares, str(row["support"]))
     console.print(classes)
     _show_confusions(result, console)
+
+
+def _show_promises(result: dict[str, Any], console: Console) -> None:
+    """What a model with a calibration split promises, and how it was kept on these examples."""
+    if "sets" in result:
+        sets = Table(title="sets of labels")
+        for heading in ("promised coverage", "by", "coverage", "mean size"):
+            sets.add_column(heading, justify="left" if heading == "by" else "right")
+        for row in result["sets"]:
+            size = "all labels" if row["all_labels"] else f"{row['mean_size']:.2f}"
+            sets.add_row(f"{row['promised_coverage']:g}", row["method"], f"{row['coverage']:.4f}", size)
+        console.print(sets)
+        if any(row["all_labels"] for row in result["sets"]):
+            console.print("all labels: there were too few calibration examples for this coverage")
+    if "abstention" in result:
+        abstention = Table(title="answers only where sure")
+        for heading in ("promised error", "answered", "error"):
+            abstention.add_column(heading, justify="right")
+        for row in result["abstention"]:
+            answered = f"{row['answered_fraction']:.4f}" if row["can_promise"] else "cannot promise"
+            error = "" if row["error"] is None else f"{row['error']:.4f}"
+            abstention.add_row(f"{row['max_error']:g}", answered, error)
+        console.print(abstention)
 
 
 def _show_confusions(result: dict[str, Any], console: Console) -> None:

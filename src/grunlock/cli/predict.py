@@ -11,7 +11,7 @@ import typer
 
 from grunlock.cli.options import Model, PredictionPrecision, ReadingOverrides, TextColumn
 from grunlock.errors import DataError, StorageError
-from grunlock.evaluation import Answer, Prediction
+from grunlock.evaluation import Answer, Prediction, Promises
 
 
 def predict_command(
@@ -26,6 +26,18 @@ def predict_command(
     text_column: TextColumn = None,
     overrides: ReadingOverrides = None,
     precision: PredictionPrecision = "float32",
+    sets: Annotated[
+        float | None,
+        typer.Option(
+            "--sets", metavar="COVERAGE", help="Also the labels that hold the true one so often: 0.9."
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE", help="No label where the model is not sure enough to err so seldom: 0.05."
+        ),
+    ] = None,
 ) -> None:
     """Predict labels with probabilities, one line per text or series, in order."""
     from grunlock.artifact import load
@@ -39,11 +51,12 @@ def predict_command(
             "A column and --set say how to read a file, and none is given.",
             expected="grunlock predict RUN FILE --set data.encoding=gb18030",
         )
+    promises = Promises(sets, max_error)
     predictions: Iterable[Answer]
     if data is not None:
-        predictions = predict_file(model, data, text_column, overrides or (), precision)
+        predictions = predict_file(model, data, text_column, overrides or (), precision, promises)
     else:
-        predictions = predict_texts(load(model, precision), text or [])
+        predictions = predict_texts(load(model, precision), text or [], promises)
     if output is None:
         for prediction in predictions:
             _print_line(prediction)
@@ -61,7 +74,9 @@ def predict_command(
 def _print_line(prediction: Answer) -> None:
     text_in_one_line = " ".join(_example(prediction).split())
     try:
-        typer.echo(f"{prediction.label}\t{prediction.probability:.4f}\t{text_in_one_line}")
+        label_set = [] if prediction.label_set is None else [", ".join(prediction.label_set)]
+        cells = [prediction.label, f"{prediction.probability:.4f}", *label_set, text_in_one_line]
+        typer.echo("\t".join(cells))
     except BrokenPipeError:
         raise  # a reader such as `head` has enough
     except OSError as error:
@@ -81,10 +96,15 @@ def _write_csv(file: TextIO, predictions: Iterable[Answer]) -> None:
     for row, prediction in enumerate(predictions):
         if row == 0:
             kind = "text" if isinstance(prediction, Prediction) else "series"
-            writer.writerow([kind, "label", "probability"])
-        writer.writerow([_example(prediction), prediction.label, f"{prediction.probability:.6f}"])
+            extra = [] if prediction.label_set is None else ["label_set"]
+            writer.writerow([kind, "label", "probability", *extra])
+        cells = [_example(prediction), prediction.label, f"{prediction.probability:.6f}"]
+        if prediction.label_set is not None:  # as JSON: a label may hold any separator
+            cells.append(json.dumps(prediction.label_set, ensure_ascii=False))
+        writer.writerow(cells)
 
 
 def _write_jsonl(file: TextIO, predictions: Iterable[Answer]) -> None:
     for prediction in predictions:
-        file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
+        fields = {name: value for name, value in vars(prediction).items() if value is not None}
+        file.write(json.dumps(fields, ensure_ascii=False) + "\n")

@@ -1,5 +1,6 @@
 """Using a trained model on files: evaluate labelled ones, predict others. Imports no torch."""
 
+from grunlock.evaluation.answers import Promises
 from grunlock.evaluation.files import (
     Answer,
     evaluate_file,
@@ -14,6 +15,7 @@ from grunlock.evaluation.texts import Prediction, predict_texts
 __all__ = [
     "Answer",
     "Prediction",
+    "Promises",
     "SeriesPrediction",
     "evaluate_file",
     "evaluate_run",

@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from grunlock.artifact import Artifact
 from grunlock.artifact import read as read_artifact
 from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.errors import RunError
+from grunlock.evaluation.answers import NO_PROMISES, Promises, evaluate_logits
 from grunlock.evaluation.series import SeriesPrediction, evaluate_series_file, predict_series_file
 from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.evaluation.texts import Prediction, evaluate_text_file, predict_text_file
 from grunlock.kernels.stack import InferencePrecision
-from grunlock.objectives.metrics import EvaluationResult, evaluate
+from grunlock.objectives.metrics import EvaluationResult
 from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray, IntArray
 
@@ -25,18 +27,20 @@ def predict_file(
     text_column: str | None = None,
     overrides: Iterable[str] = (),
     precision: InferencePrecision = "float32",
+    promises: Promises = NO_PROMISES,
 ) -> Iterator[Answer]:
     """Predict every text or series of a file, in order, one for one: none is dropped.
 
     overrides: `data.encoding=gb18030` and the like, see READING_KEYS in texts.py and series.py.
     precision: see grunlock.load.
 
-    Raises DataError for what cannot be read; predictions of the texts before have been given.
+    Raises DataError for what cannot be read; predictions of the texts before have been given. Raises
+    CalibrationError for what the model cannot promise.
     """
     artifact = read_artifact(model)
     overrides = [*_columns(text_column=text_column), *overrides]
     predict = predict_text_file if artifact.recipe.data.kind == "text" else predict_series_file
-    yield from predict(artifact, source, overrides, precision)
+    yield from predict(artifact, source, overrides, precision, promises)
 
 
 def evaluate_file(
@@ -61,7 +65,7 @@ def evaluate_run(
     folder: str | Path, split: str, precision: InferencePrecision = "float32"
 ) -> EvaluationResult:
     """Evaluate a run on one of its own splits, "valid" or "test", as prepared for training."""
-    return evaluate(*run_answers(folder, split, precision), read_artifact(folder).labels)
+    return evaluate_logits(*_logits(folder, _data_of(folder), split, precision))
 
 
 def run_answers(
@@ -69,20 +73,30 @@ def run_answers(
 ) -> tuple[FloatArray, IntArray]:
     """What a run answers to the examples of one of its own splits, in their order: calibrated probabilities
     [n, K] and targets [n]."""
-    folder = Path(folder)
-    if not is_prepared(folder / "data"):
-        raise RunError(
-            "This is no run with its data, so what to evaluate on must be named.",
-            where=folder,
-            cure=f"grunlock evaluate {folder} DATA",
-        )
-    return model_answers(folder, folder / "data", split, precision)
+    return model_answers(folder, _data_of(folder), split, precision)
 
 
 def model_answers(
     model: str | Path, prepared: str | Path, split: str, precision: InferencePrecision = "float32"
 ) -> tuple[FloatArray, IntArray]:
     """As run_answers, of a model on data that was prepared as for its training."""
+    artifact, logits, targets = _logits(model, prepared, split, precision)
+    return probabilities(logits, artifact.temperature), targets
+
+
+def _data_of(folder: str | Path) -> Path:
+    if not is_prepared(Path(folder) / "data"):
+        raise RunError(
+            "This is no run with its data, so what to evaluate on must be named.",
+            where=folder,
+            cure=f"grunlock evaluate {folder} DATA",
+        )
+    return Path(folder) / "data"
+
+
+def _logits(
+    model: str | Path, prepared: str | Path, split: str, precision: InferencePrecision
+) -> tuple[Artifact, FloatArray, IntArray]:
     if split not in RUN_SPLITS:
         raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
     artifact, data = read_artifact(model), open_prepared(prepared)
@@ -94,8 +108,7 @@ def model_answers(
             cure="name a data file, or evaluate with --split valid",
         )
     forward = runtime_forward(artifact.network(precision))
-    logits, targets = split_logits(forward, store, len(artifact.labels))
-    return probabilities(logits, artifact.temperature), targets
+    return artifact, *split_logits(forward, store, len(artifact.labels))
 
 
 def _columns(**columns: str | None) -> list[str]:

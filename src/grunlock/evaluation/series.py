@@ -12,9 +12,10 @@ from grunlock.data.columns import LabelNeed
 from grunlock.data.series import SeriesSet, channels_problem, raise_problems, read_series, value_problems
 from grunlock.data.series.checks import unknown_label_problems
 from grunlock.data.series.sources import has_tables
+from grunlock.evaluation.answers import Promises, answer_fields, evaluate_logits
 from grunlock.evaluation.reading import reading_options
 from grunlock.kernels.stack import InferencePrecision
-from grunlock.objectives.metrics import EvaluationResult, evaluate
+from grunlock.objectives.metrics import EvaluationResult
 from grunlock.recipe.series_options import SeriesDataOptions
 from grunlock.runtime.series_classifier import SeriesClassifier
 
@@ -27,22 +28,25 @@ class SeriesPrediction:
     """One series, by its id, with the model's answer."""
 
     series: str
-    label: str
-    probability: float  # calibrated, of `label`
+    label: str  # "" where the model abstains
+    probability: float  # calibrated, of the most probable label
     probs: dict[str, float]  # by label
+    label_set: tuple[str, ...] | None = None  # None if no coverage was asked for
 
 
 def predict_series_file(
-    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+    artifact: Artifact,
+    source: str | Path,
+    overrides: Iterable[str],
+    precision: InferencePrecision,
+    promises: Promises,
 ) -> Iterator[SeriesPrediction]:
     """See evaluation.files.predict_file. The series of the file are in memory."""
     classifier = _classifier(artifact, precision)
     found = _read(classifier, artifact, source, overrides, "ignored")
-    probs = classifier.predict_proba([found.series(i) for i in range(found.num_series)])
-    for series_id, row in zip(found.ids, probs, strict=True):
-        best = int(row.argmax())
-        by_label = {name: float(p) for name, p in zip(classifier.labels, row, strict=True)}
-        yield SeriesPrediction(series_id, classifier.labels[best], float(row[best]), by_label)
+    logits = classifier.logits([found.series(i) for i in range(found.num_series)])
+    for series_id, fields in zip(found.ids, answer_fields(classifier, logits, promises), strict=True):
+        yield SeriesPrediction(series_id, **fields)
 
 
 def evaluate_series_file(
@@ -54,8 +58,8 @@ def evaluate_series_file(
     raise_problems(list(unknown_label_problems(found, classifier.labels)), found.name)
     index: dict[str | None, int] = {label: i for i, label in enumerate(classifier.labels)}
     targets = np.array([index[label] for label in found.labels], np.int64)
-    probs = classifier.predict_proba([found.series(i) for i in range(found.num_series)])
-    return evaluate(probs, targets, classifier.labels)
+    logits = classifier.logits([found.series(i) for i in range(found.num_series)])
+    return evaluate_logits(artifact, logits, targets)
 
 
 def _classifier(artifact: Artifact, precision: InferencePrecision) -> SeriesClassifier:

@@ -11,9 +11,10 @@ from grunlock.artifact import Artifact
 from grunlock.data.checks import checked_bytes
 from grunlock.data.sources import Chunk, FileSource, read_texts
 from grunlock.errors import DataError
+from grunlock.evaluation.answers import NO_PROMISES, Promises, answer_fields, evaluate_logits
 from grunlock.evaluation.reading import reading_options
 from grunlock.kernels.stack import InferencePrecision
-from grunlock.objectives.metrics import EvaluationResult, evaluate
+from grunlock.objectives.metrics import EvaluationResult
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.runtime.classifier import TextClassifier
 from grunlock.runtime.series_classifier import SeriesClassifier
@@ -27,13 +28,18 @@ class Prediction:
     """One text with the model's answer."""
 
     text: str
-    label: str
-    probability: float  # calibrated, of `label`
+    label: str  # "" where the model abstains
+    probability: float  # calibrated, of the most probable label
     probs: dict[str, float]  # by label
+    label_set: tuple[str, ...] | None = None  # None if no coverage was asked for
 
 
 def predict_text_file(
-    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+    artifact: Artifact,
+    source: str | Path,
+    overrides: Iterable[str],
+    precision: InferencePrecision,
+    promises: Promises,
 ) -> Iterator[Prediction]:
     """See evaluation.files.predict_file; a chunk at a time."""
     classifier = text_classifier(artifact.classifier(precision))
@@ -41,18 +47,19 @@ def predict_text_file(
     if options.empty_texts == "drop":
         options = options.model_copy(update={"empty_texts": "refuse"})
     for chunk in read_texts(source, options, labels="ignored").chunks():
-        yield from predict_texts(classifier, _texts(chunk, _usable_rows(chunk, options)))
+        yield from predict_texts(classifier, _texts(chunk, _usable_rows(chunk, options)), promises)
 
 
-def predict_texts(classifier: TextClassifier | SeriesClassifier, texts: Sequence[str]) -> list[Prediction]:
-    """Predictions of texts in memory, in order. Raises DataError if the model is for series."""
+def predict_texts(
+    classifier: TextClassifier | SeriesClassifier, texts: Sequence[str], promises: Promises = NO_PROMISES
+) -> list[Prediction]:
+    """Predictions of texts in memory, in order.
+
+    Raises DataError if the model is for series, CalibrationError for what it cannot promise.
+    """
     classifier = text_classifier(classifier)
-    predictions = []
-    for text, probs in zip(texts, classifier.predict_proba(texts), strict=True):
-        best = int(probs.argmax())
-        by_label = {name: float(p) for name, p in zip(classifier.labels, probs, strict=True)}
-        predictions.append(Prediction(text, classifier.labels[best], float(probs[best]), by_label))
-    return predictions
+    fields = answer_fields(classifier, classifier.logits(texts), promises)
+    return [Prediction(text, **found) for text, found in zip(texts, fields, strict=True)]
 
 
 def evaluate_text_file(
@@ -61,8 +68,8 @@ def evaluate_text_file(
     """See evaluation.files.evaluate_file. Empty texts are refused, dropped or kept as in training."""
     options = _reading_options(artifact, overrides)
     classifier = text_classifier(artifact.classifier(precision))
-    probs, targets = _answers(artifact, classifier, read_texts(source, options, labels="required"), options)
-    return evaluate(probs, targets, artifact.labels)
+    logits, targets = _answers(artifact, classifier, read_texts(source, options, labels="required"), options)
+    return evaluate_logits(artifact, logits, targets)
 
 
 def text_classifier(classifier: TextClassifier | SeriesClassifier) -> TextClassifier:
@@ -91,12 +98,12 @@ def _answers(
     artifact: Artifact, classifier: TextClassifier, source: FileSource, options: TextDataOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     index = {name: k for k, name in enumerate(artifact.labels)}
-    probs, targets = [], []
+    logits, targets = [], []
     for chunk in source.chunks():
         rows = _usable_rows(chunk, options)
         targets += [_target(chunk, i, index) for i in rows]
-        probs.append(classifier.predict_proba(_texts(chunk, rows)))
-    return np.concatenate(probs), np.array(targets, np.int64)
+        logits.append(classifier.logits(_texts(chunk, rows)))
+    return np.concatenate(logits), np.array(targets, np.int64)
 
 
 def _usable_rows(chunk: Chunk, options: TextDataOptions) -> list[int]:

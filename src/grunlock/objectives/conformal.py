@@ -27,7 +27,7 @@ class SetScores:
     promised_coverage: float
     coverage: float  # share of examples whose set holds the target
     mean_size: float
-    all_labels: bool  # too few calibration examples for this coverage: every set is the whole set of labels
+    all_labels: bool  # examples to calibrate on were too few for this coverage: each set is all labels
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,14 @@ def examples_needed(max_error: float, certainty: float) -> int:
 
 
 def set_scores(
-    method: str, promised_coverage: float, members: Bools, targets: IntArray, all_labels: bool
+    method: str, promised_coverage: float, members: Bools, targets: IntArray, quantile: float
 ) -> SetScores:
-    """members: [n, K], which labels each set holds."""
+    """members: [n, K], which labels each set holds. quantile: see conformal_quantile."""
     if not len(targets):
         raise ShapeError("There is nothing to evaluate.", got="0 examples", expected="1 or more")
     covered = members[np.arange(len(targets)), targets]
     size = float(members.sum(axis=1).mean())
-    return SetScores(method, promised_coverage, float(covered.mean()), size, all_labels)
+    return SetScores(method, promised_coverage, float(covered.mean()), size, math.isinf(quantile))
 
 
 def abstention_scores(max_error: float, answered: Bools | None, correct: Bools) -> AbstentionScores:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grunlock.errors import DataError, ShapeError
+from grunlock.objectives.conformal import AbstentionScores, SetScores
 from grunlock.seeding import generator
 from grunlock.shapes import IntArray, check_shape
 
@@ -60,6 +61,7 @@ class EvaluationResult:
         examples, not that of training runs. The one of ece leans upwards: resampling adds
         noise to each bin, and the absolute value counts noise as miscalibration.
     confusion: [target][prediction] counts.
+    sets, abstention: how what the model promises was kept; empty for a model without a calibration split.
     """
 
     num_examples: int
@@ -72,6 +74,8 @@ class EvaluationResult:
     resamples: int
     classes: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
+    sets: tuple[SetScores, ...] = ()
+    abstention: tuple[AbstentionScores, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; the same for the same predictions."""
@@ -79,6 +83,10 @@ class EvaluationResult:
         result["confidence"] = CONFIDENCE
         result["classes"] = [asdict(scores) for scores in self.classes]
         result["confusion"] = [list(row) for row in self.confusion]
+        for name in ("sets", "abstention"):
+            result[name] = list(result[name])
+            if not result[name]:
+                del result[name]
         return result
 
 
@@ -98,11 +106,12 @@ def evaluate(
     cases = _cases(np.asarray(probs, dtype=np.float64), np.asarray(targets), len(labels))
     num_examples = len(cases.targets)
     point = _scores(cases, np.arange(num_examples)[None])
+    scores: dict[str, Any] = {name: float(point[name][0]) for name in METRICS}
     confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(confusion, (cases.targets, cases.predictions), 1)
     return EvaluationResult(
         num_examples=num_examples,
-        **{name: float(point[name][0]) for name in METRICS},
+        **scores,
         intervals=_intervals(cases, resamples, seed) if resamples else {},
         resamples=resamples,
         classes=_class_scores(confusion, labels),

@@ -34,7 +34,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         progress: show a progress bar.
 
     A stratified share of the training texts (recipe.data.valid_fraction) is held out to choose the epoch
-    and to calibrate.
+    and to calibrate. With data.calibration_fraction, classifier_ has predict_set and predict_or_abstain.
 
     Attributes after fit:
         classes_: [K] distinct labels, sorted, in the type they came in.

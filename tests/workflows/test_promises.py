@@ -171,7 +171,7 @@ def test_what_cannot_be_promised_is_refused_with_the_cure(promising: Path, model
         found.predict_set(["red"], method="aps")  # type: ignore[arg-type]
     with pytest.raises(CalibrationError, match=r"this error rate(.|\n)*0.01, 0.02, 0.05, 0.1"):
         found.predict_or_abstain(["red"], max_error=0.5)
-    with pytest.raises(CalibrationError, match=r"120 calibration examples, at least 459(.|\n)*0.05, 0.1"):
+    with pytest.raises(CalibrationError, match=r"120 calibration examples; at least 459(.|\n)*0.05, 0.1"):
         found.predict_or_abstain(["red"], max_error=0.01)
 
 

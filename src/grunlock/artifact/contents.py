@@ -95,7 +95,7 @@ def read(path: str | Path) -> Artifact:
         temperature, promises = float(calibration["temperature"]), calibration.get("guarantees")
         guarantees = None if promises is None else Guarantees.from_dict(promises)
         metrics = json.loads(members["metrics.json"])
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError("A member of the model file cannot be read.", where=path, got=error) from error
     fingerprint = str(manifest.get("data_fingerprint"))
     artifact = Artifact(

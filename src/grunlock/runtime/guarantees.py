@@ -79,11 +79,14 @@ class Guarantees:
 
     def _cannot_keep(self, max_error: float) -> CalibrationError:
         kept = [rate for rate, found in self.thresholds.items() if found is not None]
-        too_few = self.num_examples < self.needed[max_error]
-        least = f"{self.num_examples} calibration examples, at least {self.needed[max_error]} are needed"
+        needed, too_few = self.needed[max_error], self.num_examples < self.needed[max_error]
+        number = f"{self.num_examples} calibration examples"
+        reason = (
+            f"at least {needed} are needed" if too_few else f"too many errors: without any, {needed} would do"
+        )
         return CalibrationError(
             f"This model cannot promise an error rate of {max_error} at any threshold of confidence.",
-            got=least if too_few else "too many errors among the calibration examples it is surest about",
+            got=f"{number}; {reason}",
             expected=f"one of: {_shown(kept)}" if kept else "no rate that it was calibrated for can be kept",
             cure="train with a larger data.calibration_fraction or more validation examples"
             + ("" if too_few else ", or a better model"),

@@ -4,6 +4,7 @@ from grunlock.evaluation.answers import Promises
 from grunlock.evaluation.files import (
     Answer,
     evaluate_file,
+    evaluate_prepared,
     evaluate_run,
     model_answers,
     predict_file,
@@ -18,6 +19,7 @@ __all__ = [
     "Promises",
     "SeriesPrediction",
     "evaluate_file",
+    "evaluate_prepared",
     "evaluate_run",
     "model_answers",
     "predict_file",

@@ -65,7 +65,14 @@ def evaluate_run(
     folder: str | Path, split: str, precision: InferencePrecision = "float32"
 ) -> EvaluationResult:
     """Evaluate a run on one of its own splits, "valid" or "test", as prepared for training."""
-    return evaluate_logits(*_logits(folder, _data_of(folder), split, precision))
+    return evaluate_prepared(folder, _data_of(folder), split, precision)
+
+
+def evaluate_prepared(
+    model: str | Path, prepared: str | Path, split: str, precision: InferencePrecision = "float32"
+) -> EvaluationResult:
+    """As evaluate_run, of a model on data that was prepared as for its training."""
+    return evaluate_logits(*_logits(model, prepared, split, precision))
 
 
 def run_answers(

@@ -29,6 +29,13 @@ def write_report(result: UnlockResult, settings: UnlockSettings) -> None:
         *(f"- {sentence}" for sentence in searched.get("at_edge", [])),
         f"- int8: {_int8(final['int8'])}",
         "",
+        "## What the model promises",
+        "",
+        *(
+            f"- {sentence}"
+            for sentence in final["promises"] or ("nothing: too few examples to calibrate on",)
+        ),
+        "",
         "## The best recipe",
         "",
         *(f"- {key} = {value}" for key, value in searched.get("values", {}).items()),

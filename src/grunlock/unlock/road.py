@@ -8,20 +8,12 @@ from grunlock.errors import RunInterruptedError, StudyError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.tuning.study import locked
 from grunlock.tuning.work import TrialListener
+from grunlock.unlock.context import BEST, KEPT, Road
+from grunlock.unlock.last_look import last_look
 from grunlock.unlock.report import write_report
 from grunlock.unlock.results import STAGES, StageDone, StageName, Station, UnlockResult
 from grunlock.unlock.settings import UnlockSettings
-from grunlock.unlock.stages import (
-    BEST,
-    KEPT,
-    Road,
-    best_over_seeds,
-    last_look,
-    linear_model,
-    look_at_data,
-    search,
-    usual_gru,
-)
+from grunlock.unlock.stages import best_over_seeds, linear_model, look_at_data, search, usual_gru
 
 STAGE_OF: dict[StageName, Callable[[Road], StageDone]] = {
     "audit": look_at_data,

@@ -13,6 +13,8 @@ FEWEST_EPOCHS, MOST_EPOCHS = 6, 15  # fewer only where not even one trial fits o
 MOST_SEEDS = 5
 CROSS_VALIDATION_MINUTES = 4.0  # from this budget on the audit looks for label errors
 INT8_MOST_LOST = 0.003  # of validation accuracy, to recommend int8
+CALIBRATION_FRACTION = 0.3  # of the validation examples, for temperature, sets and abstention
+FEWEST_CALIBRATION = 100  # with fewer hardly an error rate can be promised, and validation needs them more
 RESERVED_SECONDS = 2.0  # for the last evaluation
 
 

@@ -3,21 +3,16 @@
 import json
 import statistics
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from grunlock.audit import AuditOptions, audit
 from grunlock.comparison.linear import linear_baseline
-from grunlock.comparison.verdict import Comparison, verdicts
-from grunlock.data.prepared import open_prepared
 from grunlock.data.texts import labelled_splits
-from grunlock.errors import KernelError, StudyError
-from grunlock.evaluation import model_answers, run_answers
+from grunlock.errors import StudyError
 from grunlock.files import atomic_file, write_atomically
 from grunlock.recipe import Recipe, SearchSpace, read_recipe, read_recipe_or_space
-from grunlock.recipe.text_options import TextDataOptions
 from grunlock.recipe.validation import validate
 from grunlock.training.events import Event, StepDone
 from grunlock.training.run import RunOptions, complete
@@ -28,12 +23,13 @@ from grunlock.tuning.deployed import cost_of_file, raw_examples
 from grunlock.tuning.pace import use_quickest_threads
 from grunlock.tuning.study import StudyFolder, open_study
 from grunlock.tuning.tune import result_of
-from grunlock.tuning.work import TrialListener
+from grunlock.unlock.context import BEST, BEST_TRIAL, LINEAR, USUAL, Road
 from grunlock.unlock.results import StageDone, Station
 from grunlock.unlock.settings import (
+    CALIBRATION_FRACTION,
     CROSS_VALIDATION_MINUTES,
+    FEWEST_CALIBRATION,
     FEWEST_EPOCHS,
-    INT8_MOST_LOST,
     MOST_EPOCHS,
     MOST_SEARCH_SHARE,
     MOST_SEEDS,
@@ -42,53 +38,11 @@ from grunlock.unlock.settings import (
     SEARCH_SHARE,
     USUAL_SHARE,
     WANTED_TRIALS,
-    UnlockSettings,
 )
-
-LINEAR, USUAL, BEST_TRIAL, BEST = "linear SVM", "the usual GRU", "the best trial", "the best recipe"
-KEPT = "the kept model"
 
 
 class _OutOfTimeError(Exception):
     """Ends a training when its stage's time is over."""
-
-
-@dataclass(frozen=True)
-class Road:
-    """Where a stage works, and until when: deadline of time.monotonic."""
-
-    settings: UnlockSettings
-    folder: Path
-    deadline: float
-    listen: TrialListener | None = None
-
-    @property
-    def data(self) -> tuple[Path, str, str | None, str | None]:
-        """What prepared_for needs beside a recipe."""
-        settings = self.settings
-        return self.folder / "data", settings.source, settings.valid, settings.test
-
-    @property
-    def seconds_left(self) -> float:
-        return self.deadline - time.monotonic()
-
-    @property
-    def space(self) -> SearchSpace:
-        found = read_recipe_or_space(self.settings.recipe, self.settings.overrides)
-        if isinstance(found, SearchSpace):
-            return found
-        raise StudyError(
-            "The recipe has no ranges: there is nothing to search.",
-            where=self.settings.recipe,
-            cure="give a search space, such as the built-in `search`",
-        )
-
-    @property
-    def reading(self) -> TextDataOptions | None:
-        """How texts are read; None for series."""
-        space = self.space
-        recipe = validate(space.at({key: found.examples[0] for key, found in space.ranges.items()}))
-        return recipe.data if isinstance(recipe.data, TextDataOptions) else None
 
 
 def look_at_data(road: Road) -> StageDone:
@@ -102,6 +56,7 @@ def look_at_data(road: Road) -> StageDone:
     write_atomically(
         road.folder / "audit.json", json.dumps(report.to_dict(), ensure_ascii=False, indent=1) + "\n"
     )
+    num_valid = report.sizes.get("valid", reading.valid_fraction * report.sizes.get("train", 0))
     counts = {
         severity: sum(finding.severity == severity for finding in report.findings)
         for severity in ("error", "warning", "note")
@@ -110,7 +65,10 @@ def look_at_data(road: Road) -> StageDone:
         stage="audit",
         sentence=", ".join(f"{n} {severity}{'' if n == 1 else 's'}" for severity, n in counts.items()),
         seconds=time.monotonic() - started,
-        facts={"findings": [finding.message for finding in report.findings]},
+        facts={
+            "findings": [finding.message for finding in report.findings],
+            "calibrates": CALIBRATION_FRACTION * num_valid >= FEWEST_CALIBRATION,
+        },
     )
 
 
@@ -240,49 +198,6 @@ def best_over_seeds(road: Road) -> StageDone:
     )
 
 
-def last_look(road: Road) -> StageDone:
-    """The models on the test split, once; without one, on validation. And whether int8 may be used."""
-    started = time.monotonic()
-    recipe = read_recipe(road.folder)
-    data = prepared_for(recipe, *road.data)
-    on = "test" if open_prepared(data).test is not None else "valid"
-    usual = RunFolder(road.folder / "usual")
-    answers = {KEPT: model_answers(road.folder, data, on), USUAL: run_answers(usual.path, on)}
-    right = {name: probs.argmax(1) == targets for name, (probs, targets) in answers.items()}
-    linear = road.folder / "linear.npz"
-    if linear.is_file():
-        with np.load(linear) as arrays:
-            right[LINEAR] = arrays[on]
-    best = right[KEPT]
-    found = verdicts([Comparison(KEPT, name, best, other) for name, other in right.items() if name != KEPT])
-    gate = _int8_gate(road.folder, data)
-    write_atomically(
-        road.folder / "verdicts.json", json.dumps([asdict(each) for each in found], indent=1) + "\n"
-    )
-    return StageDone(
-        stage="final",
-        sentence=f"{100 * best.mean():.2f} % on {on}",
-        seconds=time.monotonic() - started,
-        facts={
-            "on": on,
-            "accuracies": {name: float(each.mean()) for name, each in right.items()},
-            "verdicts": [each.sentence for each in found],
-            "int8": gate,
-        },
-    )
-
-
-def _int8_gate(model: Path, data: Path) -> dict[str, object]:
-    """What int8 products lose on validation when predicting, and whether that is little enough."""
-    plain, targets = model_answers(model, data, "valid")
-    try:
-        quick, _ = model_answers(model, data, "valid", "int8")
-    except KernelError as error:
-        return {"recommended": False, "why": error.what}
-    lost = float((plain.argmax(1) == targets).mean() - (quick.argmax(1) == targets).mean())
-    return {"recommended": lost <= INT8_MOST_LOST, "lost": lost}
-
-
 def _keep_better(road: Road, run: RunFolder) -> None:
     """Keep a run's model unless the road has one that is better on validation."""
     own = RunFolder(road.folder)
@@ -319,9 +234,7 @@ def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, int(seconds / WANTED_TRIALS / pace)))
     seconds = min(max(seconds, 1.2 * epochs * pace), MOST_SEARCH_SHARE * left)
     epochs = max(1, min(epochs, int(seconds / pace / 1.2)))
-    found = read_recipe_or_space(
-        road.settings.recipe, [*road.settings.overrides, f"training.epochs={epochs}"]
-    )
+    found = read_recipe_or_space(road.settings.recipe, [*road.overrides, f"training.epochs={epochs}"])
     assert isinstance(found, SearchSpace)
     return found, seconds
 

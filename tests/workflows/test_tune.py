@@ -11,7 +11,7 @@ import pytest
 
 import grunlock as package
 from grunlock.recipe import SearchSpace, read_recipe_or_space
-from grunlock.tuning import Budget, StudySettings, open_study, resume_study, tune
+from grunlock.tuning import Budget, StudySettings, TrialRecord, open_study, resume_study, tune
 from tests.workflows.conftest import SMALL, CommandLine
 
 RANGES = ["optim.lr={low=1e-3, high=1e-1, log=true}", "head.dropout={low=0.0, high=0.5}"]
@@ -91,12 +91,18 @@ def test_a_killed_study_ends_with_the_same_models(colours_csv: Path, tmp_path: P
 
 
 def test_workers_share_a_study(colours_csv: Path, tmp_path: Path) -> None:
-    seen = []
+    seen: list[tuple[TrialRecord, bool]] = []
     settings = StudySettings(name="colours", source=str(colours_csv))
     result = tune(
-        settings, small_space(), tmp_path / "study", Budget(trials=5), workers=2, listen=seen.append
+        settings,
+        small_space(),
+        tmp_path / "study",
+        Budget(trials=5),
+        workers=2,
+        listen=lambda *told: seen.append(told),
     )
-    assert sorted(t.number for t in seen) == [0, 1, 2, 3, 4]
+    assert sorted(t.number for t, _ in seen) == [0, 1, 2, 3, 4]
+    assert any(best for _, best in seen)
     assert len(result.trials) == 5
     assert len(list((tmp_path / "study" / "data").iterdir())) == 1  # both read the data of one of them
 

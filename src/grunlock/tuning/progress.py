@@ -26,19 +26,13 @@ class SearchProgress:
             transient=True,
         )
         self._task = self._progress.add_task("", total=1.0, state="trial 0")
-        self._best: float | None = None
 
-    def __call__(self, trial: TrialRecord) -> None:
-        best = ""
-        if trial.state == "complete" and (self._best is None or self._better(trial, self._best)):
-            self._best, best = trial.objectives[0], "  best"
-        self._console.print(_line(trial) + best, highlight=False, markup=False, soft_wrap=True)
+    def __call__(self, trial: TrialRecord, best: bool) -> None:
+        line = _line(trial) + ("  best" if best else "")
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         self._progress.update(
             self._task, completed=self._used(trial.number + 1), state=f"{trial.number + 1} trials"
         )
-
-    def _better(self, trial: TrialRecord, best: float) -> bool:
-        return trial.objectives[0] > best
 
     def _used(self, trials: int) -> float:
         shares = []
@@ -59,8 +53,9 @@ class SearchProgress:
 
 
 def _line(trial: TrialRecord) -> str:
-    value = trial.objectives[0] if trial.objectives else max(trial.reported.values(), default=None)
+    last = max(trial.reported, default=0)
+    value = trial.objectives[0] if trial.objectives else trial.reported.get(last)
     shown = "-     " if value is None else f"{value:.4f}"
-    steps = f"{max(trial.reported):>3} epochs" if trial.reported else ""
+    steps = f"{last:>3} epochs" if last else ""
     state = "" if trial.state == "complete" else f"  {trial.state.replace('_', ' ')}"
-    return f"trial {trial.number:>4}  {shown}  {trial.seconds:6.1f} s  {steps:<10}{trial.origin:<7}{state}"
+    return f"trial {trial.number:>4}  {shown}  {trial.seconds:6.1f} s  {steps:<12}{trial.origin:<7}{state}"

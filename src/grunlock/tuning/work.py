@@ -12,7 +12,7 @@ from grunlock.tuning.results import TrialRecord
 from grunlock.tuning.study import Study
 from grunlock.tuning.trials import run_trial
 
-TrialListener = Callable[[TrialRecord], None]
+TrialListener = Callable[[TrialRecord, bool], None]  # an ended trial, and whether it is the best so far
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,6 @@ def _finish_trial(
     run_trial(trial, study.space, study.settings, evaluate, limits.out_of_time)
     with claim:
         study.keep_best()
+        best = study.best()
     if listen is not None:
-        listen(study.record(trial.number))
+        listen(study.record(trial.number), best is not None and best.number == trial.number)

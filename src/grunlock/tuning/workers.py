@@ -11,6 +11,7 @@ from typing import Any
 
 from grunlock.errors import GrunlockError, RunInterruptedError, StudyError
 from grunlock.kernels.processors import usable_processors
+from grunlock.tuning.results import TrialRecord
 from grunlock.tuning.study import Study
 from grunlock.tuning.work import Limits, TrialListener
 
@@ -64,7 +65,7 @@ def _drain(
         if isinstance(item, GrunlockError):
             errors.append(item)
         elif listen is not None:
-            listen(item)
+            listen(*item)
 
 
 def _raise(errors: list[GrunlockError], workers: Sequence[BaseProcess], folder: Path) -> None:
@@ -102,7 +103,11 @@ def _worker_main(
     try:
         study = open_study(folder)
         evaluate = TrainingObjective(study.settings, study.space, folder)
-        work(study, evaluate, limits, unfinished=unfinished, claim=claim, listen=found.put)
+
+        def tell(trial: TrialRecord, best: bool) -> None:
+            found.put((trial, best))
+
+        work(study, evaluate, limits, unfinished=unfinished, claim=claim, listen=tell)
     except KeyboardInterrupt:
         found.put(RunInterruptedError("Stopped.", where=folder))
     except GrunlockError as error:

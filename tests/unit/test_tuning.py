@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.planted_study import LearningCurves, epochs_until_found, final_accuracy, planted_space
 
 from grunlock.errors import RecipeError, RunInterruptedError, StudyError
-from grunlock.recipe import Choices, Range, SearchSpace, read_recipe_or_space
-from grunlock.seeding import generator
+from grunlock.recipe import Choices, Range
 from grunlock.tuning import Budget, StudySettings, open_study, read_study_settings, result_of
 from grunlock.tuning.deployed import Cost
 from grunlock.tuning.objective import Evaluate, Outcome, Report
@@ -19,77 +19,17 @@ from grunlock.tuning.space import at_fraction, distributions, restored, spread_p
 from grunlock.tuning.study import create_study, locked
 from grunlock.tuning.work import Limits, work
 
-EPOCHS = 27
-BEST = 0.95  # at lr 3e-3, head dropout 0.3, embedding size 96
-GOOD = 0.94
-
-
-def space(*overrides: str) -> SearchSpace:
-    found = read_recipe_or_space(
-        "default",
-        [
-            "optim.lr={low=1e-4, high=1e-1, log=true}",
-            "head.dropout={low=0.0, high=0.8}",
-            "embedding.size={low=16, high=256, log=true}",
-            f"training.epochs={EPOCHS}",
-            *overrides,
-        ],
-    )
-    assert isinstance(found, SearchSpace)
-    return found
-
 
 def settings(**changes: Any) -> StudySettings:
     return StudySettings(**{"name": "planted", "source": "nowhere", **changes})
 
 
-def final_accuracy(values: Mapping[str, Any]) -> float:
-    return (
-        BEST
-        - 0.10 * math.log10(values["optim.lr"] / 3e-3) ** 2
-        - 0.30 * (values["head.dropout"] - 0.3) ** 2
-        - 0.01 * math.log2(values["embedding.size"] / 96) ** 2
-    )
-
-
-class LearningCurves:
-    """Accuracy rises to its final value; counts the epochs that were paid for."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.epochs = 0
-        self._stop_at = stop_at
-
-    def __call__(self, number: int, values: Mapping[str, Any], report: Report) -> Outcome:
-        final, best = final_accuracy(values), 0.0
-        for epoch in range(1, EPOCHS + 1):
-            if self.epochs == self._stop_at:
-                raise KeyboardInterrupt  # as a kill: nothing is told to the study
-            self.epochs += 1
-            noise = 0.002 * generator(number, "noise", epoch).normal()
-            best = max(best, final - (final - 0.3) * math.exp(-epoch / 4) + noise)
-            report.value(epoch, best)
-        return Outcome({"accuracy": best, "macro_f1": best, "nll": 1 - best}, None)
-
-
-def epochs_until_good(folder: Path, most: int, **changes: Any) -> int:
-    """Epochs paid until a trial's true accuracy is GOOD; at most `most`."""
-    study, curves = create_study(folder, settings(**changes), space(), None), LearningCurves()
-    trials = 0
-    while curves.epochs < most:
-        trials += 1
-        work(study, curves, Limits(trials, None))
-        best = study.best()
-        if best is not None and final_accuracy(best.values) >= GOOD:
-            break
-    return curves.epochs
-
-
 def test_search_with_pruning_finds_the_planted_value_in_a_third_of_the_epochs(tmp_path: Path) -> None:
     seeds = range(3)
     plain = [
-        epochs_until_good(tmp_path / f"r{s}", 1000, sampler="random", pruner="none", seed=s) for s in seeds
+        epochs_until_found(tmp_path / f"r{s}", 1000, sampler="random", pruner="none", seed=s) for s in seeds
     ]
-    pruned = [epochs_until_good(tmp_path / f"p{s}", 1000, seed=s) for s in seeds]
+    pruned = [epochs_until_found(tmp_path / f"p{s}", 1000, seed=s) for s in seeds]
     assert sum(pruned) <= sum(plain) / 3
 
 
@@ -99,10 +39,10 @@ def trial_facts(trials: tuple[TrialRecord, ...]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("stop_at", [0, 5, 27, 40, 100, 230])
 def test_a_killed_study_ends_as_the_unbroken_one(tmp_path: Path, stop_at: int) -> None:
-    whole = create_study(tmp_path / "whole", settings(), space(), 16)
+    whole = create_study(tmp_path / "whole", settings(), planted_space(), 16)
     work(whole, LearningCurves(), Limits(16, None))
 
-    broken = create_study(tmp_path / "broken", settings(), space(), 16)
+    broken = create_study(tmp_path / "broken", settings(), planted_space(), 16)
     with pytest.raises(KeyboardInterrupt):
         work(broken, LearningCurves(stop_at), Limits(16, None))
     again = open_study(tmp_path / "broken")
@@ -116,14 +56,16 @@ def test_a_killed_study_ends_as_the_unbroken_one(tmp_path: Path, stop_at: int) -
 def test_other_seeds_search_elsewhere(tmp_path: Path) -> None:
     found = []
     for seed in (0, 1):
-        study = create_study(tmp_path / str(seed), settings(seed=seed), space(), 6)
+        study = create_study(tmp_path / str(seed), settings(seed=seed), planted_space(), 6)
         work(study, LearningCurves(), Limits(6, None))
         found.append([t.values for t in study.records()])
     assert all(a != b for a, b in zip(*found, strict=True))
 
 
 def test_good_recipes_come_first_then_an_even_spread(tmp_path: Path) -> None:
-    first = SearchSpace(space().settings, space().ranges, ({"optim.lr": 1e-3, "head.dropout": 0.5},))
+    first = SearchSpace(
+        planted_space().settings, planted_space().ranges, ({"optim.lr": 1e-3, "head.dropout": 0.5},)
+    )
     study = create_study(tmp_path / "study", settings(), first, 8)
     work(study, LearningCurves(), Limits(8, None))
     trials = study.records()
@@ -134,7 +76,9 @@ def test_good_recipes_come_first_then_an_even_spread(tmp_path: Path) -> None:
 
 
 def test_values_at_an_edge_are_said(tmp_path: Path) -> None:
-    narrow = space("optim.lr={low=1e-4, high=2e-4, log=true}", "head.dropout=0.3", "embedding.size=96")
+    narrow = planted_space(
+        "optim.lr={low=1e-4, high=2e-4, log=true}", "head.dropout=0.3", "embedding.size=96"
+    )
 
     def evaluate(number: int, values: Mapping[str, Any], report: Report) -> Outcome:
         accuracy = final_accuracy({"head.dropout": 0.3, "embedding.size": 96, **values})
@@ -156,7 +100,7 @@ def costly(number: int, values: Mapping[str, Any], report: Report) -> Outcome:
 
 
 def test_limits_are_kept_and_what_exceeds_them_is_not_chosen(tmp_path: Path) -> None:
-    study = create_study(tmp_path / "study", settings(max_size=64_000), space(), 20)
+    study = create_study(tmp_path / "study", settings(max_size=64_000), planted_space(), 20)
     work(study, costly, Limits(20, None))
     result = result_of(study)
     assert result.best.size is not None
@@ -168,7 +112,7 @@ def test_limits_are_kept_and_what_exceeds_them_is_not_chosen(tmp_path: Path) -> 
 
 
 def test_a_limit_that_no_model_keeps_is_an_error_with_the_nearest_miss(tmp_path: Path) -> None:
-    study = create_study(tmp_path / "study", settings(max_size=100), space(), 3)
+    study = create_study(tmp_path / "study", settings(max_size=100), planted_space(), 3)
 
     def evaluate(number: int, values: Mapping[str, Any], report: Report) -> Outcome:
         return Outcome({}, Cost(5000 + number, 1e-3), {"size": 4900.0 + number})
@@ -181,7 +125,7 @@ def test_a_limit_that_no_model_keeps_is_an_error_with_the_nearest_miss(tmp_path:
 
 
 def test_several_objectives_give_a_front(tmp_path: Path) -> None:
-    study = create_study(tmp_path / "study", settings(objectives=("accuracy", "size")), space(), 15)
+    study = create_study(tmp_path / "study", settings(objectives=("accuracy", "size")), planted_space(), 15)
 
     def evaluate(number: int, values: Mapping[str, Any], report: Report) -> Outcome:
         accuracy = final_accuracy(values)
@@ -212,7 +156,7 @@ def failing(error: Exception) -> Evaluate:
 
 
 def test_a_trial_that_fails_does_not_end_the_study(tmp_path: Path) -> None:
-    study = create_study(tmp_path / "study", settings(), space(), 3)
+    study = create_study(tmp_path / "study", settings(), planted_space(), 3)
     work(study, failing(RecipeError("Values contradict each other.")), Limits(3, None))
     assert [t.state for t in study.records()] == ["failed", "complete", "failed"]
     assert "contradict" in (study.records()[0].error or "")
@@ -220,7 +164,7 @@ def test_a_trial_that_fails_does_not_end_the_study(tmp_path: Path) -> None:
 
 
 def test_a_stopped_study_keeps_its_trial_for_later(tmp_path: Path) -> None:
-    study = create_study(tmp_path / "study", settings(), space(), 3)
+    study = create_study(tmp_path / "study", settings(), planted_space(), 3)
     with pytest.raises(RunInterruptedError):
         work(study, failing(RunInterruptedError("Stopped.")), Limits(3, None))
     assert [t.state for t in study.records()] == ["running"]
@@ -228,7 +172,7 @@ def test_a_stopped_study_keeps_its_trial_for_later(tmp_path: Path) -> None:
 
 
 def test_a_budget_without_one_whole_trial_is_an_error_that_says_how_far_it_came(tmp_path: Path) -> None:
-    study = create_study(tmp_path / "study", settings(), space(), None)
+    study = create_study(tmp_path / "study", settings(), planted_space(), None)
 
     class NoTime(Limits):
         def out_of_time(self) -> bool:
@@ -243,9 +187,9 @@ def test_a_budget_without_one_whole_trial_is_an_error_that_says_how_far_it_came(
 
 
 def test_points_are_spread_evenly_and_do_not_depend_on_their_number() -> None:
-    found = spread_points(space(), 8, seed=3)
-    assert spread_points(space(), 5, seed=3) == found[:5]
-    assert spread_points(space(), 8, seed=4) != found
+    found = spread_points(planted_space(), 8, seed=3)
+    assert spread_points(planted_space(), 5, seed=3) == found[:5]
+    assert spread_points(planted_space(), 8, seed=4) != found
     eighths = sorted(int(8 * math.log(p["optim.lr"] / 1e-4) / math.log(1e3)) for p in found)
     assert eighths == list(range(8))
     for point in found:
@@ -266,7 +210,7 @@ def test_a_range_is_used_to_both_its_ends(searched: Range | Choices, ends: tuple
 
 
 def test_choices_of_lists_come_back_as_they_were() -> None:
-    lists = space('pooling.parts={choices=[["max"], ["max", "mean"]]}')
+    lists = planted_space('pooling.parts={choices=[["max"], ["max", "mean"]]}')
     point = {"pooling.parts": ["max", "mean"], "optim.lr": 1e-3}
     kept = stored(lists, point)
     assert isinstance(kept["pooling.parts"], str)
@@ -275,7 +219,7 @@ def test_choices_of_lists_come_back_as_they_were() -> None:
 
 
 def damaged(change: Callable[[Path], object], folder: Path) -> None:
-    study = create_study(folder, settings(), space(), 2)
+    study = create_study(folder, settings(), planted_space(), 2)
     work(study, LearningCurves(), Limits(2, None))
     change(folder)
 
@@ -302,7 +246,7 @@ def test_damaged_studies_are_refused(tmp_path: Path, change: Callable[[Path], ob
 
 
 def test_a_study_that_another_process_holds_is_refused(tmp_path: Path) -> None:
-    create_study(tmp_path / "study", settings(), space(), 2)
+    create_study(tmp_path / "study", settings(), planted_space(), 2)
     with (
         locked(tmp_path / "study"),
         pytest.raises(StudyError, match=r"Another process(.|\n)*--workers"),
@@ -317,7 +261,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "mine").write_text("kept")
     with pytest.raises(StudyError, match=r"not empty(.|\n)*--resume"):
-        create_study(tmp_path / "study", settings(), space(), 2)
+        create_study(tmp_path / "study", settings(), planted_space(), 2)
     assert (tmp_path / "study" / "mine").read_text() == "kept"
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,7 @@ def test_other_seeds_search_elsewhere(tmp_path: Path) -> None:
 
 
 def test_good_recipes_come_first_then_an_even_spread(tmp_path: Path) -> None:
-    first = SearchSpace(
-        planted_space().settings, planted_space().ranges, ({"optim.lr": 1e-3, "head.dropout": 0.5},)
-    )
+    first = replace(planted_space(), first=({"optim.lr": 1e-3, "head.dropout": 0.5},))
     study = create_study(tmp_path / "study", settings(), first, 8)
     work(study, LearningCurves(), Limits(8, None))
     trials = study.records()

@@ -52,7 +52,7 @@ def unlock_command(
         raise StudyError("Give data to start, or --resume to go on.", got=data or "neither")
     with SearchProgress(console, Budget(minutes=minutes or DEFAULT_MINUTES)) as progress:
         if resume is not None:
-            result = go_on(resume, minutes, listen=_tell, listen_trial=progress)
+            result = go_on(resume, minutes, listen=tell_stage, listen_trial=progress)
         else:
             assert data is not None
             settings = UnlockSettings(
@@ -68,7 +68,9 @@ def unlock_command(
                 workers=workers,
                 seed=seed,
             )
-            result = unlock(settings, output or _default_folder(data), listen=_tell, listen_trial=progress)
+            result = unlock(
+                settings, output or _default_folder(data), listen=tell_stage, listen_trial=progress
+            )
     show_unlocked(result)
 
 
@@ -98,7 +100,8 @@ def show_unlocked(result: "UnlockResult") -> None:
         console.print(f"{name:<9} {value}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _tell(done: "StageDone") -> None:
+def tell_stage(done: "StageDone") -> None:
+    """What a stage found, when it has ended."""
     console.print(f"{done.stage:<9} {done.sentence}", highlight=False, markup=False, soft_wrap=True)
 
 

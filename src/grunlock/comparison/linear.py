@@ -1,7 +1,5 @@
 """The bag of words that a recurrent net has to beat."""
 
-from collections.abc import Sequence
-
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
@@ -12,13 +10,3 @@ def linear_baseline() -> Pipeline:
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
     return make_pipeline(make_union(words, characters), LinearSVC())
-
-
-def linear_accuracy(
-    train_texts: Sequence[str],
-    train_labels: Sequence[str],
-    test_texts: Sequence[str],
-    test_labels: Sequence[str],
-) -> float:
-    """Test accuracy (0-1) of the baseline trained on the given texts."""
-    return float(linear_baseline().fit(train_texts, train_labels).score(test_texts, test_labels))

@@ -70,11 +70,14 @@ class Layers:
             # [b, T] packed rows; behind a sequence's end its own first row, masked below.
             place = np.arange(steps)[None] < lengths[first:last, None]
             member = np.where(place, first_row[None, :steps] + np.arange(first, last)[:, None], first)
-            scores = np.einsum("bqhe,bkhe->bhqk", query[member], key[member]) / math.sqrt(heads[2])
+            # [b, heads, T, T]; matmul, unlike einsum, goes through BLAS.
+            scores = query[member].transpose(0, 2, 1, 3) @ key[member].transpose(0, 2, 3, 1)
+            scores /= math.sqrt(heads[2])
             scores = np.where(place[:, None, None], scores, -np.inf)
-            shares = np.exp(scores - scores.max(axis=3, keepdims=True))
+            scores -= scores.max(axis=3, keepdims=True)
+            shares = np.exp(scores, out=scores)
             shares /= shares.sum(axis=3, keepdims=True)
-            found = np.einsum("bhqk,bkhe->bqhe", shares, value[member])
+            found = (shares @ value[member].transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
             mixed[member[place]] = found[place]
         return linear(self._weights, prefix + "output.", mixed.reshape(rows.shape))
 

@@ -140,6 +140,17 @@ def test_several_seeds_are_averaged(colours_csv: Path, tmp_path: Path) -> None:
     assert result.trials[0].objectives[0] == pytest.approx(sum(found) / 3)
 
 
+def test_each_run_of_a_trial_may_cut_its_own_validation_split(colours_csv: Path, tmp_path: Path) -> None:
+    settings = StudySettings(name="colours", source=str(colours_csv), num_seeds=2, new_splits=True)
+    result = tune(settings, small_space(), tmp_path / "study", Budget(trials=2))
+    runs = [tmp_path / "study" / "trials" / f"{trial:04d}" for trial in (0, 1)]
+    splits = [[(run / str(seed) / "data").resolve().name for seed in (0, 1)] for run in runs]
+    assert splits[0] == splits[1]  # the same cuts for every trial
+    assert len(set(splits[0])) == 2
+    found = [json.loads((runs[0] / str(seed) / "metrics.json").read_text())["accuracy"] for seed in (0, 1)]
+    assert result.trials[0].reported == pytest.approx({1: found[0], 2: found[1]})
+
+
 def test_time_is_kept(grunlock: CommandLine, colours_csv: Path, tmp_path: Path) -> None:
     done = grunlock("tune", colours_csv, *arguments("--minutes", 0.05, "-o", tmp_path / "study"))
     assert done.code == 0, done.err

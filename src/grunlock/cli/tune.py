@@ -49,6 +49,9 @@ def tune_command(
     sampler: Annotated[str, typer.Option(help="auto, tpe, gp or random.")] = "auto",
     pruner: Annotated[str, typer.Option(help="auto, hyperband or none.")] = "auto",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each trial; its value is their mean.")] = 1,
+    new_splits: Annotated[
+        bool, typer.Option("--new-splits", help="With --seeds: each run cuts its validation split anew.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     storage: Annotated[
         str | None, typer.Option(help="An Optuna storage URL instead of the folder's journal.")
@@ -86,6 +89,7 @@ def tune_command(
                     "pruner": pruner,
                     "seed": seed,
                     "num_seeds": seeds,
+                    "new_splits": new_splits,
                     "max_size": None if max_size is None else parse_size(max_size),
                     "max_latency": None if max_latency is None else parse_seconds(max_latency),
                     "storage": storage,

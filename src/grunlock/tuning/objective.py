@@ -67,14 +67,13 @@ class TrainingObjective:
 
     def __call__(self, number: int, values: Mapping[str, Any], report: Report) -> Outcome:
         recipe = self.recipe(values)
-        settings = self.settings
-        prepared = prepared_for(recipe, self.folder / "data", settings.source, settings.valid)
-        if settings.measures_cost:
-            cost = cost_of_untrained(recipe, open_prepared(prepared), self._raw_examples(recipe))
+        if self.settings.measures_cost:
+            data = open_prepared(self._prepared(recipe))
+            cost = cost_of_untrained(recipe, data, self._raw_examples(recipe))
             violations = self._violations(cost)
             if any(value > 0 for value in violations.values()):
                 return Outcome({}, cost, violations)
-        return self._train_all(number, recipe, prepared, report)
+        return self._train_all(number, recipe, report)
 
     def recipe(self, values: Mapping[str, Any]) -> Recipe:
         """The recipe at a point. Raises RecipeError for a combination that no recipe may have."""
@@ -83,21 +82,27 @@ class TrainingObjective:
             update={"training": recipe.training.model_copy(update={"metric": self.settings.objectives[0]})}
         )
 
-    def _train_all(self, number: int, recipe: Recipe, prepared: Path, report: Report) -> Outcome:
+    def _prepared(self, recipe: Recipe) -> Path:
+        return prepared_for(recipe, self.folder / "data", self.settings.source, self.settings.valid)
+
+    def _train_all(self, number: int, recipe: Recipe, report: Report) -> Outcome:
         several = self.settings.num_seeds > 1
         target = self.settings.objectives[0]
         results: list[tuple[dict[str, float], Path]] = []
         for index in range(self.settings.num_seeds):
             own = recipe.model_copy(update={"seed": recipe.seed + index})
+            if self.settings.new_splits:
+                cut = recipe.data.model_copy(update={"split_seed": recipe.data.split_seed + index})
+                own = own.model_copy(update={"data": cut})
             folder = self.folder / "trials" / f"{number:04d}" / str(own.seed)
             watch = _Watch(report, target, by_epoch=not several)
-            metrics = self._run(own, folder, prepared, watch)
+            metrics = self._run(own, folder, watch)
             results.append((metrics, folder))
-            if several:
-                report.value(index + 1, statistics.fmean(m[target] for m, _ in results))
+            if several:  # each run for itself: Wilcoxon's test pairs it with the best trial's same run
+                report.value(index + 1, metrics[target])
         return self._outcome(recipe, results)
 
-    def _run(self, recipe: Recipe, folder: Path, prepared: Path, watch: "_Watch") -> dict[str, float]:
+    def _run(self, recipe: Recipe, folder: Path, watch: "_Watch") -> dict[str, float]:
         """One run, from where it was stopped if it was."""
         watch.replay(RunFolder(folder))
         run = complete(
@@ -105,7 +110,7 @@ class TrainingObjective:
             recipe,
             folder,
             valid=self.settings.valid,
-            prepared=prepared,
+            prepared=self._prepared(recipe),
             options=RunOptions(listeners=(watch, *self.listeners)),
         )
         metrics = json.loads(run.metrics.read_text(encoding="utf-8"))

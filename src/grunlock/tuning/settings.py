@@ -19,6 +19,7 @@ class StudySettings(BaseModel):
     source, valid: absolute paths or patterns of the data; a test split is never looked at
     objectives:    the first one is of quality and decides which model is kept
     num_seeds:     runs of each trial; its value is their mean
+    new_splits:    each of these runs cuts its validation split anew (repeated hold-out), for small data
     max_size:      bytes of the model file
     max_latency:   seconds of one prediction on this machine
     """
@@ -34,6 +35,7 @@ class StudySettings(BaseModel):
     pruner: Pruner = "auto"
     seed: int = 0
     num_seeds: int = Field(default=1, ge=1)
+    new_splits: bool = False
     max_size: int | None = Field(default=None, gt=0)
     max_latency: float | None = Field(default=None, gt=0)
     storage: str | None = None  # an Optuna storage URL; None: journal.log in the folder
@@ -52,6 +54,8 @@ class StudySettings(BaseModel):
             )
         if sum(name in QUALITY for name in names) > 1:
             raise ValueError(f"one of {', '.join(QUALITY)}, not several; got {', '.join(names)}")
+        if self.new_splits and self.valid is not None:
+            raise ValueError("no validation file where each run cuts its own validation split")
         if self.num_seeds > 1 and self.pruner == "hyperband":
             raise ValueError("with several seeds the pruner auto or none: Hyperband compares single runs")
         return self

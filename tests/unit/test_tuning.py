@@ -179,6 +179,7 @@ def test_a_budget_without_one_whole_trial_is_an_error_that_says_how_far_it_came(
 
     curves = LearningCurves()
     work(study, curves, NoTime(None, None))
+    assert [(t.state, max(t.reported)) for t in study.records()] == [("out_of_time", 5)]
     with pytest.raises(
         StudyError, match=r"before one trial had ended(.|\n)*step 5(.|\n)*27 epochs(.|\n)*--resume"
     ):

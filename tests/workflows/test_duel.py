@@ -7,8 +7,9 @@ import pytest
 
 from grunlock.comparison.contenders import encoder_kinds, read_contender, with_baselines
 from grunlock.comparison.tricks import one_in, one_out, tricks_between
-from grunlock.errors import RecipeError
+from grunlock.errors import RecipeError, RunError
 from grunlock.recipe import SearchSpace, read_recipe
+from grunlock.training.run import complete
 from tests.workflows.conftest import SMALL, CommandLine
 
 QUICK = [f"--set={setting}" for setting in (*SMALL, "training.epochs=3", "embedding.ngrams=off")]
@@ -51,6 +52,20 @@ def test_a_duel_ends_in_sentences_and_goes_on_where_it_stopped(
     assert again.code == 0
     assert json.loads((folder / "duel.json").read_text())["verdicts"] == plain["verdicts"]
     assert (folder / "contenders" / "lstm" / "runs" / "0" / "model.grunlock").stat().st_mtime_ns == changed
+
+
+def test_a_finished_run_of_another_recipe_is_not_taken_for_this_one(
+    colours_csv: Path, small_recipe: Path, tmp_path: Path
+) -> None:
+    recipe = read_recipe(small_recipe, [*SMALL, "embedding.ngrams=off"])
+    run = complete(colours_csv, recipe, tmp_path / "run")
+    before = run.artifact.read_bytes()
+    assert complete(colours_csv, recipe, tmp_path / "run").artifact.read_bytes() == before
+    other = recipe.model_copy(update={"seed": 5})
+    with pytest.raises(RunError, match=r"another recipe or other data(.|\n)*-o"):
+        complete(colours_csv, other, tmp_path / "run")
+    with pytest.raises(RunError, match=r"another recipe or other data"):
+        complete(tmp_path / "other.csv", recipe, tmp_path / "run")
 
 
 def test_a_contender_that_fails_is_shown_and_the_others_go_on(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from grunlock.artifact import read as read_artifact
 from grunlock.evaluation import run_answers
 from grunlock.recipe import Recipe
-from grunlock.training.events import EVENT_NAMES, EpochDone, Listener
+from grunlock.training.events import EVENT_NAMES, EpochDone
 from grunlock.training.history import read_history
-from grunlock.training.run import RunOptions, complete
+from grunlock.training.run import complete
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,20 @@ def run_seeds(
     folder: Path,
     seeds: Sequence[int],
     listen: Callable[[SeedRun], None] | None = None,
-    listeners: tuple[Listener, ...] = (),
 ) -> list[SeedRun]:
     """Train in folder/SEED for each seed. What is finished there is not done again, what was cut short goes
     on."""
     runs = []
     for seed in seeds:
-        found = _run(recipe.model_copy(update={"seed": seed}), source, folder / str(seed), listeners)
+        found = _run(recipe.model_copy(update={"seed": seed}), source, folder / str(seed))
         runs.append(found)
         if listen is not None:
             listen(found)
     return runs
 
 
-def _run(recipe: Recipe, source: Source, folder: Path, listeners: tuple[Listener, ...]) -> SeedRun:
-    options = RunOptions(listeners=listeners)
-    run = complete(source.train, recipe, folder, valid=source.valid, test=source.test, options=options)
+def _run(recipe: Recipe, source: Source, folder: Path) -> SeedRun:
+    run = complete(source.train, recipe, folder, valid=source.valid, test=source.test)
     probs, targets = run_answers(folder, source.on)
     epochs = [record for record in read_history(run.history) if record["event"] == EVENT_NAMES[EpochDone]]
     return SeedRun(

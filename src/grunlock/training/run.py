@@ -123,9 +123,12 @@ def complete(
     stopped or killed goes on, else it is begun. The checkpoint is removed: nobody goes on from an
     ended run.
 
-    Errors as `train`. A folder that a killed process left without a run in it is replaced.
+    Errors as `train`, and RunError for a run of another recipe or other data. A folder that a killed process
+    left without a run in it is replaced.
     """
     run = RunFolder(Path(folder))
+    if run.about.is_file():
+        _check_same(run, recipe, source)
     if not (run.artifact.is_file() and run.metrics.is_file()):
         if run.about.is_file() and is_prepared(run.data):
             resume(folder, options)
@@ -134,6 +137,17 @@ def complete(
             train(source, recipe, folder, valid=valid, test=test, prepared=prepared, options=options)
     run.checkpoint.unlink(missing_ok=True)
     return run
+
+
+def _check_same(run: RunFolder, recipe: Recipe, source: Source) -> None:
+    _, found, request = open_run(run.path)
+    if found != recipe or request.source != (_path(source) or MEMORY):
+        raise RunError(
+            "A run of another recipe or other data stands here.",
+            where=run.path,
+            expected="the recipe and data that it was begun with",
+            cure="choose another folder with -o, or go on with what was asked for before",
+        )
 
 
 def _path(source: Source | None) -> str | None:

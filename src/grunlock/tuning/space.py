@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -122,10 +122,3 @@ def _text(choice: Any) -> Any:
     if isinstance(choice, PLAIN):
         return choice
     return json.dumps(choice, sort_keys=True)
-
-
-def describe(values: Mapping[str, Any]) -> Sequence[str]:
-    """As one would give them to --set."""
-    return [
-        f"{key}={json.dumps(value) if not isinstance(value, str) else value}" for key, value in values.items()
-    ]

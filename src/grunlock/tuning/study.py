@@ -79,8 +79,7 @@ class Study:
 
     def ask(self) -> optuna.Trial:
         """The next trial, its values chosen."""
-        number = len(self._optuna.get_trials(deepcopy=False, states=_STARTED))
-        self._optuna.sampler = self._sampler(number)
+        self._optuna.sampler = self._sampler(self.num_started())
         trial = self._optuna.ask()
         suggest(trial, self.space)
         return trial

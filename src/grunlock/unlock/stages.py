@@ -110,7 +110,8 @@ def usual_gru(road: Road) -> StageDone:
             expected=f"at least {pace / USUAL_SHARE / 60:.1f} minutes",
             cure="raise --minutes",
         )
-    epochs = min(NUM_USUAL_EPOCHS, most)
+    begun = RunFolder(road.folder / "usual").recipe  # of a road that was stopped in this stage
+    epochs = read_recipe(begun).training.epochs if begun.is_file() else min(NUM_USUAL_EPOCHS, most)
     recipe = _with_epochs(recipe, epochs)
     run = _train(road, recipe, road.folder / "usual", None)
     if _keeps_limits(road, run):
@@ -277,6 +278,8 @@ def _station(road: Road, name: str, recipe: Recipe, runs: list[RunFolder], secon
 
 def _keeps_limits(road: Road, run: RunFolder) -> bool:
     settings = road.settings
+    if settings.max_size is None and settings.max_latency is None:
+        return True
     cost = cost_of_file(run.artifact, raw_examples(settings.source, read_recipe(run.recipe)))
     fits = settings.max_size is None or cost.size <= settings.max_size
     return fits and (settings.max_latency is None or cost.latency <= settings.max_latency)

@@ -10,13 +10,12 @@ from typing import Any
 
 from grunlock import artifact as artifacts
 from grunlock.artifact import Artifact
-from grunlock.data.batches import plan_batches
 from grunlock.data.prepare import prepare
 from grunlock.data.prepared import Known, PreparedData, is_prepared, open_prepared
 from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory
 from grunlock.errors import RunError, RunInterruptedError
-from grunlock.recipe import Derived, Recipe, derive
+from grunlock.recipe import Derived, Recipe
 from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint
 from grunlock.training.events import CheckpointWritten, DataProgress, Event, Listener, RunDone, RunStarted
 from grunlock.training.finish import finish
@@ -24,7 +23,7 @@ from grunlock.training.history import History
 from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
 from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
-from grunlock.training.start import build_start, check_continuable, data_facts
+from grunlock.training.start import build_start, check_continuable, derive_for
 from grunlock.training.tensorboard import TensorBoard
 
 Source = str | Path | InMemory | SeriesSet
@@ -182,8 +181,7 @@ def _build_trainer(
     run: RunFolder, recipe: Recipe, data: PreparedData, base: Artifact | None
 ) -> tuple[Trainer, tuple[str, ...]]:
     """A trainer before its first step, and what to tell the user about data and start."""
-    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
-    derived = derive(recipe, data_facts(data, len(batches)))
+    derived = derive_for(recipe, data)
     write_derived(run, derived)
     start = build_start(recipe, derived, data, base)
     return Trainer(recipe, derived, data, start.model), (*data.notes, *start.notes)

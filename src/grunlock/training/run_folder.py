@@ -63,6 +63,14 @@ class RunFolder:
         return self.path / "metrics.json"
 
 
+def copy_result(run: RunFolder, folder: Path) -> None:
+    """Put a finished run's model, metrics and recipe into another folder, the model first."""
+    own = RunFolder(folder)
+    write_atomically(own.artifact, run.artifact.read_bytes())
+    write_atomically(own.metrics, run.metrics.read_bytes())
+    write_atomically(own.recipe, run.recipe.read_bytes())
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """What `train` was asked for, written to run.json so that --resume can repeat it."""

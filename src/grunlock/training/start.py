@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 
 from grunlock.artifact import Artifact
+from grunlock.data.batches import plan_batches
 from grunlock.data.prepared import PreparedData
 from grunlock.data.vectors import read_vectors
 from grunlock.errors import RunError
 from grunlock.models import SequenceClassifier
 from grunlock.models.embedding import TokenEmbedding
-from grunlock.recipe import DataFacts, Derived, Recipe
+from grunlock.recipe import DataFacts, Derived, Recipe, derive
 from grunlock.seeding import derive_seed
 from grunlock.text import TextFrontEnd
 
@@ -36,6 +37,12 @@ def data_facts(data: PreparedData, batches_per_epoch: int) -> DataFacts:
         batches_per_epoch=batches_per_epoch,
         inputs=data.inputs,
     )
+
+
+def derive_for(recipe: Recipe, data: PreparedData) -> Derived:
+    """What follows from a recipe and its prepared data."""
+    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
+    return derive(recipe, data_facts(data, len(batches)))
 
 
 def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Artifact | None) -> Start:

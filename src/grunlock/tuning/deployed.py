@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from grunlock.artifact import ARTIFACT_NAME, Artifact, load, save
-from grunlock.data.batches import plan_batches
 from grunlock.data.prepare import Examples
 from grunlock.data.prepared import PreparedData
 from grunlock.data.series.prepare import gather_series
 from grunlock.data.texts import gather_texts
 from grunlock.objectives.metrics import evaluate
-from grunlock.recipe import Recipe, derive
+from grunlock.recipe import Recipe
 from grunlock.recipe.series_options import SeriesDataOptions
-from grunlock.training.start import build_start, data_facts
+from grunlock.training.start import build_start, derive_for
 
 NUM_EXAMPLES = 100
 ROUNDS = 5  # an example counts with its quickest prediction, so that a disturbance must hit all of them
@@ -37,8 +36,7 @@ class Cost:
 
 def cost_of_untrained(recipe: Recipe, data: PreparedData, examples: Sequence[object]) -> Cost:
     """What a model of this recipe will cost, from one with the weights that training starts from."""
-    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
-    derived = derive(recipe, data_facts(data, len(batches)))
+    derived = derive_for(recipe, data)
     state = build_start(recipe, derived, data, None).model.state_dict()
     classes = len(data.labels)
     # Metrics of the validation split are in the file too; those of chance are as long.

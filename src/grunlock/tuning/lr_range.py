@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from grunlock.data.batches import plan_batches
 from grunlock.data.prepare import Examples, prepare
 from grunlock.errors import StudyError
-from grunlock.recipe import Recipe, derive
+from grunlock.recipe import Recipe
 from grunlock.shapes import IntArray
 from grunlock.training.loop import Trainer
-from grunlock.training.start import build_start, data_facts
+from grunlock.training.start import build_start, derive_for
 
 SMOOTHING = 0.9  # of the moving average of losses
 DIVERGED = 4.0  # times the best smoothed loss
@@ -122,8 +121,7 @@ def _has_diverged(losses: list[float]) -> bool:
 
 def _trainer(source: Examples, recipe: Recipe, folder: Path) -> Trainer:
     data = prepare(source, recipe, folder)
-    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
-    derived = derive(recipe, data_facts(data, len(batches)))
+    derived = derive_for(recipe, data)
     return Trainer(recipe, derived, data, build_start(recipe, derived, data, None).model)
 
 

@@ -8,9 +8,9 @@ import torch
 
 from grunlock.data.batches import plan_batches
 from grunlock.data.prepared import open_prepared
-from grunlock.recipe import Recipe, derive
+from grunlock.recipe import Recipe
 from grunlock.training.loop import Trainer
-from grunlock.training.start import build_start, data_facts
+from grunlock.training.start import build_start, derive_for
 
 WARM_UP_STEPS = 2
 SAMPLED_STEPS = 8
@@ -22,9 +22,9 @@ def seconds_per_epoch(recipe: Recipe, prepared: Path) -> float:
     """Estimated from SAMPLED_STEPS steps at evenly spaced ranks of size, and the size of the validation
     split. Nothing is kept."""
     data = open_prepared(prepared)
-    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
-    derived = derive(recipe, data_facts(data, len(batches)))
+    derived = derive_for(recipe, data)
     trainer = Trainer(recipe, derived, data, build_start(recipe, derived, data, None).model)
+    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
     order = np.argsort([int(data.train.lengths[batch].sum()) for batch in batches], kind="stable")
     ranks = (2 * np.arange(SAMPLED_STEPS) + 1) * len(batches) // (2 * SAMPLED_STEPS)
     sample = [batches[i] for i in order[ranks]]
@@ -41,13 +41,12 @@ def seconds_per_epoch(recipe: Recipe, prepared: Path) -> float:
     return training * (1 + VALID_SHARE * share)
 
 
-def use_quickest_threads(recipe: Recipe, prepared: Path) -> float:
-    """Have torch and the kernels work on all their threads or on one, whichever is quicker now, and return
-    the seconds of an epoch.
+def use_quickest_threads(recipe: Recipe, prepared: Path, most: int) -> float:
+    """Have torch and the kernels work on `most` threads or on one, whichever is quicker now, and return the
+    seconds of an epoch. The caller sets torch's number of threads back.
 
     Threads meet many times in a step, so beside other busy processes several are slower than one.
     """
-    most = torch.get_num_threads()
     seconds = {}
     for count in dict.fromkeys((most, 1)):
         torch.set_num_threads(count)

@@ -26,7 +26,7 @@ from grunlock.errors import RecipeError, StudyError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.recipe import Choices, Range, SearchSpace, space_from_toml, space_to_toml
 from grunlock.recipe.validation import validate
-from grunlock.training.run_folder import RunFolder
+from grunlock.training.run_folder import RunFolder, copy_result
 from grunlock.tuning.results import TrialRecord, best_trial
 from grunlock.tuning.search import build_pruner, build_sampler, directions, num_spread_points
 from grunlock.tuning.settings import StudySettings
@@ -119,11 +119,7 @@ class Study:
         best = self.best()
         if best is None or best.folder is None:
             return
-        run, own = RunFolder(best.folder), RunFolder(self.folder.path)
-        with storage_guard(own.artifact):
-            write_atomically(own.artifact, run.artifact.read_bytes())
-            write_atomically(own.metrics, run.metrics.read_bytes())
-            write_atomically(own.recipe, run.recipe.read_bytes())
+        copy_result(RunFolder(best.folder), self.folder.path)
 
     def importance(self) -> dict[str, float]:
         """See StudyResult.importance."""

@@ -81,6 +81,7 @@ def _search(
             work(study, evaluate, limits, listen=listen)
         else:
             run_workers(study, limits, workers, listen)
+        study.keep_best()  # once more: a process may have been killed between a trial's end and its copy
         return result_of(study, time.monotonic() - started)
 
 

@@ -62,7 +62,9 @@ def _finish_trial(
 ) -> None:
     run_trial(trial, study.space, study.settings, evaluate, limits.out_of_time)
     with claim:
-        study.keep_best()
         best = study.best()
+        is_best = best is not None and best.number == trial.number
+        if is_best:
+            study.keep_best()
     if listen is not None:
-        listen(study.record(trial.number), best is not None and best.number == trial.number)
+        listen(study.record(trial.number), is_best)

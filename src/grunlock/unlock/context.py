@@ -18,11 +18,12 @@ KEPT = "the kept model"
 
 @dataclass(frozen=True)
 class Road:
-    """Where a stage works, and until when: deadline of time.monotonic."""
+    """Where a stage works, until when (deadline of time.monotonic), and with how many threads at most."""
 
     settings: UnlockSettings
     folder: Path
     deadline: float
+    threads: int
     listen: TrialListener | None = None
 
     @property

@@ -1,8 +1,11 @@
 """The whole road, stage by stage. What is done stands in the folder, so any moment is good to stop."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from grunlock.errors import RunInterruptedError, StudyError
 from grunlock.files import storage_guard, write_atomically
@@ -91,9 +94,10 @@ def _walk(
     listen_trial: TrialListener | None,
 ) -> UnlockResult:
     started = time.monotonic()
-    road = Road(settings, folder, started + seconds, listen_trial)
+    threads = torch.get_num_threads()
+    road = Road(settings, folder, started + seconds, threads, listen_trial)
     (folder / "stages").mkdir(exist_ok=True)
-    with locked(folder):
+    with locked(folder), _threads_set_back(threads):
         done = {stage.stage: stage for stage in stages_done(folder)}
         for name in STAGES:
             if name not in done:
@@ -113,6 +117,15 @@ def _walk(
         result = _result(folder, [done[name] for name in STAGES], time.monotonic() - started)
         write_report(result, settings)
     return result
+
+
+@contextmanager
+def _threads_set_back(threads: int) -> Iterator[None]:
+    """Stages choose how many threads torch uses; their caller has chosen before."""
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _result(folder: Path, stages: list[StageDone], seconds: float) -> UnlockResult:

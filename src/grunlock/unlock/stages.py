@@ -16,7 +16,7 @@ from grunlock.recipe import Recipe, SearchSpace, read_recipe, read_recipe_or_spa
 from grunlock.recipe.validation import validate
 from grunlock.training.events import Event, StepDone
 from grunlock.training.run import RunOptions, complete
-from grunlock.training.run_folder import RunFolder
+from grunlock.training.run_folder import RunFolder, copy_result
 from grunlock.tuning import Budget, StudySettings, resume_study, tune
 from grunlock.tuning.data_cache import prepared_for
 from grunlock.tuning.deployed import cost_of_file, raw_examples
@@ -101,7 +101,7 @@ def usual_gru(road: Road) -> StageDone:
     """The GRU as most people train it, in the time it may take."""
     started = time.monotonic()
     recipe = _like_the_space(road, "seed" if road.reading is not None else "series")
-    pace = use_quickest_threads(recipe, prepared_for(recipe, *road.data))
+    pace = use_quickest_threads(recipe, prepared_for(recipe, *road.data), road.threads)
     most = int(USUAL_SHARE * 60 * road.settings.minutes / pace)
     if most < 1:
         raise StudyError(
@@ -115,7 +115,7 @@ def usual_gru(road: Road) -> StageDone:
     recipe = _with_epochs(recipe, epochs)
     run = _train(road, recipe, road.folder / "usual", None)
     if _keeps_limits(road, run):
-        keep_model(road, run)
+        copy_result(run, road.folder)
     station = _station(road, USUAL, recipe, [run], time.monotonic() - started)
     note = "" if epochs == NUM_USUAL_EPOCHS else f"{epochs} of {NUM_USUAL_EPOCHS} epochs: more did not fit"
     return StageDone(
@@ -186,7 +186,7 @@ def best_over_seeds(road: Road) -> StageDone:
     kept = min((run for run in runs if _keeps_limits(road, run)), key=lambda run: _metric(run, "nll"))
     usual = RunFolder(road.folder / "usual")
     stays = _keeps_limits(road, usual) and _metric(usual, "accuracy") > station.valid_accuracy
-    keep_model(road, usual if stays else kept)
+    copy_result(usual if stays else kept, road.folder)
     accuracies = [_metric(run, "accuracy") for run in runs]
     spread = f", spread {100 * statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
     return StageDone(
@@ -203,15 +203,7 @@ def _keep_better(road: Road, run: RunFolder) -> None:
     """Keep a run's model unless the road has one that is better on validation."""
     own = RunFolder(road.folder)
     if not own.metrics.is_file() or _metric(run, "accuracy") >= _metric(own, "accuracy"):
-        keep_model(road, run)
-
-
-def keep_model(road: Road, run: RunFolder) -> None:
-    """Make a run's model the one that the road has so far."""
-    own = RunFolder(road.folder)
-    write_atomically(own.artifact, run.artifact.read_bytes())
-    write_atomically(own.metrics, run.metrics.read_bytes())
-    write_atomically(own.recipe, run.recipe.read_bytes())
+        copy_result(run, road.folder)
 
 
 def _like_the_space(road: Road, name: str) -> Recipe:
@@ -227,7 +219,7 @@ def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     space = road.space
     values = _examples(space) | (dict(space.first[0]) if space.first else {})
     middle = validate(space.at(values))
-    pace = use_quickest_threads(middle, prepared_for(middle, *road.data))
+    pace = use_quickest_threads(middle, prepared_for(middle, *road.data), road.threads)
     left = road.seconds_left - RESERVED_SECONDS
     seconds = SEARCH_SHARE * left
     if "training.epochs" in space.ranges:

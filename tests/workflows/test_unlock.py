@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import grunlock as package
 from grunlock.errors import RunInterruptedError, StudyError
@@ -95,7 +96,9 @@ def test_a_road_that_is_stopped_leaves_a_model_and_goes_on(
 
 
 def test_the_kept_model_is_within_the_limits(colours: Path, space: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
     result = unlock(settings(colours, space, max_size=30_000, max_latency=1.0), tmp_path / "unlocked")
+    assert torch.get_num_threads() == threads  # chosen for the stages only
     assert result.model.stat().st_size <= 30_000
     usual = next(station for station in result.stations if station.name == "the usual GRU")
     assert (usual.size or 0) > 30_000  # so it cannot have been kept

@@ -190,7 +190,7 @@ def _reading(contenders: Sequence[Contender]) -> TextDataOptions:
     for contender in contenders:
         recipe = contender.recipe
         if isinstance(recipe, SearchSpace):
-            recipe = validate(recipe.at({key: found.examples[0] for key, found in recipe.ranges.items()}))
+            recipe = validate(recipe.at(recipe.example))
         if recipe is not None and isinstance(recipe.data, TextDataOptions):
             return recipe.data
     return TextDataOptions()

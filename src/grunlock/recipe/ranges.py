@@ -55,6 +55,11 @@ class SearchSpace:
     ranges: Mapping[str, Range | Choices]
     first: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """A value of each range: its first one."""
+        return {key: found.examples[0] for key, found in self.ranges.items()}
+
     def at(self, values: Mapping[str, Any]) -> Settings:
         """Settings with every range replaced by its value in `values` (keys as in `ranges`).
 
@@ -142,7 +147,7 @@ def find_ranges(settings: Settings) -> dict[str, Range | Choices]:
 
 def check_examples(space: SearchSpace) -> None:
     """Validate both ends of every range and each choice, one at a time, the others at their first."""
-    first = {key: found.examples[0] for key, found in space.ranges.items()}
+    first = space.example
     for key, found in space.ranges.items():
         for example in found.examples:
             validate(space.at({**first, key: example}))

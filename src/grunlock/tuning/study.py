@@ -74,8 +74,7 @@ class Study:
             return int(found.high)
         if isinstance(found, Choices):
             return max(int(choice) for choice in found.choices)
-        first = {key: item.examples[0] for key, item in self.space.ranges.items()}
-        return validate(self.space.at(first)).training.epochs
+        return validate(self.space.at(self.space.example)).training.epochs
 
     def ask(self) -> optuna.Trial:
         """The next trial, its values chosen."""

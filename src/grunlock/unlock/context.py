@@ -59,5 +59,5 @@ class Road:
     def reading(self) -> TextDataOptions | None:
         """How texts are read; None for series."""
         space = self.space
-        recipe = validate(space.at({key: found.examples[0] for key, found in space.ranges.items()}))
+        recipe = validate(space.at(space.example))
         return recipe.data if isinstance(recipe.data, TextDataOptions) else None

@@ -209,7 +209,7 @@ def _keep_better(road: Road, run: RunFolder) -> None:
 def _like_the_space(road: Road, name: str) -> Recipe:
     """A built-in recipe that reads the data as the space does."""
     space = road.space
-    other = validate(space.at({key: found.examples[0] for key, found in space.ranges.items()}))
+    other = validate(space.at(space.example))
     recipe = read_recipe(name)
     return recipe.model_copy(update={"data": other.data, "seed": road.settings.seed})
 
@@ -217,7 +217,7 @@ def _like_the_space(road: Road, name: str) -> Recipe:
 def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     """The space with so many epochs that WANTED_TRIALS whole trials would fit, and the seconds to search."""
     space = road.space
-    values = _examples(space) | (dict(space.first[0]) if space.first else {})
+    values = space.example | (dict(space.first[0]) if space.first else {})
     middle = validate(space.at(values))
     pace = use_quickest_threads(middle, prepared_for(middle, *road.data), road.threads)
     left = road.seconds_left - RESERVED_SECONDS
@@ -230,10 +230,6 @@ def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     found = read_recipe_or_space(road.settings.recipe, [*road.overrides, f"training.epochs={epochs}"])
     assert isinstance(found, SearchSpace)
     return found, seconds
-
-
-def _examples(space: SearchSpace) -> dict[str, object]:
-    return {key: found.examples[0] for key, found in space.ranges.items()}
 
 
 def _with_epochs(recipe: Recipe, epochs: int) -> Recipe:

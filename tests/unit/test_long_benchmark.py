@@ -34,7 +34,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
     def fake(cell: Cell, effort: Effort, tell: object) -> Score:
         seen.append(cell)
-        return Score(None if cell.encoder == "bag" else 0.5 + len(seen) / 100, 1.5)
+        return Score(None if cell.encoder == "bag" else 0.5 + len(seen) / 100, 1.5, 7)
 
     monkeypatch.setattr(running, "run_cell", fake)
     return seen
@@ -77,6 +77,17 @@ def test_a_gru_learns_to_recall_and_a_bag_does_not_learn_parity() -> None:
     assert learned > 0.95
     assert counted is not None
     assert counted < 0.75  # a threshold on the count reaches 0.66, see the task
+
+
+def test_a_cell_ends_when_all_is_answered_rightly_at_full_length() -> None:
+    cell, told = Cell("recall", "gru", 6, 0), list[int]()
+    effort = Effort(num_updates=400, hidden_size=16, lr=1e-2, num_test=500, growing_fraction=0.25)
+    found = run_cell(cell, replace(effort, right_batches=5), told.append)
+    assert found.updates == told[-1] < 400
+    assert training_steps(cell, effort, found.updates - 5) == cell.num_steps
+    assert found.accuracy is not None
+    assert found.accuracy > 0.95
+    assert run_cell(cell, replace(effort, right_batches=320)).updates == 400
 
 
 def test_gradients_that_are_not_finite_give_no_accuracy() -> None:
@@ -170,7 +181,7 @@ def found(**accuracies: float | None) -> dict[Cell, Found]:
     cells = {}
     for name, accuracy in accuracies.items():
         kind, num_steps, seed = name.split("_")
-        cells[Cell("parity", kind, int(num_steps), int(seed))] = Found(Score(accuracy, 1.0), None)
+        cells[Cell("parity", kind, int(num_steps), int(seed))] = Found(Score(accuracy, 1.0, 7), None)
     return cells
 
 
@@ -228,7 +239,7 @@ def test_the_command_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch, tmp_pat
     def stopped(cell: Cell, effort: Effort, tell: object) -> Score:
         if cell.encoder == "lstm":
             raise KeyboardInterrupt
-        return Score(0.75, 1.0)
+        return Score(0.75, 1.0, 7)
 
     monkeypatch.setattr(running, "run_cell", stopped)
     code, output, error = bench("--long", "--quick", "-g", "recall", "--json", tmp_path / "long.json")

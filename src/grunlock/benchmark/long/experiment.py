@@ -43,6 +43,7 @@ class Effort:
     lr: float = 2e-3
     max_grad_norm: float = 1.0
     growing_fraction: float = 0.5  # of the updates, in which sequences grow to their length
+    right_batches: int = 50  # answered without error one after another, at full length: it is learned
     num_test: int = 1000
 
     def settings(self) -> dict[str, Any]:
@@ -57,15 +58,16 @@ class Score:
 
     accuracy: float | None  # None: gradients became non-finite
     seconds: float
+    updates: int  # until it was learned, or all there were
 
 
 def run_cell(cell: Cell, effort: Effort, tell: Callable[[int], None] = lambda updates: None) -> Score:
     """Train and score. `tell` hears the number of updates done, after each."""
     started = time.perf_counter()
     model = build_model(cell, effort)
-    learned = _train(model, cell, effort, tell)
-    accuracy = score(model, cell, effort) if learned else None
-    return Score(accuracy, time.perf_counter() - started)
+    finite, updates = _train(model, cell, effort, tell)
+    accuracy = score(model, cell, effort) if finite else None
+    return Score(accuracy, time.perf_counter() - started, updates)
 
 
 def build_model(cell: Cell, effort: Effort) -> LongClassifier:
@@ -76,21 +78,29 @@ def build_model(cell: Cell, effort: Effort) -> LongClassifier:
         return LongClassifier(task.input_size, task.num_classes, options, cell.num_steps)
 
 
-def _train(model: LongClassifier, cell: Cell, effort: Effort, tell: Callable[[int], None]) -> bool:
-    """False if a gradient became non-finite; the model is worth nothing then."""
+def _train(
+    model: LongClassifier, cell: Cell, effort: Effort, tell: Callable[[int], None]
+) -> tuple[bool, int]:
+    """Whether all gradients were finite (if not, the model is worth nothing), and the number of updates."""
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=effort.lr)
+    in_a_row = 0
     for update in range(effort.num_updates):
         num_steps = training_steps(cell, effort, update)
         values, targets = _draw(cell.task, num_steps, effort.batch_size, cell.seed, "train", update)
         optimizer.zero_grad()
-        cross_entropy(model(values), targets).backward()  # type: ignore[no-untyped-call]
+        logits = model(values)
+        cross_entropy(logits, targets).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), effort.max_grad_norm)
         if not torch.isfinite(norm):
-            return False
+            return False, update
         optimizer.step()
         tell(update + 1)
-    return True
+        right = num_steps == cell.num_steps and bool((logits.argmax(dim=1) == targets).all())
+        in_a_row = in_a_row + 1 if right else 0
+        if in_a_row == effort.right_batches:
+            return True, update + 1
+    return True, effort.num_updates
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """All cells of a plan, one after the other, in a document that is kept up to date and can be continued.
 
     format, benchmark, date, commit, machine, torch, threads, settings, interrupted
-    cells[]: task, encoder, num_steps, seed, chance, accuracy (null: diverged), seconds, commit
+    cells[]: task, encoder, num_steps, seed, chance, accuracy (null: diverged), seconds, updates, commit
 
 `settings` are all that a cell's result depends on; a file with others is refused. Cells of the file that are
 not in the plan stay in it.
@@ -24,7 +24,7 @@ from grunlock.benchmark.machine import commit, machine
 from grunlock.errors import BenchmarkError
 from grunlock.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 NAME = "grunlock bench --long"
 
 
@@ -155,7 +155,7 @@ def _check_settings(path: Path, got: Mapping[str, Any], expected: Mapping[str, A
 
 def _cell(entry: Mapping[str, Any]) -> tuple[Cell, Found]:
     cell = Cell(entry["task"], entry["encoder"], entry["num_steps"], entry["seed"])
-    return cell, Found(Score(entry["accuracy"], entry["seconds"]), entry["commit"])
+    return cell, Found(Score(entry["accuracy"], entry["seconds"], entry["updates"]), entry["commit"])
 
 
 def _document(result: LongResult, effort: Effort, threads: int, now: str | None) -> dict[str, Any]:

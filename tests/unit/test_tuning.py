@@ -14,11 +14,14 @@ from grunlock.recipe import Choices, Range
 from grunlock.tuning import Budget, StudySettings, open_study, read_study_settings, result_of
 from grunlock.tuning.deployed import Cost
 from grunlock.tuning.objective import Evaluate, Outcome, Report
-from grunlock.tuning.results import TrialRecord
+from grunlock.tuning.results import TrialRecord, values_at_edge
 from grunlock.tuning.search import num_spread_points
 from grunlock.tuning.space import at_fraction, distributions, restored, spread_points, stored
 from grunlock.tuning.study import create_study, locked
+from grunlock.tuning.widen import widen, widened_study
 from grunlock.tuning.work import Limits, work
+
+RECORD = TrialRecord(0, "complete", {}, "search", (0.5,), {}, {}, None, None, 1.0, None, None)
 
 
 def settings(**changes: Any) -> StudySettings:
@@ -88,6 +91,69 @@ def test_values_at_an_edge_are_said(tmp_path: Path) -> None:
     (edge,) = result_of(study).at_edge
     assert (edge.key, edge.end) == ("optim.lr", "high")
     assert "at the high end of its range (0.0001 to 0.0002)" in edge.sentence
+
+
+def by_planted_accuracy(number: int, values: Mapping[str, Any], report: Report) -> Outcome:
+    accuracy = final_accuracy({"head.dropout": 0.3, "embedding.size": 96, **values})
+    return Outcome({"accuracy": accuracy, "macro_f1": 0.0, "nll": 1.0}, None)
+
+
+def test_a_study_goes_on_beyond_the_end_where_its_best_value_lies(tmp_path: Path) -> None:
+    narrow = planted_space(
+        "optim.lr={low=1e-4, high=2e-4, log=true}", "head.dropout=0.3", "embedding.size={low=90, high=99}"
+    )
+    first = create_study(tmp_path / "first", settings(pruner="none"), narrow, 12)
+    work(first, by_planted_accuracy, Limits(12, None))
+
+    wider = widened_study(tmp_path / "first", tmp_path / "wider")
+    assert [t.origin for t in wider.records()] == ["earlier"] * 12
+    assert [(t.values, t.objectives) for t in wider.records()] == [
+        (t.values, t.objectives) for t in first.records()
+    ]
+    found = wider.space.ranges["optim.lr"]
+    assert isinstance(found, Range)
+    assert (found.low, found.high) == (1e-4, pytest.approx(2e-4 * math.sqrt(2)))
+
+    work(wider, by_planted_accuracy, Limits(15, None))
+    again = open_study(tmp_path / "wider").records()
+    tried = [t.values["optim.lr"] for t in again[12:14]]
+    assert tried == [pytest.approx(2e-4 * 2**0.25), pytest.approx(2e-4 * math.sqrt(2))]
+    assert [t.origin for t in again[12:]] == ["first", "first", "search"]
+    assert result_of(wider).best.number >= 12
+
+
+@pytest.mark.parametrize(
+    ("searched", "best", "wider"),
+    [
+        (Range(0.1, 0.5), {"head.dropout": 0.5}, (0.1, 0.7)),
+        (Range(0.05, 0.95), {"head.dropout": 0.05}, None),
+        (Range(0.5, 0.9, step=0.1), {"head.dropout": 0.5}, (0.3, 0.9)),
+        (Range(0.0, 0.5), {"head.dropout": 0.0}, None),
+    ],
+)
+def test_ranges_widen_as_far_as_recipes_allow(
+    searched: Range, best: dict[str, float], wider: tuple[float, float] | None
+) -> None:
+    fixed = planted_space("optim.lr=1e-3", "embedding.size=96")
+    space = replace(fixed, ranges={"head.dropout": searched})
+    edges = values_at_edge(space, replace(RECORD, values=best))
+    if wider is None:
+        with pytest.raises(StudyError, match=r"Nothing beyond these ends is allowed(.|\n)*head.dropout = "):
+            widen(space, edges, best)
+        return
+    found = widen(space, edges, best)
+    (key, got), *_ = found.space.ranges.items()
+    assert isinstance(got, Range)
+    assert (key, got.low, got.high) == ("head.dropout", pytest.approx(wider[0]), pytest.approx(wider[1]))
+    assert all(got.low <= point[key] <= got.high for point in found.points)
+
+
+def test_without_a_value_at_an_end_nothing_is_widened(tmp_path: Path) -> None:
+    study = create_study(tmp_path / "study", settings(), planted_space(), 12)
+    work(study, LearningCurves(), Limits(12, None))
+    with pytest.raises(StudyError, match=r"There is no range to widen(.|\n)*--resume"):
+        widened_study(tmp_path / "study", tmp_path / "wider")
+    assert not (tmp_path / "wider").exists()
 
 
 def costly(number: int, values: Mapping[str, Any], report: Report) -> Outcome:

@@ -189,3 +189,22 @@ def test_a_recipe_without_ranges_is_no_space(
 def test_data_or_study_but_not_both(grunlock: CommandLine, tmp_path: Path) -> None:
     assert "Give data to start a study, or --resume" in grunlock("tune", "--trials", 2).err
     assert "There is no study here" in grunlock("tune", "--resume", tmp_path, "--trials", 2).err
+
+
+def test_widening_goes_on_in_a_folder_of_its_own(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path
+) -> None:
+    narrow = "--set=optim.lr={low=1e-4, high=3e-4, log=true}"  # far too low: the best is the highest
+    study = tmp_path / "study"
+    begun = grunlock("tune", colours_csv, *arguments(narrow, "--trials=6", "-o", study))
+    assert "optim.lr = " in begun.out
+    assert f"grunlock tune --widen {study}" in begun.out.replace("\n", "")
+    done = grunlock("tune", "--widen", study, "--trials", 9)
+    assert done.code == 0, done.err
+    trials = open_study(tmp_path / "study-wider").records()
+    assert [t.origin for t in trials[:6]] == ["earlier"] * 6
+    assert max(t.values["optim.lr"] for t in trials[6:]) > 3e-4
+    assert package.load(tmp_path / "study-wider").predict(["red red"])
+    again = grunlock("tune", "--resume", tmp_path / "study-wider", "--trials", 10)
+    assert again.code == 0, again.err
+    assert len(open_study(tmp_path / "study-wider").records()) == 10

@@ -57,18 +57,31 @@ def tune_command(
         str | None, typer.Option(help="An Optuna storage URL instead of the folder's journal.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a study.")] = None,
+    widen: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on beyond the ranges at whose ends this study's best values lie, in a new study."
+        ),
+    ] = None,
 ) -> None:
     """Search the ranges of a recipe within a budget of time or trials. Test splits are not looked at."""
     from grunlock.recipe import SearchSpace, read_recipe_or_space
-    from grunlock.tuning import Budget, read_study_settings, resume_study, tune
+    from grunlock.tuning import Budget, read_study_settings, resume_study, tune, widen_study
     from grunlock.tuning.progress import SearchProgress
 
     budget = Budget(minutes, trials)
-    if (data is None) == (resume is None):
-        raise StudyError("Give data to start a study, or --resume to go on with one.", got=data or "neither")
+    given = [str(value) for value in (data, resume, widen) if value is not None]
+    if len(given) != 1:
+        raise StudyError(
+            "Give data to start a study, or --resume or --widen to go on with one.",
+            got=" and ".join(given) or "none of them",
+        )
     with SearchProgress(console, budget) as progress:
         if resume is not None:
             result = resume_study(resume, budget, workers=workers, listen=progress)
+        elif widen is not None:
+            folder = output or widen.with_name(f"{widen.name}-wider")
+            result = widen_study(widen, folder, budget, workers=workers, listen=progress)
         else:
             assert data is not None
             space = read_recipe_or_space(recipe, overrides or [])
@@ -134,6 +147,9 @@ def show_result(result: "StudyResult") -> None:
         console.print(f"          {key} = {value}", highlight=False, markup=False, soft_wrap=True)
     for found in result.at_edge:
         console.print(f"[yellow]{found.sentence}", highlight=False, soft_wrap=True)
+    if result.at_edge:
+        widen = f"          go on beyond: grunlock tune --widen {result.folder}"
+        console.print(widen, highlight=False, markup=False, soft_wrap=True)
     if result.importance:
         important = sorted(result.importance.items(), key=lambda item: -item[1])[:SHOWN_IMPORTANT]
         shares = ", ".join(f"{key} {share:.0%}" for key, share in important)

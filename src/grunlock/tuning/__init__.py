@@ -3,7 +3,7 @@
 from grunlock.tuning.results import AtEdge, StudyResult, TrialRecord
 from grunlock.tuning.settings import StudySettings, read_study_settings
 from grunlock.tuning.study import open_study
-from grunlock.tuning.tune import Budget, result_of, resume_study, tune
+from grunlock.tuning.tune import Budget, result_of, resume_study, tune, widen_study
 
 __all__ = [
     "AtEdge",
@@ -16,4 +16,5 @@ __all__ = [
     "result_of",
     "resume_study",
     "tune",
+    "widen_study",
 ]

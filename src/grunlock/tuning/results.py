@@ -18,7 +18,8 @@ class TrialRecord:
     """One trial.
 
     values:    by dotted key, as recipes have them
-    origin:    first: a curated recipe; spread: the even spread at the start; search: the sampler
+    origin:    first: a curated recipe; spread: the even spread at the start; search: the sampler;
+               earlier: of the study that was widened
     objectives: in the order of the settings; of a pruned trial empty
     reported:  value of the first objective by step: the best so far
     size, latency: bytes and seconds; None where nobody asked

@@ -20,7 +20,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from grunlock.errors import RecipeError, StudyError
 from grunlock.files import storage_guard, write_atomically
@@ -30,8 +30,8 @@ from grunlock.training.run_folder import RunFolder, copy_result
 from grunlock.tuning.results import TrialRecord, best_trial
 from grunlock.tuning.search import build_pruner, build_sampler, directions, num_spread_points
 from grunlock.tuning.settings import StudySettings
-from grunlock.tuning.space import spread_points, stored, suggest
-from grunlock.tuning.trials import ORIGIN, record_of
+from grunlock.tuning.space import distributions, spread_points, stored, suggest
+from grunlock.tuning.trials import EARLIER, ORIGIN, record_of
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,18 @@ class Study:
             for values in points:
                 self._optuna.enqueue_trial(stored(self.space, values), user_attrs={ORIGIN: origin})
 
+    def add_trials_of(self, earlier: "Study") -> None:
+        """Take in the ended trials of a study whose ranges lie within this one's, as if they were its own."""
+        wanted = distributions(self.space)
+        for trial in earlier.ended():
+            trial.distributions = {key: wanted[key] for key in trial.params}
+            trial.set_user_attr(ORIGIN, EARLIER)
+            self._optuna.add_trial(trial)
+
+    def ended(self) -> list[FrozenTrial]:
+        """Copies of the trials that have ended, as Optuna has them."""
+        return self._optuna.get_trials(states=_ENDED)
+
     def _open(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         settings = self.settings
@@ -168,12 +180,22 @@ class Study:
             return JournalStorage(JournalFileBackend(str(self.folder.journal)))
 
 
-_STARTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_STARTED = (TrialState.RUNNING, *_ENDED)
 MIN_TRIALS_FOR_IMPORTANCE = 8
 
 
-def create_study(folder: Path, settings: StudySettings, space: SearchSpace, num_trials: int | None) -> Study:
-    """A new study in a new or empty folder. Raises StudyError if there is something already."""
+def create_study(
+    folder: Path,
+    settings: StudySettings,
+    space: SearchSpace,
+    num_trials: int | None,
+    earlier: Study | None = None,
+) -> Study:
+    """A new study in a new or empty folder. Raises StudyError if there is something already.
+
+    earlier: a study whose trials it begins with.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(
             "The study folder is not empty.",
@@ -185,6 +207,8 @@ def create_study(folder: Path, settings: StudySettings, space: SearchSpace, num_
     with storage_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
     study = Study(own, settings, space)
+    if earlier is not None:
+        study.add_trials_of(earlier)
     study.enqueue(num_trials)
     write_atomically(own.space, space_to_toml(space))
     write_atomically(own.settings, settings.model_dump_json(indent=2) + "\n")

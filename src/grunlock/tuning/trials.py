@@ -26,6 +26,7 @@ METRICS, SIZE, LATENCY, FOLDER, ERROR, SECONDS, ORIGIN, ENDED = (
     "ended",
 )
 OUT_OF_TIME, INFEASIBLE = "out_of_time", "infeasible"
+EARLIER = "earlier"  # origin of a trial that another study had made
 
 
 class _OutOfTimeError(Exception):

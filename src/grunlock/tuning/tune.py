@@ -10,6 +10,7 @@ from grunlock.tuning.objective import TrainingObjective
 from grunlock.tuning.results import StudyResult, TrialRecord, pareto_front, values_at_edge
 from grunlock.tuning.settings import StudySettings
 from grunlock.tuning.study import Study, create_study, locked, open_study
+from grunlock.tuning.widen import widened_study
 from grunlock.tuning.work import Limits, TrialListener, work
 from grunlock.tuning.workers import run_workers
 
@@ -64,6 +65,22 @@ def resume_study(
     """Go on with a study: trials that were cut short first, each from its last checkpoint."""
     deadline = _deadline(budget)
     return _search(open_study(Path(folder)), budget, deadline, workers, listen)
+
+
+def widen_study(
+    earlier: str | Path,
+    folder: str | Path,
+    budget: Budget,
+    *,
+    workers: int = 1,
+    listen: TrialListener | None = None,
+) -> StudyResult:
+    """Search beyond the ends of ranges where the best values of a study lie, in a new study folder.
+
+    The earlier trials count as trials of the new study. See `widened_study`.
+    """
+    deadline = _deadline(budget)
+    return _search(widened_study(Path(earlier), Path(folder)), budget, deadline, workers, listen)
 
 
 def _deadline(budget: Budget) -> float | None:

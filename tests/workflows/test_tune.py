@@ -208,3 +208,12 @@ def test_widening_goes_on_in_a_folder_of_its_own(
     again = grunlock("tune", "--resume", tmp_path / "study-wider", "--trials", 10)
     assert again.code == 0, again.err
     assert len(open_study(tmp_path / "study-wider").records()) == 10
+
+
+def test_with_a_limit_small_models_are_searched(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path
+) -> None:
+    more = ["--set=training.epochs=1", "--trials=1", "--max-size=400KB", "-o", tmp_path / "study"]
+    done = grunlock("tune", colours_csv, *more)
+    assert done.code == 0, done.err
+    assert open_study(tmp_path / "study").records()[0].values["text.vocab_size"] == 2000

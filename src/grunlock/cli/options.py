@@ -22,6 +22,15 @@ ReadingOverrides = Annotated[
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", help="A built-in recipe, a TOML file or a run folder.")
 ]
+Space = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="A search space: built-in, a TOML file, or any recipe with --set ranges. If not given: "
+        "search; small, where size or latency is limited.",
+    ),
+]
 Model = Annotated[Path, typer.Argument(help="A run folder or a model.grunlock file.")]
 PredictionPrecision = Annotated[
     InferencePrecision,

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from grunlock.cli.options import Overrides
+from grunlock.cli.options import Overrides, Space
 from grunlock.errors import RecipeError, StudyError
 
 if TYPE_CHECKING:
@@ -24,12 +24,7 @@ def tune_command(
     data: Annotated[
         str | None, typer.Argument(help="As for train: a file, a folder of them, or a pattern.")
     ] = None,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            "--recipe", "-r", help="A search space: built-in, a TOML file, or any recipe with --set ranges."
-        ),
-    ] = "search",
+    recipe: Space = None,
     overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the new study; else studies/DATA-RECIPE.")
@@ -84,6 +79,7 @@ def tune_command(
             result = widen_study(widen, folder, budget, workers=workers, listen=progress)
         else:
             assert data is not None
+            recipe = recipe or space_for(limited=bool(max_size or max_latency))
             space = read_recipe_or_space(recipe, overrides or [])
             if not isinstance(space, SearchSpace):
                 raise RecipeError(
@@ -110,6 +106,11 @@ def tune_command(
             )
             result = tune(settings, space, folder, budget, workers=workers, listen=progress)
     show_result(result)
+
+
+def space_for(*, limited: bool) -> str:
+    """The built-in search space where none is named."""
+    return "small" if limited else "search"
 
 
 def parse_size(text: str) -> int:

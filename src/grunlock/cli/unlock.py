@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from grunlock.cli.duel import absolute
-from grunlock.cli.options import Overrides
-from grunlock.cli.tune import parse_seconds, parse_size
+from grunlock.cli.options import Overrides, Space
+from grunlock.cli.tune import parse_seconds, parse_size, space_for
 from grunlock.errors import StudyError
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ DEFAULT_MINUTES = 10.0
 
 def unlock_command(
     data: Annotated[str | None, typer.Argument(help="As for train.")] = None,
-    recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="The search space: built-in or a TOML file.")
-    ] = "search",
+    recipe: Space = None,
     overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new folder; else unlocked/DATA.")
@@ -59,7 +57,7 @@ def unlock_command(
                 source=absolute(data),
                 valid=None if valid is None else absolute(valid),
                 test=None if test is None else absolute(test),
-                recipe=recipe,
+                recipe=recipe or space_for(limited=bool(max_size or max_latency)),
                 overrides=tuple(overrides or ()),
                 minutes=DEFAULT_MINUTES if minutes is None else minutes,
                 trials=trials,

@@ -135,7 +135,7 @@ def _no_result(study: Study, trials: tuple[TrialRecord, ...]) -> StudyError:
             got=_cheapest(costly, study.settings),
             expected=_limits(study.settings),
             cure="raise --max-size or --max-latency, or search smaller models, such as "
-            "--set embedding.size={low=8, high=64} --set encoder.hidden_size={low=16, high=64}",
+            "--set embedding.size={low=4, high=16} --set encoder.hidden_size={low=8, high=32}",
         )
     longest = max(trials, key=lambda t: len(t.reported), default=None)
     reached = (

@@ -26,6 +26,8 @@ OPTIONS = [
     ['pooling.parts=["last"]'],
     ['pooling.parts=["attention", "last", "mean", "max"]'],
     ['pooling.parts=["multi_attention", "last"]', "pooling.num_hops=3"],
+    ["pooling.inputs=true", 'pooling.parts=["max", "last", "attention"]'],
+    ["pooling.inputs=true", "stem.widths=[3]", "encoder.hidden_size=4", "attention.num_heads=2"],
     ["encoder.kind=mingru"],
     ["encoder.kind=mingru", "encoder.norm=batch", "encoder.bidirectional=false", 'pooling.parts=["last"]'],
     ["encoder.kind=minlstm", "encoder.norm=layer", "encoder.num_layers=1"],
@@ -60,6 +62,7 @@ SERIES_OPTIONS = [
     ["encoder.kind=bag", "series.size=4", "stem.widths=[3]"],
     ["stem.widths=[3]", "encoder.norm=layer", 'pooling.parts=["last", "attention"]'],
     ["encoder.hidden_size=4", "attention.num_heads=2", "series.size=6"],
+    ["pooling.inputs=true", "series.size=3", "stem.widths=[3]"],
     ["chunks.chunk_steps=3", "chunks.hidden_size=4"],
     ["chunks.chunk_steps=2", "chunks.hidden_size=8", "chunks.over=transformer", "series.size=2"],
 ]  # fmt: skip

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from grunlock.errors import RecipeError
 from grunlock.layers.packing import IndexedRows
 from grunlock.models import TokenInputs, token_inputs
 from grunlock.models.embedding import TokenEmbedding
-from grunlock.models.pooling import SegmentMax
+from grunlock.models.encoded import EncodedSequences, beside
+from grunlock.models.pooling import Pooling, SegmentMax
 from grunlock.models.recurrent import RecurrentEncoder
 from grunlock.recipe import Recipe, read_recipe
+from grunlock.recipe.model_options import PoolingOptions
 from grunlock.shapes import pack_layout
 from grunlock.text import UNKNOWN_ID, DistinctTokens
 
@@ -115,3 +118,20 @@ def test_states_that_tie_for_the_maximum_share_its_gradient() -> None:
     (gradient,) = torch.autograd.grad(highest, states, cotangent)
     shares = [[0, 1], [0.5, 1], [0.5, 1], [0.5, 0], [0.5, 2], [5, 7]]
     assert gradient.tolist() == shares
+
+
+def test_pooling_may_read_what_the_encoder_reads_beside_its_states() -> None:
+    """Two sequences, of 2 and 1 steps: rows in packed order are the first's, the second's, the first's."""
+    states = EncodedSequences(
+        torch.tensor([[10.0], [20], [11]]), torch.tensor([[-1.0], [-2]]), torch.tensor([2, 1])
+    )
+    found = beside(torch.tensor([[1.0, 2], [3, 4], [5, 6]]), states)
+    assert found.rows.tolist() == [[1, 2, 10], [3, 4, 20], [5, 6, 11]]
+    assert found.final.tolist() == [[5, 6, -1], [3, 4, -2]]
+    pooled = Pooling(3, PoolingOptions(parts=("max", "last", "mean")))(found)
+    assert pooled.tolist() == [[5, 6, 11, 5, 6, -1, 3, 4, 10.5], [3, 4, 20, 3, 4, -2, 3, 4, 20]]
+
+
+def test_pooling_over_chunks_has_no_steps_to_read_beside() -> None:
+    with pytest.raises(RecipeError, match=r"with chunks: pooling.inputs = false"):
+        tiny("chunks={}", "pooling.inputs=true")

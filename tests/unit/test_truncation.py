@@ -145,6 +145,7 @@ def test_stretches_cover_every_row_once_and_know_who_ends() -> None:
         (["encoder.norm=batch"], 'encoder.norm = "layer" or "off"'),
         (['pooling.parts=["attention"]'], "pooling.parts of last, max, mean"),
         (["stem={}"], "stem off"),
+        (["pooling.inputs=true"], "pooling.inputs = false"),
         (["encoder.hidden_size=4", "attention.num_heads=2"], "attention off"),
         (["encoder.kind=conv"], "an encoder of kind gru, lstm, mingru or minlstm, got conv"),
     ],

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from grunlock.models.chunked import ChunkedEncoder
 from grunlock.models.convolution import ConvStem
 from grunlock.models.embedding import TokenEmbedding
-from grunlock.models.encoded import Encoder
+from grunlock.models.encoded import Encoder, beside
 from grunlock.models.encoder import build_encoder
 from grunlock.models.inputs import NetworkInputs
 from grunlock.models.pooling import Pooling
@@ -38,7 +38,9 @@ class SequenceClassifier(nn.Module):
             self.encoder = ChunkedEncoder(self.encoder, recipe.chunks)
         encoded_size = self.encoder.output_size
         self.attention = None if recipe.attention is None else AttentionOnTop(encoded_size, recipe.attention)
-        self.pooling = Pooling(encoded_size, recipe.pooling)
+        self.pools_inputs = recipe.pooling.inputs
+        pooled_size = encoded_size + (size if self.pools_inputs else 0)
+        self.pooling = Pooling(pooled_size, recipe.pooling)
         self.dropout = nn.Dropout(recipe.head.dropout)
         self.head = nn.Linear(self.pooling.output_size, classes)
         nn.init.xavier_uniform_(self.head.weight)
@@ -47,9 +49,13 @@ class SequenceClassifier(nn.Module):
 
     def forward(self, inputs: NetworkInputs) -> Tensor:  # [B, K], longest sequence first
         rows = self.embedding(inputs)
-        encoded = self.encoder(rows if self.stem is None else self.stem(rows))
+        if self.stem is not None:
+            rows = self.stem(rows)
+        encoded = self.encoder(rows)
         if self.attention is not None:
             encoded = self.attention(encoded)
+        if self.pools_inputs:
+            encoded = beside(rows.spread(), encoded)
         return self.logits_of(self.pooling(encoded), inputs)
 
     def logits_of(self, pooled: Tensor, inputs: NetworkInputs) -> Tensor:

@@ -41,6 +41,16 @@ class SteppedEncoder(Encoder, Protocol):
         ...
 
 
+def beside(inputs: Tensor, encoded: EncodedSequences) -> EncodedSequences:
+    """Each step's input and its state in one row, [N, D] and [N, E] to [N, D + E]."""
+    also = ending_at_last_step(inputs, encoded.batch_sizes)
+    return EncodedSequences(
+        torch.cat([also.rows, encoded.rows], dim=1),
+        torch.cat([also.final, encoded.final], dim=1),
+        encoded.batch_sizes,
+    )
+
+
 def ending_at_last_step(rows: Tensor, batch_sizes: Tensor) -> EncodedSequences:
     """States [N, E] that have no direction: the final one is that of the last step."""
     last = torch.from_numpy(last_rows(batch_sizes.numpy()))

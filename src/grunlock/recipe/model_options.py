@@ -199,6 +199,7 @@ class PoolingOptions(Section):
 
     parts: Annotated[tuple[PoolingPart, ...], ListField, Field(min_length=1)] = ("max", "mean")
     num_hops: Count = 4  # attention distributions of multi_attention
+    inputs: bool = False  # pool what the encoder reads as well, beside its states (RCNN, Lai 2015)
 
     @field_validator("parts")
     @classmethod

@@ -131,6 +131,8 @@ class Recipe(Section):
             )
         if self.chunks is not None:
             _ = self.chunks.outer_options()  # refuses sizes that its heads do not divide
+            if self.pooling.inputs:
+                raise ValueError("with chunks: pooling.inputs = false, for pooling is over chunks, not steps")
         if self.attention is not None:
             self._check_attention_heads(self.attention)
         if self.training.bptt_steps is not None:
@@ -174,6 +176,7 @@ class Recipe(Section):
                 "stem off": self.stem is None,
                 "chunks off": self.chunks is None,
                 "attention off": self.attention is None,
+                "pooling.inputs = false": not self.pooling.inputs,
                 "pooling.parts of last, max, mean": set(self.pooling.parts) <= {"last", "max", "mean"},
             }
             missing = ", ".join(name for name, given in wanted.items() if not given)

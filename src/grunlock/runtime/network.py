@@ -72,6 +72,8 @@ class Network:
             layers = Layers(weights, "attention.", on_top.num_layers, on_top.num_heads, rotary=True)
             rows = layers.run(encoded.rows, sizes)
             encoded = Encoded(rows, rows[last_rows(sizes)], encoded.layout)
+        if recipe.pooling.inputs:
+            encoded = _beside(vectors[index], encoded)
         pooled = pool(weights, recipe.pooling.parts, encoded)
         result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
         if recipe.wide is not None and isinstance(inputs, DistinctTokens):
@@ -90,6 +92,15 @@ def _stem(
         vectors = vectors[index] + np.maximum(seen if norm is None else norm(seen), 0)
         index = np.arange(len(vectors))
     return vectors, index
+
+
+def _beside(inputs: FloatArray, encoded: Encoded) -> Encoded:
+    last = inputs[last_rows(encoded.layout.batch_sizes)]
+    return Encoded(
+        np.concatenate([inputs, encoded.rows], axis=1),
+        np.concatenate([last, encoded.final], axis=1),
+        encoded.layout,
+    )
 
 
 def _wide(weights: Weights, max_length: int, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from grunlock.errors import DataError, MissingDependencyError, ShapeError
-from grunlock.objectives.calibration import HIGHEST, LOWEST, fit_temperature
+from grunlock.objectives.calibration import HIGHEST, LOWEST, fit_temperature, fit_weight
 
 Doubles = NDArray[np.float64]
 
@@ -85,3 +85,21 @@ def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(MissingDependencyError, match=r"pip install \"grunlock\[train\]\""):
         fit_temperature([[1.0, 0.0]], [1])
+
+
+@pytest.mark.parametrize("true_weight", [0.0, 0.5, 3.0])
+def test_finds_the_weight_that_made_the_targets(true_weight: float) -> None:
+    """Logits are the sum of two parts; each model has one, and the second is off by a factor."""
+    random = np.random.default_rng(1)
+    first, second = random.normal(size=(2, 20_000, 3)) * 2.0
+    targets = (first + true_weight * second + random.gumbel(size=first.shape)).argmax(axis=1)
+    weight, loss = fit_weight(first, second, targets)
+    assert weight == pytest.approx(true_weight, rel=0.08, abs=0.03)
+    whole = first + weight * second
+    assert loss == pytest.approx(nll(whole, targets, fit_temperature(whole, targets)))
+    assert loss <= nll(first, targets, fit_temperature(first, targets))
+
+
+def test_a_model_that_says_the_opposite_gets_no_weight() -> None:
+    logits, targets = calibrated(500)
+    assert fit_weight(logits, -np.eye(3)[targets], targets)[0] == 0.0

@@ -19,7 +19,7 @@ class SequenceClassifier(nn.Module):
     """Batches of tokens or of series to class logits. The head gives logits; the loss applies the softmax.
 
     embedding, perhaps a convolution, encoder (of chunks, perhaps), perhaps self-attention, pooling, head;
-    a wide path, if there is one, adds its logits.
+    a wide path, if there is one that learns together with the rest, adds its logits.
     """
 
     def __init__(self, recipe: Recipe, derived: Derived) -> None:
@@ -45,7 +45,8 @@ class SequenceClassifier(nn.Module):
         self.head = nn.Linear(self.pooling.output_size, classes)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.wide = None if recipe.wide is None else WidePath(classes, recipe.wide)
+        together = recipe.wide is not None and recipe.wide.training == "together"
+        self.wide = WidePath(classes, recipe.wide) if recipe.wide is not None and together else None
 
     def forward(self, inputs: NetworkInputs) -> Tensor:  # [B, K], longest sequence first
         rows = self.embedding(inputs)

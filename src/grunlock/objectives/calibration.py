@@ -2,6 +2,8 @@
 
     probs = softmax(logits / temperature)          above 1: less sure, below 1: surer
 
+And the weight of one model's logits beside another's, which is found the same way.
+
 Fitted on data the weights were not trained on. Knows numpy, and scipy while fitting.
 """
 
@@ -16,6 +18,7 @@ from grunlock.errors import DataError, MissingDependencyError, ShapeError
 from grunlock.shapes import check_shape
 
 LOWEST, HIGHEST = 0.05, 20.0
+MOST_WEIGHT = 10.0
 Doubles = NDArray[np.float64]
 
 
@@ -35,18 +38,47 @@ def fit_temperature(
     """
     values, indices = np.asarray(logits, dtype=np.float64), np.asarray(targets)
     _check(values, indices)
-    margins = values - values[np.arange(len(indices)), indices, None]  # [B, K], 0 at the target
+    nll = _loss(values, indices)
+    found = _minimize(
+        lambda log_temperature: nll(math.exp(log_temperature)), math.log(LOWEST), math.log(HIGHEST)
+    )
+    return min((1.0, LOWEST, HIGHEST, math.exp(found)), key=nll)  # the first of equals
+
+
+def fit_weight(
+    logits: ArrayLike,  # [B, K] of one model
+    others: ArrayLike,  # [B, K] of another
+    targets: ArrayLike,  # [B] class indices
+) -> tuple[float, float]:
+    """The weight in [0, 10] with which logits + weight * others have the lowest mean negative log-likelihood,
+    each at its own best temperature; and that likelihood. The weight is 0 where none is better.
+
+    Errors as for `fit_temperature`.
+    """
+    first, second, indices = (np.asarray(each) for each in (logits, others, targets))
+
+    def nll(weight: float) -> float:
+        values = np.asarray(first + weight * second, dtype=np.float64)
+        return _loss(values, indices)(fit_temperature(values, indices))
+
+    found = _minimize(lambda root: nll(root**2), 0.0, math.sqrt(MOST_WEIGHT), tolerance=1e-3)
+    best = min((0.0, found**2), key=nll)
+    return best, nll(best)
+
+
+def _loss(logits: Doubles, targets: NDArray[Any]) -> Callable[[float], float]:
+    """The mean negative log-likelihood, as a function of the temperature."""
+    margins = logits - logits[np.arange(len(targets)), targets, None]  # [B, K], 0 at the target
 
     def nll(temperature: float) -> float:
         scaled = margins / temperature
         highest = scaled.max(axis=1, keepdims=True)
         return float((np.log(np.exp(scaled - highest).sum(axis=1)) + highest[:, 0]).mean())
 
-    found = _minimize(lambda log_temperature: nll(math.exp(log_temperature)))
-    return min((1.0, LOWEST, HIGHEST, math.exp(found)), key=nll)  # the first of equals
+    return nll
 
 
-def _minimize(objective: Callable[[float], float]) -> float:
+def _minimize(objective: Callable[[float], float], low: float, high: float, tolerance: float = 1e-6) -> float:
     try:
         from scipy.optimize import minimize_scalar
     except ImportError as error:
@@ -54,8 +86,7 @@ def _minimize(objective: Callable[[float], float]) -> float:
             "Fitting a temperature needs scipy.",
             cure='pip install "grunlock[train]", or --set calibration=off',
         ) from error
-    bounds = (math.log(LOWEST), math.log(HIGHEST))
-    result = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    result = minimize_scalar(objective, bounds=(low, high), method="bounded", options={"xatol": tolerance})
     return float(result.x)
 
 

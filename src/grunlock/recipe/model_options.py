@@ -191,7 +191,15 @@ class WideOptions(Section):
 
     buckets: Count = 2**18
     max_length: Annotated[int, Field(ge=1, le=8)] = 2  # tokens; 1: single tokens only
+    # apart: by itself, and added to the finished network with a weight chosen on validation
+    training: Literal["together", "apart"] = "together"
     dropout: Probability = 0.0  # of single n-grams
+
+    @model_validator(mode="after")
+    def _dropout_acts(self) -> "WideOptions":
+        if self.training == "apart" and self.dropout:
+            raise ValueError(f'dropout = 0 with training = "apart", got {self.dropout}')
+        return self
 
 
 class PoolingOptions(Section):

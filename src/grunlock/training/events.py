@@ -59,7 +59,17 @@ class RunDone:
     stopped_early: bool
 
 
-Event = DataProgress | RunStarted | StepDone | EpochDone | CheckpointWritten | RunDone
+@dataclass(frozen=True)
+class WideFitted:
+    """Sent after the run, when a wide path that learns apart has been added. Not part of the history."""
+
+    weight: float  # of the linear model's logits beside the network's
+    strength: float
+    linear_accuracy: float  # on validation, each alone
+    network_accuracy: float
+
+
+Event = DataProgress | RunStarted | StepDone | EpochDone | CheckpointWritten | RunDone | WideFitted
 Listener = Callable[[Event], None]
 EVENT_NAMES: dict[type[Event], str] = {
     RunStarted: "run_started",

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import numpy as np
 import torch
 
 from grunlock.artifact import Artifact, save
@@ -15,8 +14,11 @@ from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Derived, Recipe
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
+from grunlock.shapes import FloatArray
+from grunlock.training.events import DataProgress, Listener, WideFitted
 from grunlock.training.guarantees import find_guarantees
 from grunlock.training.run_folder import RunFolder
+from grunlock.training.wide_path import as_arrays, fit_wide, learns_apart, with_empty_path, with_path
 
 
 def finish(
@@ -25,12 +27,15 @@ def finish(
     derived: Derived,
     data: PreparedData,
     weights: dict[str, torch.Tensor],
+    tell: Listener,
 ) -> tuple[Artifact, str]:
     """Write metrics.json and the artifact. Returns it with the sha256 of its file.
 
+    A wide path that learns apart is fitted first.
+
     Numbers come from the torch-free runtime, the one that will serve the model.
     """
-    arrays = {name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()}
+    arrays = _complete(recipe, data, weights, tell)
     forward = runtime_forward(Network(recipe, arrays))
     logits, targets = split_logits(forward, data.valid, len(data.labels))
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
@@ -54,3 +59,18 @@ def finish(
         guarantees=guarantees,
     )
     return artifact, save(artifact, run.artifact)
+
+
+def _complete(
+    recipe: Recipe, data: PreparedData, weights: dict[str, torch.Tensor], tell: Listener
+) -> dict[str, FloatArray]:
+    """The artifact's weights: the network's, and those of a path beside it that no gradient has reached."""
+    arrays = as_arrays(weights)
+    if recipe.wide is None or not learns_apart(recipe):
+        return arrays
+    tell(DataProgress("fitting the wide path on", data.train.num_examples))
+    empty = with_empty_path(recipe, arrays, len(data.labels))
+    logits, _ = split_logits(runtime_forward(Network(recipe, empty)), data.valid, len(data.labels))
+    fit = fit_wide(data, recipe.wide, logits, recipe.seed)
+    tell(WideFitted(fit.weight, fit.strength, fit.linear_accuracy, fit.network_accuracy))
+    return with_path(arrays, fit)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from grunlock.training.events import DataProgress, EpochDone, Event, RunStarted, StepDone
+from grunlock.training.events import DataProgress, EpochDone, Event, RunStarted, StepDone, WideFitted
 
 
 class ProgressBar:
@@ -47,6 +47,14 @@ class ProgressBar:
                 f"valid loss {event.valid_loss:.4f}  accuracy {event.valid_accuracy:.4f}  "
                 f"{event.seconds:5.1f} s{'  best' if event.best else ''}"
                 f"{f'  {event.skipped_steps} steps skipped' if event.skipped_steps else ''}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+        elif isinstance(event, WideFitted):
+            self._console.print(
+                f"wide path: on validation the linear model {event.linear_accuracy:.4f}, the network "
+                f"{event.network_accuracy:.4f}; added with weight {event.weight:.2f}",
                 highlight=False,
                 soft_wrap=True,
             )

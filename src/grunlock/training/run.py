@@ -153,6 +153,14 @@ def _path(source: Source | None) -> str | None:
     return str(Path(source).absolute()) if isinstance(source, str | Path) else None
 
 
+def _to_all(options: RunOptions) -> Listener:
+    def tell(event: Event) -> None:
+        for listen in options.listeners:
+            listen(event)
+
+    return tell
+
+
 def _prepare(
     run: RunFolder,
     recipe: Recipe,
@@ -161,8 +169,7 @@ def _prepare(
     options: RunOptions,
 ) -> PreparedData:
     def tell(activity: str, rows: int) -> None:
-        for listen in options.listeners:
-            listen(DataProgress(activity, rows))
+        _to_all(options)(DataProgress(activity, rows))
 
     source, valid, test = sources
     shutil.rmtree(run.data, ignore_errors=True)  # a preparation that was cut short
@@ -190,7 +197,9 @@ def _build_trainer(
 def _run(run: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunOptions) -> RunResult:
     _fit(run, trainer, notes, options)
     assert trainer.best_weights is not None  # set at the end of the first epoch
-    artifact, sha256 = finish(run, trainer.recipe, trainer.derived, trainer.data, trainer.best_weights)
+    artifact, sha256 = finish(
+        run, trainer.recipe, trainer.derived, trainer.data, trainer.best_weights, _to_all(options)
+    )
     return RunResult(run.path, artifact, sha256, json.loads(run.metrics.read_text(encoding="utf-8")))
 
 

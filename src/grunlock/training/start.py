@@ -15,6 +15,7 @@ from grunlock.models.embedding import TokenEmbedding
 from grunlock.recipe import DataFacts, Derived, Recipe, derive
 from grunlock.seeding import derive_seed
 from grunlock.text import TextFrontEnd
+from grunlock.training.wide_path import TABLE, learns_apart
 
 # They fix the shapes of a model's weights.
 SHARED_SECTIONS = ("text", "embedding", "series", "stem", "encoder", "chunks", "attention", "pooling", "wide")
@@ -100,6 +101,8 @@ def continue_from(model: SequenceClassifier, base: Artifact, labels: tuple[str, 
     known = len(base.labels)  # prepare() keeps old labels in front, in their order
     assert labels[:known] == base.labels
     for name, value in base.weights.items():
+        if name == TABLE and learns_apart(base.recipe):  # it will be fitted anew
+            continue
         tensor = torch.from_numpy(value)
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor
     model.load_state_dict(state)

@@ -20,6 +20,7 @@ from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Recipe
 from grunlock.recipe.series_options import SeriesDataOptions
 from grunlock.training.start import build_start, derive_for
+from grunlock.training.wide_path import as_arrays, with_empty_path
 
 NUM_EXAMPLES = 100
 ROUNDS = 5  # an example counts with its quickest prediction, so that a disturbance must hit all of them
@@ -47,7 +48,7 @@ def cost_of_untrained(recipe: Recipe, data: PreparedData, examples: Sequence[obj
         derived=derived,
         front_end=data.front_end,
         labels=data.labels,
-        weights={k: np.ascontiguousarray(v.numpy().astype(np.float32)) for k, v in state.items()},
+        weights=with_empty_path(recipe, as_arrays(state), classes),
         temperature=1.0,
         metrics=metrics,
         data_fingerprint=data.fingerprint,

@@ -1,0 +1,120 @@
+"""A wide path that learns apart: what is fitted, what it is added to, and what the user is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.svm import LinearSVC
+
+from grunlock.data.prepared import open_prepared
+from grunlock.errors import RecipeError
+from grunlock.evaluation.splits import runtime_forward, split_logits
+from grunlock.models import SequenceClassifier
+from grunlock.recipe import override, read_recipe
+from grunlock.recipe.model_options import WideOptions
+from grunlock.training import wide_path
+from grunlock.training.events import Event, WideFitted
+from grunlock.training.run import RunOptions, RunResult, train
+from tests.conftest import colour_rows
+from tests.workflows.conftest import SMALL, CommandLine
+
+APART = [*SMALL, 'wide={training="apart", buckets=4096}', "training.epochs=1", "optim.lr=1e-3"]
+
+
+@pytest.fixture
+def run(colours_csv: Path, tmp_path: Path) -> RunResult:
+    return train(colours_csv, read_recipe("tiny", APART), tmp_path / "run")
+
+
+def test_the_network_is_the_one_without_the_path(run: RunResult, colours_csv: Path, tmp_path: Path) -> None:
+    alone = train(colours_csv, override(run.artifact.recipe, ["wide=off"]), tmp_path / "alone")
+    bias = "head.bias"
+    for name, value in alone.artifact.weights.items():
+        if name != bias:
+            np.testing.assert_array_equal(run.artifact.weights[name], value)
+    assert run.metrics["nll"] < alone.metrics["nll"]  # one epoch of a tiny net knows little
+
+    texts = [text for _, text in colour_rows(9)]
+    both, plain = (each.artifact.classifier().logits(texts) for each in (run, alone))
+    shift = run.artifact.weights[bias] - alone.artifact.weights[bias]
+    assert np.abs(both - plain - shift).max() > 0.1
+
+
+def test_the_path_is_a_linear_svm_on_the_same_features(run: RunResult) -> None:
+    """Against scikit-learn on dense features made here, one text at a time."""
+    data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
+    zeros = np.zeros((data.valid.num_examples, 3), np.float32)
+    found = wide_path.fit_wide(data, options, zeros, seed=0)
+
+    def dense(store: object, index: int) -> np.ndarray:
+        batch = store.batch(np.array([index]))  # type: ignore[attr-defined]
+        tokens = batch.inputs.vocab_ids[batch.inputs.inverse]
+        runs = wide_path.token_ngrams(tokens, batch.layout.batch_sizes, 2, 4096).ids
+        row = np.zeros(4096)
+        np.add.at(row, runs, 1 / np.sqrt(len(runs)))
+        return row
+
+    seen = np.stack([dense(data.train, i) for i in range(data.train.num_examples)])
+    rarity = np.log((1 + len(seen)) / (1 + (seen > 0).sum(axis=0))) + 1
+    rarity /= np.sqrt(((seen * rarity) ** 2).sum(axis=1).mean())
+    model = LinearSVC(C=found.strength, max_iter=100_000, tol=1e-8)
+    model.fit(seen * rarity, np.asarray(data.train.targets))
+    unseen = np.stack([dense(data.valid, i) for i in range(data.valid.num_examples)])
+    expected = found.weight * (unseen * rarity @ model.coef_.T + model.intercept_)
+    np.testing.assert_allclose(
+        unseen @ found.table + found.bias, expected, atol=0.02 * np.abs(expected).max()
+    )
+
+
+def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
+    monkeypatch.setattr(wide_path, "MAX_EXAMPLES", 30)
+    zeros = np.zeros((data.valid.num_examples, 3), np.float32)
+    once, again = (wide_path.fit_wide(data, options, zeros, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(once.table, again.table)
+    assert once.linear_accuracy > 0.8  # an example with another's target would not teach that
+
+
+def test_two_classes(tmp_path: Path) -> None:
+    path = tmp_path / "two.csv"
+    rows = [(label, text) for label, text in colour_rows(90) if label != "green"]
+    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows))
+    told: list[Event] = []
+    done = train(
+        path, read_recipe("tiny", APART), tmp_path / "run", options=RunOptions(listeners=[told.append])
+    )
+    (event,) = [each for each in told if isinstance(each, WideFitted)]
+    assert event.linear_accuracy == 1.0
+    assert done.metrics["accuracy"] == 1.0
+
+
+def test_no_part_of_it_is_trained_by_gradients(run: RunResult) -> None:
+    model = SequenceClassifier(run.artifact.recipe, run.artifact.derived)
+    assert not any(name.startswith("wide") for name in model.state_dict())
+
+
+def test_metrics_and_file_are_of_the_whole(run: RunResult) -> None:
+    data = open_prepared(run.folder / "data")
+    logits, targets = split_logits(runtime_forward(run.artifact.network()), data.valid, 3)
+    assert run.metrics["accuracy"] == pytest.approx((logits.argmax(axis=1) == targets).mean())
+
+
+def test_it_goes_on_with_new_labels(run: RunResult, tmp_path: Path) -> None:
+    new = tmp_path / "new.csv"
+    rows = [*colour_rows(40), *[("house", f"house number {i}") for i in range(20)]]
+    new.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows))
+    again = train(new, run.artifact.recipe, tmp_path / "continued", base=run.folder)
+    assert again.artifact.weights[wide_path.TABLE].shape == (4096, 4)
+    assert again.artifact.classifier().predict(["house number 7"]) == ["house"]
+
+
+def test_the_user_is_told(grunlock: CommandLine, colours_csv: Path, tmp_path: Path) -> None:
+    settings = [f"--set={setting}" for setting in APART]
+    done = grunlock("train", colours_csv, "--recipe", "tiny", *settings, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "wide path: on validation the linear model" in done.out + done.err
+
+
+def test_dropout_needs_gradients() -> None:
+    with pytest.raises(RecipeError, match=r'dropout = 0 with training = "apart"'):
+        read_recipe("tiny", ['wide={training="apart", dropout=0.1}'])

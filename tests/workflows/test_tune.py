@@ -210,6 +210,18 @@ def test_widening_goes_on_in_a_folder_of_its_own(
     assert len(open_study(tmp_path / "study-wider").records()) == 10
 
 
+def test_without_the_earlier_run_nothing_is_widened(
+    grunlock: CommandLine, colours_csv: Path, tmp_path: Path
+) -> None:
+    narrow, study = "--set=optim.lr={low=1e-4, high=3e-4, log=true}", tmp_path / "study"
+    grunlock("tune", colours_csv, *arguments(narrow, "--trials=6", "-o", study))
+    (study / "trials").rename(tmp_path / "elsewhere")
+    done = grunlock("tune", "--widen", study, "--trials", 9)
+    assert done.code == 1
+    assert "The best run of the earlier study is gone" in done.err
+    assert not (tmp_path / "study-wider").exists()
+
+
 def test_with_a_limit_small_models_are_searched(
     grunlock: CommandLine, colours_csv: Path, tmp_path: Path
 ) -> None:

@@ -45,8 +45,8 @@ class SequenceClassifier(nn.Module):
         self.head = nn.Linear(self.pooling.output_size, classes)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        together = recipe.wide is not None and recipe.wide.training == "together"
-        self.wide = WidePath(classes, recipe.wide) if recipe.wide is not None and together else None
+        learns_here = recipe.wide is not None and recipe.wide_apart is None
+        self.wide = WidePath(classes, recipe.wide) if recipe.wide is not None and learns_here else None
 
     def forward(self, inputs: NetworkInputs) -> Tensor:  # [B, K], longest sequence first
         rows = self.embedding(inputs)

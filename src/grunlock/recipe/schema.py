@@ -166,6 +166,11 @@ class Recipe(Section):
             return self.embedding.size
         return None if self.series is None else self.series.size
 
+    @property
+    def wide_apart(self) -> WideOptions | None:
+        """The wide path, if it learns apart from the network."""
+        return self.wide if self.wide is not None and self.wide.training == "apart" else None
+
     def _check_steps_can_be_cut(self) -> None:
         """Truncation carries states from stretch to stretch; what reads all steps at once has none."""
         encoder = self.encoder

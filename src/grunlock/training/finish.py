@@ -18,7 +18,7 @@ from grunlock.shapes import FloatArray
 from grunlock.training.events import DataProgress, Listener, WideFitted
 from grunlock.training.guarantees import find_guarantees
 from grunlock.training.run_folder import RunFolder
-from grunlock.training.wide_path import as_arrays, fit_wide, learns_apart, with_empty_path, with_path
+from grunlock.training.wide_path import as_arrays, fit_wide, with_empty_path, with_path
 
 
 def finish(
@@ -66,11 +66,11 @@ def _complete(
 ) -> dict[str, FloatArray]:
     """The artifact's weights: the network's, and those of a path beside it that no gradient has reached."""
     arrays = as_arrays(weights)
-    if recipe.wide is None or not learns_apart(recipe):
+    if recipe.wide_apart is None:
         return arrays
     tell(DataProgress("fitting the wide path on", data.train.num_examples))
     empty = with_empty_path(recipe, arrays, len(data.labels))
     logits, _ = split_logits(runtime_forward(Network(recipe, empty)), data.valid, len(data.labels))
-    fit = fit_wide(data, recipe.wide, logits, recipe.seed)
+    fit = fit_wide(data, recipe.wide_apart, logits, recipe.seed)
     tell(WideFitted(fit.weight, fit.strength, fit.linear_accuracy, fit.network_accuracy))
     return with_path(arrays, fit)

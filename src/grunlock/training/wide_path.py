@@ -51,17 +51,13 @@ def as_arrays(weights: Mapping[str, Tensor]) -> dict[str, FloatArray]:
     return {name: np.ascontiguousarray(value.numpy().astype(np.float32)) for name, value in weights.items()}
 
 
-def learns_apart(recipe: Recipe) -> bool:
-    return recipe.wide is not None and recipe.wide.training == "apart"
-
-
 def with_empty_path(
     recipe: Recipe, weights: Mapping[str, FloatArray], num_classes: int
 ) -> dict[str, FloatArray]:
     """A network's weights with those of a path that says nothing yet, if the recipe's path learns apart."""
-    if recipe.wide is None or not learns_apart(recipe):
+    if recipe.wide_apart is None:
         return dict(weights)
-    return {**weights, TABLE: np.zeros((recipe.wide.buckets, num_classes), np.float32)}
+    return {**weights, TABLE: np.zeros((recipe.wide_apart.buckets, num_classes), np.float32)}
 
 
 def with_path(weights: Mapping[str, FloatArray], fit: WideFit) -> dict[str, FloatArray]:
@@ -81,25 +77,32 @@ def fit_wide(
     Raises MissingDependencyError without scikit-learn.
     """
     targets = np.asarray(data.valid.targets, dtype=np.int64)
-    count = data.train.num_examples
-    drawn = generator(seed, "wide").permutation(count)[:MAX_EXAMPLES]
-    chosen = np.arange(count) if count <= MAX_EXAMPLES else np.sort(drawn)
-    features, own = (
-        _features(data.train, options, chosen),
-        np.asarray(data.train.targets, dtype=np.int64)[chosen],
-    )
+    chosen = np.arange(data.train.num_examples)
+    if len(chosen) > MAX_EXAMPLES:
+        chosen = np.sort(generator(seed, "wide").permutation(len(chosen))[:MAX_EXAMPLES])
+    features, own = _features(data.train, options, chosen), np.asarray(data.train.targets)[chosen]
     unseen = _features(data.valid, options, np.arange(data.valid.num_examples))
     present = np.bincount(features.indices, minlength=options.buckets)
     rarity = np.log((1.0 + len(chosen)) / (1.0 + present)) + 1.0  # as scikit-learn's smooth_idf
     rarity /= np.sqrt(features.power(2).multiply(rarity**2).sum(axis=1).mean())  # rows of length 1 or so
+    used = np.flatnonzero(present)
+    scaled = features[:, used].multiply(rarity[used]).tocsr()
     found: list[tuple[float, WideFit]] = []
     for strength in STRENGTHS:
-        table, bias = _fit(features, rarity, own, len(data.labels), strength, seed)
+        weights, bias = _fit(scaled, own, len(data.labels), strength, seed)
+        table = np.zeros((options.buckets, len(data.labels)))
+        table[used] = weights * rarity[used, None]
         linear = np.asarray(unseen @ table + bias)
         weight, loss = fit_weight(logits, linear, targets)
-        right = (float((each.argmax(1) == targets).mean()) for each in (linear, logits))
-        table, bias = (np.asarray(weight * each, dtype=np.float32) for each in (table, bias))
-        found.append((loss, WideFit(table, bias, weight, strength, *right)))
+        fit = WideFit(
+            table=(weight * table).astype(np.float32),
+            bias=(weight * bias).astype(np.float32),
+            weight=weight,
+            strength=strength,
+            linear_accuracy=float((linear.argmax(axis=1) == targets).mean()),
+            network_accuracy=float((logits.argmax(axis=1) == targets).mean()),
+        )
+        found.append((loss, fit))
     return min(found, key=lambda each: each[0])[1]
 
 
@@ -125,14 +128,9 @@ def _features(store: ExampleStore, options: WideOptions, examples: IntArray) -> 
 
 
 def _fit(
-    features: "csr_matrix",
-    rarity: FloatArray,
-    targets: IntArray,
-    num_classes: int,
-    strength: float,
-    seed: int,
+    features: "csr_matrix", targets: IntArray, num_classes: int, strength: float, seed: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Table [buckets, K] and bias [K] of the linear model."""
+    """Weights [columns of features, K] and bias [K] of the linear model."""
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
@@ -141,18 +139,16 @@ def _fit(
             "A wide path that learns apart needs scikit-learn.",
             cure='pip install "grunlock[train]", or --set wide.training=together',
         ) from error
-    used = np.unique(features.indices)
     model = LinearSVC(C=strength, random_state=derive_seed(seed, "wide") % 2**32)
     with warnings.catch_warnings():  # its last digits do not matter here
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features[:, used].multiply(rarity[used]).tocsr(), targets)
-    weights, bias = model.coef_, model.intercept_
+        model.fit(features, targets)
+    found, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn has one row then, the second class's against the first's
-        weights, bias = (np.concatenate([-each, each]) for each in (weights, bias))
-    table = np.zeros((features.shape[1], num_classes))
-    table[np.ix_(used, model.classes_)] = weights.T * rarity[used, None]
-    biases = np.full(
-        num_classes, bias.min()
-    )  # a class without training examples is as unlikely as the rarest
+        found, bias = (np.concatenate([-each, each]) for each in (found, bias))
+    weights = np.zeros((features.shape[1], num_classes))
+    weights[:, model.classes_] = found.T
+    # A class without training examples is as unlikely as the rarest.
+    biases = np.full(num_classes, bias.min())
     biases[model.classes_] = bias
-    return table, biases
+    return weights, biases

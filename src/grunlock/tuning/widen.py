@@ -41,6 +41,13 @@ def widened_study(earlier: Path, folder: Path) -> Study:
             got="no usable trial" if best is None else f"every value of trial {best.number} within its range",
             cure=f"go on with the same ranges: --resume {earlier}",
         )
+    if best.folder is not None and not best.folder.is_dir():
+        raise StudyError(
+            "The best run of the earlier study is gone.",
+            where=best.folder,
+            expected="the folder trials/ as `grunlock tune` left it",
+            cure="restore it from a copy, or start a study with wider ranges",
+        )
     found = widen(old.space, edges, best.values)
     settings = old.settings.model_copy(update={"name": folder.name})
     return create_study(folder, settings, replace(found.space, first=found.points), 1, earlier=old)
@@ -54,10 +61,11 @@ def widen(space: SearchSpace, edges: Sequence[AtEdge], best: Mapping[str, Any]) 
         if wider is None:
             continue
         space = replace(space, ranges={**space.ranges, edge.key: wider})
-        new = [wider.low, edge.range.low] if edge.end == "low" else [edge.range.high, wider.high]
-        beyond = replace(edge.range, low=new[0], high=new[1])
-        outermost = 0.0 if edge.end == "low" else 1.0
-        points += [{**best, edge.key: _at(beyond, share)} for share in (0.5, outermost)]
+        if edge.end == "low":
+            outermost, beyond = wider.low, replace(wider, high=edge.range.low)
+        else:
+            outermost, beyond = wider.high, replace(wider, low=edge.range.high)
+        points += [{**best, edge.key: value} for value in (at_fraction(beyond, 0.5), outermost)]
     if not points:
         raise StudyError(
             "Nothing beyond these ends is allowed.",
@@ -96,11 +104,3 @@ def _wider(edge: AtEdge, share: float) -> Range:
     if is_whole(old):
         low, high = round(low), round(high)
     return replace(old, low=low) if edge.end == "low" else replace(old, high=high)
-
-
-def _at(found: Range, share: float) -> float:
-    """Like at_fraction, both ends included."""
-    if share == 1.0:
-        return found.high
-    value: float = at_fraction(found, share)
-    return value

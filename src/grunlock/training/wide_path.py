@@ -80,7 +80,10 @@ def fit_wide(
     chosen = np.arange(data.train.num_examples)
     if len(chosen) > MAX_EXAMPLES:
         chosen = np.sort(generator(seed, "wide").permutation(len(chosen))[:MAX_EXAMPLES])
-    features, own = _features(data.train, options, chosen), np.asarray(data.train.targets)[chosen]
+    features, own = (
+        _features(data.train, options, chosen),
+        np.asarray(data.train.targets, dtype=np.int64)[chosen],
+    )
     unseen = _features(data.valid, options, np.arange(data.valid.num_examples))
     present = np.bincount(features.indices, minlength=options.buckets)
     rarity = np.log((1.0 + len(chosen)) / (1.0 + present)) + 1.0  # as scikit-learn's smooth_idf

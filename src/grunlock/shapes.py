@@ -125,6 +125,13 @@ def row_places(batch_sizes: IntArray) -> tuple[IntArray, IntArray]:
     return step, np.arange(len(step)) - first_row[step]
 
 
+def range_rows(starts: IntArray, counts: IntArray) -> IntArray:
+    """starts[0], starts[0] + 1, ... as many as counts[0] says, then those of the next, and so on."""
+    ahead = np.cumsum(counts) - counts
+    result: IntArray = np.arange(counts.sum()) + np.repeat(starts - ahead, counts)
+    return result
+
+
 def centred_window(width: int) -> tuple[int, ...]:
     """Offsets of a window of `width` steps around a step; an even width has one more behind."""
     return tuple(range(-(width // 2), (width + 1) // 2))

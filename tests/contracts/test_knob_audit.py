@@ -138,6 +138,7 @@ PROBES = {
     "wide": Probe("{buckets=64}"),
     "wide.buckets": Probe("16", ("wide.buckets=64",)),
     "wide.max_length": Probe("1", ("wide.buckets=64",)),
+    "wide.characters": Probe("true", ("wide.buckets=64",)),
     "wide.dropout": Probe("0.5", ("wide.buckets=64",)),
     "loss.class_weights": Probe("balanced"),
     "optim.soap.precondition_every_steps": Probe("2"),

@@ -42,6 +42,8 @@ OPTIONS = [
     ["chunks.chunk_steps=2", "chunks.hidden_size=4", "attention.num_heads=2"],
     ["encoder.hidden_size=4", "stem.widths=[3]", "attention.num_heads=2", "attention.num_layers=2"],
     ["stem.widths=[2, 5]", "stem.norm=batch", "encoder.kind=bag", "wide.buckets=32", "wide.max_length=3"],
+    ["wide.buckets=64", "wide.characters=true"],
+    ["wide.buckets=65", "wide.characters=true", "embedding.ngrams.buckets=64", "text.tokens=characters"],
     ["embedding.ngrams.buckets=64"],
     ["embedding.ngrams.buckets=64", "embedding.ngrams.min_length=2", "text.tokens=characters"],
 ]
@@ -71,7 +73,7 @@ SERIES_OPTIONS = [
 def built(overrides: list[str]) -> tuple[Recipe, TextFrontEnd, SequenceClassifier]:
     hidden = [] if "encoder.kind=bag" in overrides else ["encoder.hidden_size=5"]
     recipe = read_recipe("default", ["embedding.size=6", *hidden, *overrides])
-    front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.embedding.ngrams)
+    front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.ngrams)
     facts = facts_for(front_end)
     return recipe, front_end, away_from_its_start(recipe, facts)
 

@@ -8,7 +8,7 @@ from grunlock.models.wide import WidePath
 from grunlock.recipe.model_options import WideOptions
 from grunlock.shapes import pack_layout
 from grunlock.text import DistinctTokens
-from grunlock.text.token_ngrams import token_ngrams
+from grunlock.text.token_ngrams import token_ngrams, wide_ngrams
 
 TEXTS = [[3, 4], [5, 3, 4, 3], [4]]
 LAYOUT = pack_layout(np.array([len(text) for text in TEXTS]))
@@ -65,3 +65,40 @@ def test_dropout_keeps_the_mean_and_leaves_inference_alone() -> None:
     inputs = token_inputs(DistinctTokens(np.array([7]), np.zeros(1000, np.int64)), layout)
     assert abs(path.train()(inputs)[0, 0].item() / 1000**0.5 - 1.0) < 0.1
     torch.testing.assert_close(path.eval()(inputs)[0, 0], torch.tensor(1000**0.5))
+
+
+# Three types: the first has no n-grams, the others two and one.
+WITH_CHARACTERS = DistinctTokens(
+    np.array([3, 4, 5]), np.array([1, 0, 2, 1, 0, 0, 1]), np.array([70, 71, 72]), np.array([0, 0, 2, 3])
+)
+
+
+def test_characters_have_the_second_half_of_the_table() -> None:
+    layout = pack_layout(np.array([3, 3, 1]))
+    options = WideOptions(buckets=2**41, characters=True)
+    tokens, characters = wide_ngrams(WITH_CHARACTERS, layout.batch_sizes, options)
+    assert tokens.ids.max() < 2**40 <= characters.ids.min()
+    # Types by sequence, from the packed rows 1 0 2 | 1 0 | 0 1: 1 1 0, then 0 0 1, then 2.
+    assert characters.counts.tolist() == [4, 2, 1]
+    first, again, second, third = (characters.ids[places] for places in ([0, 1], [2, 3], [4, 5], [6]))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, second)
+    assert third[0] not in first
+
+
+def test_a_sequence_without_characters_has_the_logits_of_its_tokens() -> None:
+    torch.manual_seed(0)
+    layout = pack_layout(np.array([2, 1]))  # types 1 2, and 0
+    inverse = np.array([1, 0, 2])
+    tokens = DistinctTokens(
+        WITH_CHARACTERS.vocab_ids, inverse, WITH_CHARACTERS.ngram_ids, WITH_CHARACTERS.ngram_offsets
+    )
+    path = WidePath(3, WideOptions(buckets=100, max_length=1, characters=True))
+    with torch.no_grad():
+        path.weights.weight.normal_()
+    found = path(token_inputs(tokens, layout))
+    table = path.weights.weight
+    runs, characters = wide_ngrams(tokens, layout.batch_sizes, path.options)
+    torch.testing.assert_close(found[1], table[runs.ids[2]])
+    expected = table[runs.ids[:2]].sum(0) / 2**0.5 + table[characters.ids].sum(0) / 3**0.5
+    torch.testing.assert_close(found[0], expected)

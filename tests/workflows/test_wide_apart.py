@@ -1,20 +1,23 @@
 """A wide path that learns apart: what is fitted, what it is added to, and what the user is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from grunlock.data.prepared import open_prepared
+from grunlock.data.prepared import KEPT, PreparedData, open_prepared
 from grunlock.errors import RecipeError
 from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.models import SequenceClassifier
 from grunlock.recipe import override, read_recipe
 from grunlock.recipe.model_options import WideOptions
-from grunlock.training import wide_path
+from grunlock.text.token_ngrams import token_ngrams
+from grunlock.training import wide_linear, wide_path
 from grunlock.training.events import Event, WideFitted
 from grunlock.training.run import RunOptions, RunResult, train
+from grunlock.training.wide_linear import LinearModel, linear_model
 from tests.conftest import colour_rows
 from tests.workflows.conftest import SMALL, CommandLine
 
@@ -43,13 +46,12 @@ def test_the_network_is_the_one_without_the_path(run: RunResult, colours_csv: Pa
 def test_the_path_is_a_linear_svm_on_the_same_features(run: RunResult) -> None:
     """Against scikit-learn on dense features made here, one text at a time."""
     data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
-    zeros = np.zeros((data.valid.num_examples, 3), np.float32)
-    found = wide_path.fit_wide(data, options, zeros, seed=0)
+    found = linear_model(data, options)
 
     def dense(store: object, index: int) -> np.ndarray:
         batch = store.batch(np.array([index]))  # type: ignore[attr-defined]
         tokens = batch.inputs.vocab_ids[batch.inputs.inverse]
-        runs = wide_path.token_ngrams(tokens, batch.layout.batch_sizes, 2, 4096).ids
+        runs = token_ngrams(tokens, batch.layout.batch_sizes, 2, 4096).ids
         row = np.zeros(4096)
         np.add.at(row, runs, 1 / np.sqrt(len(runs)))
         return row
@@ -60,19 +62,53 @@ def test_the_path_is_a_linear_svm_on_the_same_features(run: RunResult) -> None:
     model = LinearSVC(C=found.strength, max_iter=100_000, tol=1e-8)
     model.fit(seen * rarity, np.asarray(data.train.targets))
     unseen = np.stack([dense(data.valid, i) for i in range(data.valid.num_examples)])
-    expected = found.weight * (unseen * rarity @ model.coef_.T + model.intercept_)
+    expected = unseen * rarity @ model.coef_.T + model.intercept_
+    assert found.rows.tolist() == np.flatnonzero(seen.any(axis=0)).tolist()
     np.testing.assert_allclose(
-        unseen @ found.table + found.bias, expected, atol=0.02 * np.abs(expected).max()
+        unseen[:, found.rows] @ found.weights + found.bias, expected, atol=0.02 * np.abs(expected).max()
     )
 
 
 def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
     data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
-    monkeypatch.setattr(wide_path, "MAX_EXAMPLES", 30)
-    zeros = np.zeros((data.valid.num_examples, 3), np.float32)
-    once, again = (wide_path.fit_wide(data, options, zeros, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(once.table, again.table)
-    assert once.linear_accuracy > 0.8  # an example with another's target would not teach that
+    monkeypatch.setattr(wide_linear, "MAX_EXAMPLES", 30)
+    fit = wide_path.fit_wide(data, options, np.zeros((data.valid.num_examples, 3), np.float32))
+    assert len(fit.model.rows) < len(linear_model_of_all(data, options).rows)
+    assert fit.linear_accuracy > 0.8  # an example with another's target would not teach that
+
+
+def linear_model_of_all(data: PreparedData, options: WideOptions) -> LinearModel:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wide_linear, "MAX_EXAMPLES", 10**6)
+        return linear_model(data, options)
+
+
+def test_it_is_fitted_once_for_all_trainings_on_the_data(
+    run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("fitted again")
+
+    kept = next((run.folder / "data" / KEPT).iterdir())
+    recipe = override(run.artifact.recipe, ["seed=5"])
+    with monkeypatch.context() as patch:
+        patch.setattr(wide_linear, "_fit", never)
+        again = train("unused", recipe, tmp_path / "again", prepared=run.folder / "data")
+    assert again.artifact.weights[wide_path.TABLE].any()
+
+    kept.write_bytes(kept.read_bytes()[:100])  # half a file is no model
+    train("unused", recipe, tmp_path / "third", prepared=run.folder / "data")
+    assert kept.stat().st_size > 100
+
+
+def test_characters_see_into_words_that_training_has_not_seen(colours_csv: Path, tmp_path: Path) -> None:
+    done = train(colours_csv, read_recipe("tiny", [*APART, "wide.characters=true"]), tmp_path / "run")
+    said = done.artifact.classifier().logits(["greenish", "reddened", "bluer"])
+    path = done.artifact.weights
+    silent = {**path, wide_path.ROWS: path[wide_path.ROWS][:0], wide_path.TABLE: path[wide_path.TABLE][:0]}
+    alone = replace(done.artifact, weights=silent).classifier().logits(["greenish", "reddened", "bluer"])
+    heard = [done.artifact.labels[i] for i in (said - alone).argmax(axis=1)]
+    assert heard == ["green", "red", "blue"]
 
 
 def test_two_classes(tmp_path: Path) -> None:
@@ -104,7 +140,7 @@ def test_it_goes_on_with_new_labels(run: RunResult, tmp_path: Path) -> None:
     rows = [*colour_rows(40), *[("house", f"house number {i}") for i in range(20)]]
     new.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows))
     again = train(new, run.artifact.recipe, tmp_path / "continued", base=run.folder)
-    assert again.artifact.weights[wide_path.TABLE].shape == (4096, 4)
+    assert again.artifact.weights[wide_path.TABLE].shape[1] == 4
     assert again.artifact.classifier().predict(["house number 7"]) == ["house"]
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
@@ -119,9 +118,9 @@ def _front_end_member(recipe: Recipe) -> str:
 
 
 def _read_front_end(stored: str, recipe: Recipe, derived: Derived) -> TextFrontEnd | SeriesFrontEnd:
-    inputs, text, embedding = derived.facts.inputs, recipe.text, recipe.embedding
-    if isinstance(inputs, TextFacts) and text is not None and embedding is not None:
-        return TextFrontEnd.from_json(stored, inputs.tokens, text.max_tokens, embedding.ngrams, text.cut)
+    inputs, text = derived.facts.inputs, recipe.text
+    if isinstance(inputs, TextFacts) and text is not None:
+        return TextFrontEnd.from_json(stored, inputs.tokens, text.max_tokens, recipe.ngrams, text.cut)
     if isinstance(inputs, SeriesFacts) and recipe.series is not None:
         return SeriesFrontEnd.from_json(stored, recipe.series)
     raise ValueError(f"the manifest says {inputs.kind}, the recipe {recipe.data.kind}")
@@ -131,7 +130,7 @@ def card(artifact: Artifact) -> str:
     """A page for people: what the model is, what it was trained on, how good it was on validation."""
     facts, recipe = artifact.derived.facts, artifact.recipe
     read, described = _described(facts.inputs)
-    parameters = sum(int(np.prod(value.shape)) for value in artifact.weights.values())
+    parameters = sum(value.size for value in artifact.weights.values() if value.dtype.kind == "f")
     rows = [
         f"| {name} | {value:.4f} |" for name, value in artifact.metrics.items() if isinstance(value, float)
     ]

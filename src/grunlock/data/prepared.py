@@ -27,6 +27,7 @@ from grunlock.text import TextFrontEnd, TokenTypes, TypeTable
 
 VERSION = 3
 FACTS, TOKENIZER, TYPES, SERIES = "prepared.json", "tokenizer.json", "types.npz", "series.json"
+KEPT = "kept"  # a folder for what trainings on this data have in common
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class PreparedData:
     calibration:  set aside from valid: neither weights nor any choice have seen it; None if not wanted
     notes:        sentences for the user: guesses, sizes, repeated and cut examples
     fingerprint:  sha256 over the rows of all splits
+    folder:       where it lies
     """
 
     front_end: TextFrontEnd | SeriesFrontEnd
@@ -52,6 +54,7 @@ class PreparedData:
     calibration: ExampleStore | None
     notes: tuple[str, ...]
     fingerprint: str
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def open_prepared(folder: str | Path) -> PreparedData:
             calibration=stores.get("calibration"),
             notes=tuple(facts["notes"]),
             fingerprint=facts["fingerprint"],
+            folder=folder,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
@@ -128,7 +132,7 @@ def remove_prepared(folder: Path) -> None:
     """Remove what `prepare` writes, prepared.json first; other files of the folder stay."""
     for name in (FACTS, TOKENIZER, TYPES, SERIES):
         (folder / name).unlink(missing_ok=True)
-    for name in SPLITS:
+    for name in (*SPLITS, KEPT):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

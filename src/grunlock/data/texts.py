@@ -113,12 +113,11 @@ def _one_source(given: Given, options: TextDataOptions) -> Source:
 
 
 def _train_front_end(parts: Sequence[Part], script: Script, recipe: Recipe) -> TextFrontEnd:
-    options, embedding = recipe.text, recipe.embedding
-    assert options is not None
-    assert embedding is not None  # a recipe for texts has both
+    options = recipe.text
+    assert options is not None  # a recipe for texts has it
     if options.tokens == "auto":
         options = options.model_copy(update={"tokens": default_tokens(script)})
-    return TextFrontEnd.train(partial(texts_of, parts, "train"), options, embedding.ngrams)
+    return TextFrontEnd.train(partial(texts_of, parts, "train"), options, recipe.ngrams)
 
 
 def _write(

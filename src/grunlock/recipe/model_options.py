@@ -189,8 +189,9 @@ class SelfAttentionOptions(Section):
 class WideOptions(Section):
     """A linear model on hashed n-grams of tokens whose logits are added to the network's (Cheng 2016)."""
 
-    buckets: Count = 2**18
+    buckets: Annotated[int, Field(ge=2)] = 2**18
     max_length: Annotated[int, Field(ge=1, le=8)] = 2  # tokens; 1: single tokens only
+    characters: bool = False  # n-grams of a token's characters as well, in half of the buckets
     # apart: by itself, and added to the finished network with a weight chosen on validation
     training: Literal["together", "apart"] = "together"
     dropout: Probability = 0.0  # of single n-grams

@@ -34,7 +34,7 @@ from grunlock.recipe.optimization_options import (
     ScheduleOptions,
 )
 from grunlock.recipe.series_options import SeriesDataOptions, SeriesOptions
-from grunlock.recipe.text_options import EmbeddingOptions, TextDataOptions, TextOptions
+from grunlock.recipe.text_options import EmbeddingOptions, NgramOptions, TextDataOptions, TextOptions
 
 DataOptions = Annotated[TextDataOptions | SeriesDataOptions, Field(discriminator="kind")]
 
@@ -58,6 +58,10 @@ class TokenBatches(Section):
 
 
 BatchOptions = Annotated[ExampleBatches | TokenBatches, Field(discriminator="kind")]
+
+
+# Of a wide path's character n-grams before they are hashed into its table; 32 bits hold them.
+WIDE_CHARACTER_BUCKETS = 2**31 - 1
 
 
 class LossOptions(Section):
@@ -165,6 +169,15 @@ class Recipe(Section):
         if self.embedding is not None:
             return self.embedding.size
         return None if self.series is None else self.series.size
+
+    @property
+    def ngrams(self) -> NgramOptions | None:
+        """The character n-grams that belong to a token type, for the embedding or the wide path."""
+        if self.embedding is not None and self.embedding.ngrams is not None:
+            return self.embedding.ngrams
+        if self.wide is not None and self.wide.characters:
+            return NgramOptions(buckets=WIDE_CHARACTER_BUCKETS, min_length=2)
+        return None
 
     @property
     def wide_apart(self) -> WideOptions | None:

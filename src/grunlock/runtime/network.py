@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Recipe
-from grunlock.recipe.model_options import PoolingPart, StemOptions
+from grunlock.recipe.model_options import PoolingPart, StemOptions, WideOptions
 from grunlock.runtime.attention import Layers
 from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.encoder import ChunkedEncoder, Encoder, build_encoder
@@ -27,7 +27,7 @@ from grunlock.shapes import (
     last_rows,
     sequence_major_rows,
 )
-from grunlock.text.token_ngrams import token_ngrams
+from grunlock.text.token_ngrams import wide_ngrams
 from grunlock.text.types import DistinctTokens
 
 
@@ -77,7 +77,7 @@ class Network:
         pooled = pool(weights, recipe.pooling.parts, encoded)
         result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
         if recipe.wide is not None and isinstance(inputs, DistinctTokens):
-            result = result + _wide(weights, recipe.wide.max_length, inputs, layout)
+            result = result + _wide(weights, recipe.wide, inputs, layout)
         return result
 
 
@@ -103,12 +103,35 @@ def _beside(inputs: FloatArray, encoded: Encoded) -> Encoded:
     )
 
 
-def _wide(weights: Weights, max_length: int, tokens: DistinctTokens, layout: PackedLayout) -> FloatArray:
-    table = weights["wide.weights.weight"]
-    found = token_ngrams(tokens.vocab_ids[tokens.inverse], layout.batch_sizes, max_length, len(table))
-    sums: FloatArray = np.add.reduceat(table[found.ids], found.offsets[:-1], axis=0)
-    lengths: FloatArray = np.sqrt(found.counts[:, None].astype(np.float32))
-    return sums / lengths
+def _wide(
+    weights: Weights, options: WideOptions, tokens: DistinctTokens, layout: PackedLayout
+) -> FloatArray:  # [B, K]
+    result = np.zeros((layout.num_sequences, weights["wide.weights.weight"].shape[1]), np.float32)
+    for found in wide_ngrams(tokens, layout.batch_sizes, options):
+        lengths = np.sqrt(np.maximum(found.counts, 1).astype(np.float32))
+        result += _bag_sums(_wide_rows(weights, found.ids), found.offsets) / lengths[:, None]
+    return result
+
+
+def _wide_rows(weights: Weights, ids: IntArray) -> FloatArray:  # [M, K]
+    table, kept = weights["wide.weights.weight"], weights.get("wide.rows")
+    if kept is None:
+        return table[ids]
+    if not len(kept):
+        return np.zeros((len(ids), table.shape[1]), np.float32)
+    place = np.minimum(np.searchsorted(kept, ids), len(kept) - 1)
+    rows: FloatArray = table[place]
+    rows[kept[place] != ids] = 0
+    return rows
+
+
+def _bag_sums(rows: FloatArray, offsets: IntArray) -> FloatArray:
+    """The sum of rows [M, D] between each two offsets [B + 1]; of none it is zero."""
+    sums = np.zeros((len(offsets) - 1, rows.shape[1]), np.float32)
+    some = np.diff(offsets) > 0
+    if some.any():
+        sums[some] = np.add.reduceat(rows, offsets[:-1][some], axis=0)
+    return sums
 
 
 def embed(weights: Weights, inputs: DistinctTokens | FloatArray) -> tuple[FloatArray, IntArray]:
@@ -124,13 +147,10 @@ def embed(weights: Weights, inputs: DistinctTokens | FloatArray) -> tuple[FloatA
 
 def _token_vectors(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [U, D]
     vectors: FloatArray = weights["embedding.tokens.weight"][tokens.vocab_ids].astype(np.float32)  # [U, D]
-    if tokens.ngram_ids is not None and tokens.ngram_offsets is not None:
-        starts, counts = tokens.ngram_offsets[:-1], np.diff(tokens.ngram_offsets)
-        some = counts > 0
-        rows = weights["embedding.ngrams.weight"][tokens.ngram_ids]  # [M, D]
-        if len(rows):
-            sums = np.add.reduceat(rows, starts[some], axis=0)
-            vectors[some] += sums / counts[some, None].astype(np.float32)
+    table = weights.get("embedding.ngrams.weight")
+    if table is not None and tokens.ngram_ids is not None and tokens.ngram_offsets is not None:
+        counts = np.maximum(np.diff(tokens.ngram_offsets), 1).astype(np.float32)
+        vectors += _bag_sums(table[tokens.ngram_ids], tokens.ngram_offsets) / counts[:, None]
     return vectors
 
 

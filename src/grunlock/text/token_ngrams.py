@@ -1,11 +1,20 @@
-"""Hashed n-grams of neighbouring tokens, for linear models on texts. Shared by training and runtime."""
+"""Hashed n-grams of tokens and of characters, for linear models on texts. Shared by training and runtime."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grunlock.shapes import IntArray, row_places, shifted_rows
+from grunlock.recipe.model_options import WideOptions
+from grunlock.shapes import (
+    IntArray,
+    range_rows,
+    row_places,
+    sequence_lengths,
+    sequence_major_rows,
+    shifted_rows,
+)
+from grunlock.text.types import DistinctTokens
 
 # Odd, with well mixed bits: the golden ratio's fraction, and splitmix64's first multiplier (Steele 2014).
 STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -13,7 +22,7 @@ MIX = np.uint64(0xBF58476D1CE4E5B9)
 
 
 @dataclass(frozen=True)
-class TokenNgrams:
+class NgramBags:
     """The n-grams of a batch, sequence after sequence, longest sequence first.
 
     ids:     [M] int64 buckets
@@ -29,7 +38,37 @@ class TokenNgrams:
         return np.diff(self.offsets)
 
 
-def token_ngrams(vocab_ids: IntArray, batch_sizes: IntArray, max_length: int, buckets: int) -> TokenNgrams:
+def wide_ngrams(tokens: DistinctTokens, batch_sizes: IntArray, options: WideOptions) -> tuple[NgramBags, ...]:
+    """What a wide path reads of a batch: runs of tokens; perhaps of characters, in the table's second half.
+
+    tokens.inverse: [N] in packed order
+    """
+    vocab_ids = tokens.vocab_ids[tokens.inverse]
+    if not options.characters:
+        return (token_ngrams(vocab_ids, batch_sizes, options.max_length, options.buckets),)
+    half = options.buckets // 2
+    characters = character_ngrams(tokens, batch_sizes, options.buckets - half)
+    behind = NgramBags(characters.ids + half, characters.offsets)
+    return token_ngrams(vocab_ids, batch_sizes, options.max_length, half), behind
+
+
+def character_ngrams(tokens: DistinctTokens, batch_sizes: IntArray, buckets: int) -> NgramBags:
+    """The n-grams of each token's type, hashed anew. A sequence may have none.
+
+    tokens: with n-grams; inverse [N] in packed order
+    """
+    assert tokens.ngram_ids is not None
+    assert tokens.ngram_offsets is not None
+    types = tokens.inverse[sequence_major_rows(batch_sizes)]
+    starts, ends = tokens.ngram_offsets[types], tokens.ngram_offsets[types + 1]
+    found = tokens.ngram_ids[range_rows(starts, ends - starts)]
+    ids = (_mixed(found.astype(np.uint64) + np.uint64(1)) % np.uint64(buckets)).astype(np.int64)
+    before = np.concatenate(([0], np.cumsum(ends - starts)))  # n-grams ahead of each token
+    tokens_before = np.concatenate(([0], np.cumsum(sequence_lengths(batch_sizes))))
+    return NgramBags(ids, before[tokens_before])
+
+
+def token_ngrams(vocab_ids: IntArray, batch_sizes: IntArray, max_length: int, buckets: int) -> NgramBags:
     """All runs of 1 to max_length tokens. vocab_ids: [N] in packed order."""
     step, sequence = row_places(batch_sizes)
     behind = [np.append(vocab_ids, 0)[shifted_rows(batch_sizes, -k)] for k in range(max_length)]
@@ -45,7 +84,7 @@ def token_ngrams(vocab_ids: IntArray, batch_sizes: IntArray, max_length: int, bu
     order = np.argsort(owner, kind="stable")
     ids = (np.concatenate(hashes)[order] % np.uint64(buckets)).astype(np.int64)
     counts = np.bincount(owner, minlength=int(batch_sizes[0]))
-    return TokenNgrams(ids, np.concatenate(([0], np.cumsum(counts))))
+    return NgramBags(ids, np.concatenate(([0], np.cumsum(counts))))
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.recipe.text_options import NgramOptions
-from grunlock.shapes import IntArray
+from grunlock.shapes import IntArray, range_rows
 
 Int32Array = NDArray[np.int32]
 
@@ -107,8 +107,7 @@ class TokenTypes:
         starts = table.ngram_offsets[types]
         counts = table.ngram_offsets[types + 1] - starts
         offsets = np.concatenate(([0], np.cumsum(counts)))
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-        ngram_ids = table.ngram_ids[np.repeat(starts, counts) + within].astype(np.int64)
+        ngram_ids = table.ngram_ids[range_rows(starts, counts)].astype(np.int64)
         return DistinctTokens(table.vocab_ids[types], inverse, ngram_ids, offsets)
 
     def _unique(self, tokens: NDArray[np.integer]) -> tuple[IntArray, IntArray]:

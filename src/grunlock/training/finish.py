@@ -14,11 +14,10 @@ from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Derived, Recipe
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
-from grunlock.shapes import FloatArray
 from grunlock.training.events import DataProgress, Listener, WideFitted
 from grunlock.training.guarantees import find_guarantees
 from grunlock.training.run_folder import RunFolder
-from grunlock.training.wide_path import as_arrays, fit_wide, with_empty_path, with_path
+from grunlock.training.wide_path import Array, as_arrays, fit_wide, with_path, with_silent_path
 
 
 def finish(
@@ -63,14 +62,14 @@ def finish(
 
 def _complete(
     recipe: Recipe, data: PreparedData, weights: dict[str, torch.Tensor], tell: Listener
-) -> dict[str, FloatArray]:
+) -> dict[str, Array]:
     """The artifact's weights: the network's, and those of a path beside it that no gradient has reached."""
     arrays = as_arrays(weights)
     if recipe.wide_apart is None:
         return arrays
     tell(DataProgress("fitting the wide path on", data.train.num_examples))
-    empty = with_empty_path(recipe, arrays, len(data.labels))
-    logits, _ = split_logits(runtime_forward(Network(recipe, empty)), data.valid, len(data.labels))
-    fit = fit_wide(data, recipe.wide_apart, logits, recipe.seed)
-    tell(WideFitted(fit.weight, fit.strength, fit.linear_accuracy, fit.network_accuracy))
-    return with_path(arrays, fit)
+    silent = with_silent_path(recipe, arrays, len(data.labels))
+    logits, _ = split_logits(runtime_forward(Network(recipe, silent)), data.valid, len(data.labels))
+    fit = fit_wide(data, recipe.wide_apart, logits)
+    tell(WideFitted(fit.weight, fit.model.strength, fit.linear_accuracy, fit.network_accuracy))
+    return with_path(arrays, fit.model, fit.weight)

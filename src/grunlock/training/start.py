@@ -15,7 +15,7 @@ from grunlock.models.embedding import TokenEmbedding
 from grunlock.recipe import DataFacts, Derived, Recipe, derive
 from grunlock.seeding import derive_seed
 from grunlock.text import TextFrontEnd
-from grunlock.training.wide_path import TABLE
+from grunlock.training.wide_path import ROWS, TABLE
 
 # They fix the shapes of a model's weights.
 SHARED_SECTIONS = ("text", "embedding", "series", "stem", "encoder", "chunks", "attention", "pooling", "wide")
@@ -101,7 +101,7 @@ def continue_from(model: SequenceClassifier, base: Artifact, labels: tuple[str, 
     known = len(base.labels)  # prepare() keeps old labels in front, in their order
     assert labels[:known] == base.labels
     for name, value in base.weights.items():
-        if name == TABLE and base.recipe.wide_apart is not None:  # it will be fitted anew
+        if name in (ROWS, TABLE) and base.recipe.wide_apart is not None:  # they will be fitted anew
             continue
         tensor = torch.from_numpy(value)
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor

@@ -40,11 +40,10 @@ def prepared_for(
 
 def _key(recipe: Recipe) -> str:
     """Of all that `prepare` looks at in a recipe."""
-    embedding = recipe.embedding
     sections = {
         "data": recipe.data,
         "text": recipe.text,
-        "ngrams": None if embedding is None else embedding.ngrams,
+        "ngrams": recipe.ngrams,
         "series": recipe.series,
     }
     plain = {

@@ -20,7 +20,8 @@ from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Recipe
 from grunlock.recipe.series_options import SeriesDataOptions
 from grunlock.training.start import build_start, derive_for
-from grunlock.training.wide_path import as_arrays, with_empty_path
+from grunlock.training.wide_linear import linear_model
+from grunlock.training.wide_path import as_arrays, with_path
 
 NUM_EXAMPLES = 100
 ROUNDS = 5  # an example counts with its quickest prediction, so that a disturbance must hit all of them
@@ -39,7 +40,9 @@ def cost_of_untrained(recipe: Recipe, data: PreparedData, examples: Sequence[obj
     """What a model of this recipe will cost, from one with the weights that training starts from."""
     derived = derive_for(recipe, data)
     state = build_start(recipe, derived, data, None).model.state_dict()
-    classes = len(data.labels)
+    weights, classes = as_arrays(state), len(data.labels)
+    if recipe.wide_apart is not None:
+        weights = with_path(weights, linear_model(data, recipe.wide_apart), 1.0)
     # Metrics of the validation split are in the file too; those of chance are as long.
     chance = np.full((data.valid.num_examples, classes), 1.0 / classes)
     metrics = evaluate(chance, np.asarray(data.valid.targets, dtype=np.int64), data.labels).to_dict()
@@ -48,7 +51,7 @@ def cost_of_untrained(recipe: Recipe, data: PreparedData, examples: Sequence[obj
         derived=derived,
         front_end=data.front_end,
         labels=data.labels,
-        weights=with_empty_path(recipe, as_arrays(state), classes),
+        weights=weights,
         temperature=1.0,
         metrics=metrics,
         data_fingerprint=data.fingerprint,

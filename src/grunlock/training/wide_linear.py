@@ -1,0 +1,152 @@
+"""The linear model of a wide path that learns apart: a linear SVM on TF-IDF of hashed n-grams."""
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grunlock.data.batches import ExampleStore, evaluation_batches
+from grunlock.data.prepared import KEPT, PreparedData
+from grunlock.errors import MissingDependencyError
+from grunlock.evaluation.splits import BATCH_TOKENS
+from grunlock.files import atomic_file
+from grunlock.objectives.calibration import fit_weight
+from grunlock.recipe.model_options import WideOptions
+from grunlock.seeding import derive_seed, generator
+from grunlock.shapes import FloatArray, IntArray
+from grunlock.text import DistinctTokens
+from grunlock.text.token_ngrams import wide_ngrams
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared weights
+MAX_EXAMPLES = 200_000  # that it learns from; of more, a random sample
+SEED = 0  # the same model for every run on the same data
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """rows: [M] buckets that training texts have, rising; weights: [M, K]; bias: [K]."""
+
+    rows: NDArray[np.int32]
+    weights: FloatArray
+    bias: FloatArray
+    strength: float
+
+
+def linear_model(data: PreparedData, options: WideOptions) -> LinearModel:
+    """The model of this data; fitted once and kept beside it.
+
+    Rare n-grams count more (inverse document frequency). The strength has the lowest loss on validation.
+
+    Raises MissingDependencyError without scikit-learn.
+    """
+    path = data.folder / KEPT / f"wide-{_key(options)}.npz"
+    kept = _read(path)
+    if kept is not None:
+        return kept
+    model = _fit_best(data, options)
+    path.parent.mkdir(exist_ok=True)
+    with atomic_file(path) as file:
+        np.savez(file, **vars(model))
+    return model
+
+
+def ngram_features(store: ExampleStore, options: WideOptions, examples: IntArray) -> "csr_matrix":
+    """[examples, buckets]: how often each n-gram is there over the root of their number, as the path adds
+    them up."""
+    from scipy.sparse import csr_matrix
+
+    rows: list[IntArray] = []
+    columns: list[IntArray] = []
+    values: list[FloatArray] = []
+    for some in evaluation_batches(store.lengths[examples], BATCH_TOKENS):
+        batch = store.batch(examples[some])
+        assert isinstance(batch.inputs, DistinctTokens)  # a recipe with a wide path is one for texts
+        places = np.searchsorted(examples, batch.examples)
+        for found in wide_ngrams(batch.inputs, batch.layout.batch_sizes, options):
+            scales = 1.0 / np.sqrt(np.maximum(found.counts, 1))
+            rows.append(np.repeat(places, found.counts))
+            columns.append(found.ids)
+            values.append(np.repeat(scales, found.counts).astype(np.float32))
+    shape = (len(examples), options.buckets)
+    ids = (np.concatenate(rows), np.concatenate(columns))
+    return csr_matrix((np.concatenate(values), ids), shape=shape)  # what is there twice is added up
+
+
+def _fit_best(data: PreparedData, options: WideOptions) -> LinearModel:
+    chosen = np.arange(data.train.num_examples)
+    if len(chosen) > MAX_EXAMPLES:
+        chosen = np.sort(generator(SEED, "wide").permutation(len(chosen))[:MAX_EXAMPLES])
+    targets = np.asarray(data.train.targets, dtype=np.int64)[chosen]
+    features = ngram_features(data.train, options, chosen)
+    rows = np.unique(features.indices).astype(np.int32)
+    features = features[:, rows]
+    rarity = _rarity(features)
+    scaled = features.multiply(rarity).tocsr()
+    unseen = ngram_features(data.valid, options, np.arange(data.valid.num_examples))[:, rows]
+    wanted = np.asarray(data.valid.targets, dtype=np.int64)
+    nothing = np.zeros((len(wanted), len(data.labels)))
+    found: list[tuple[float, LinearModel]] = []
+    for strength in STRENGTHS:
+        weights, bias = _fit(scaled, targets, len(data.labels), strength)
+        weights *= rarity[:, None]
+        _, loss = fit_weight(nothing, unseen @ weights + bias, wanted)
+        found.append((loss, LinearModel(rows, weights.astype(np.float32), bias.astype(np.float32), strength)))
+    return min(found, key=lambda each: each[0])[1]
+
+
+def _rarity(features: "csr_matrix") -> FloatArray:
+    """[columns]: scikit-learn's smooth_idf, scaled so that rows have a length of about 1."""
+    present = np.bincount(features.indices, minlength=features.shape[1])
+    rarity = np.log((1.0 + features.shape[0]) / (1.0 + present)) + 1.0
+    result: FloatArray = rarity / np.sqrt(features.power(2).multiply(rarity**2).sum(axis=1).mean())
+    return result
+
+
+def _fit(
+    features: "csr_matrix", targets: IntArray, num_classes: int, strength: float
+) -> tuple[FloatArray, FloatArray]:
+    """Weights [columns of features, K] and bias [K] of the linear model."""
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+    except ImportError as error:
+        raise MissingDependencyError(
+            "A wide path that learns apart needs scikit-learn.",
+            cure='pip install "grunlock[train]", or --set wide.training=together',
+        ) from error
+    model = LinearSVC(C=strength, random_state=derive_seed(SEED, "wide") % 2**32)
+    with warnings.catch_warnings():  # its last digits do not matter here
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, targets)
+    found, bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # scikit-learn has one row then, the second class's against the first's
+        found, bias = (np.concatenate([-each, each]) for each in (found, bias))
+    weights = np.zeros((features.shape[1], num_classes))
+    weights[:, model.classes_] = found.T
+    # A class without training examples is as unlikely as the rarest.
+    biases = np.full(num_classes, bias.min())
+    biases[model.classes_] = bias
+    return weights, biases
+
+
+def _key(options: WideOptions) -> str:
+    what = [options.buckets, options.max_length, options.characters, STRENGTHS, MAX_EXAMPLES]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> LinearModel | None:
+    """What is kept; None where nothing is, or nothing whole."""
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            return LinearModel(stored["rows"], stored["weights"], stored["bias"], float(stored["strength"]))
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None

@@ -191,6 +191,22 @@ def test_data_or_study_but_not_both(grunlock: CommandLine, tmp_path: Path) -> No
     assert "There is no study here" in grunlock("tune", "--resume", tmp_path, "--trials", 2).err
 
 
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        (["--resume", "study", "--sampler", "auto", "--set", "optim.lr=1"], "--set, --sampler"),
+        (["--resume", "study", "-o", "other"], "--output"),
+        (["--widen", "study", "-o", "other", "--max-size", "5KB"], "--max-size"),
+    ],
+)
+def test_what_a_study_would_not_follow_is_refused(
+    grunlock: CommandLine, given: list[str], refused: str
+) -> None:
+    message = grunlock("tune", *given, "--trials", 2).err
+    assert "goes on as it was started" in message
+    assert f"got:      {refused}\n" in message
+
+
 def test_widening_goes_on_in_a_folder_of_its_own(
     grunlock: CommandLine, colours_csv: Path, tmp_path: Path
 ) -> None:

@@ -122,6 +122,9 @@ def test_roads_that_lead_nowhere(
 def test_there_must_be_a_road_to_go_on(grunlock: CommandLine, tmp_path: Path) -> None:
     assert "There is no road to go on here" in grunlock("unlock", "--resume", tmp_path).err
     assert "Give data to start" in grunlock("unlock").err
+    refused = grunlock("unlock", "--resume", tmp_path, "--max-size", "5KB").err
+    assert "goes on as it was started" in refused
+    assert "got:      --max-size" in refused
     (tmp_path / "unlock.json").write_text("{}")
     assert "settings cannot be read" in grunlock("unlock", "--resume", tmp_path).err
 

@@ -40,3 +40,18 @@ PredictionPrecision = Annotated[
 ]
 TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the texts.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the labels.")]
+
+
+def given_besides(context: typer.Context, *allowed: str) -> str:
+    """What stands on the command line besides these parameters, as in "data, --recipe"; empty if nothing."""
+    found = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None and parameter.name not in allowed and _is_given(context, parameter.name)
+    ]
+    return ", ".join(found)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

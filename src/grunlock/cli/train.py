@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import Overrides
+from grunlock.cli.options import Overrides, given_besides
 from grunlock.errors import RunError
 from grunlock.recipe import Recipe
 
@@ -15,6 +15,7 @@ console = Console()
 
 
 def train_command(
+    context: typer.Context,
     data: Annotated[
         str | None,
         typer.Argument(
@@ -45,7 +46,7 @@ def train_command(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
 ) -> None:
     """Train a classifier from labelled texts or numeric series into a run folder."""
-    _check_usage(data, output, resume, (base, overrides, valid, test, overwrite, recipe))
+    _check_usage(data, resume, given_besides(context, "resume", "tensorboard", "threads"))
     import torch
 
     from grunlock.training.progress import ProgressBar
@@ -79,13 +80,11 @@ def show_result(folder: Path, metrics: dict[str, object], sha256: str) -> None:
     console.print(f"next      grunlock evaluate {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _check_usage(
-    data: str | None, output: Path | None, resume: Path | None, others: tuple[object, ...]
-) -> None:
-    if resume is not None and (data or output or any(others)):
+def _check_usage(data: str | None, resume: Path | None, besides: str) -> None:
+    if resume is not None and besides:
         raise RunError(
             "--resume goes on exactly as the run was started.",
-            got="other arguments beside it",
+            got=f"beside it {besides}",
             expected="grunlock train --resume RUN",
         )
     if resume is None and data is None:

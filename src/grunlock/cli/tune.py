@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from grunlock.cli.options import Overrides, Space
+from grunlock.cli.options import Overrides, Space, given_besides
 from grunlock.errors import RecipeError, StudyError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ SHOWN_IMPORTANT = 5
 
 
 def tune_command(
+    context: typer.Context,
     data: Annotated[
         str | None, typer.Argument(help="As for train: a file, a folder of them, or a pattern.")
     ] = None,
@@ -65,12 +66,7 @@ def tune_command(
     from grunlock.tuning.progress import SearchProgress
 
     budget = Budget(minutes, trials)
-    given = [str(value) for value in (data, resume, widen) if value is not None]
-    if len(given) != 1:
-        raise StudyError(
-            "Give data to start a study, or --resume or --widen to go on with one.",
-            got=" and ".join(given) or "none of them",
-        )
+    _check_usage(context, data, resume, widen)
     with SearchProgress(console, budget) as progress:
         if resume is not None:
             result = resume_study(resume, budget, workers=workers, listen=progress)
@@ -106,6 +102,24 @@ def tune_command(
             )
             result = tune(settings, space, folder, budget, workers=workers, listen=progress)
     show_result(result)
+
+
+def _check_usage(context: typer.Context, data: str | None, resume: Path | None, widen: Path | None) -> None:
+    given = [str(value) for value in (data, resume, widen) if value is not None]
+    if len(given) != 1:
+        raise StudyError(
+            "Give data to start a study, or --resume or --widen to go on with one.",
+            got=" and ".join(given) or "none of them",
+        )
+    going_on = {"resume", "minutes", "trials", "workers"} | ({"widen", "output"} if widen else set())
+    besides = given_besides(context, *going_on)
+    if data is None and besides:
+        raise StudyError(
+            "A study goes on as it was started.",
+            got=besides,
+            expected="--minutes, --trials and --workers only" + ("; --output with --widen" if widen else ""),
+            cure="for other settings start a new study",
+        )
 
 
 def space_for(*, limited: bool) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from grunlock.cli.duel import absolute
-from grunlock.cli.options import Overrides, Space
+from grunlock.cli.options import Overrides, Space, given_besides
 from grunlock.cli.tune import parse_seconds, parse_size, space_for
 from grunlock.errors import StudyError
 
@@ -21,6 +21,7 @@ DEFAULT_MINUTES = 10.0
 
 
 def unlock_command(
+    context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="As for train.")] = None,
     recipe: Space = None,
     overrides: Overrides = None,
@@ -48,6 +49,11 @@ def unlock_command(
 
     if (data is None) == (resume is None):
         raise StudyError("Give data to start, or --resume to go on.", got=data or "neither")
+    besides = given_besides(context, "resume", "minutes")
+    if resume is not None and besides:
+        raise StudyError(
+            "A road goes on as it was started.", got=besides, expected="--minutes only", cure="start a new one"
+        )
     with SearchProgress(console, Budget(minutes=minutes or DEFAULT_MINUTES)) as progress:
         if resume is not None:
             result = go_on(resume, minutes, listen=tell_stage, listen_trial=progress)

@@ -176,6 +176,15 @@ def test_what_is_tried_first_is_checked(tmp_path: Path) -> None:
     fixed = read_recipe_or_space(path, ["optim.lr=2e-3"])
     assert isinstance(fixed, SearchSpace)
     assert fixed.first == ({"pooling.parts": ["mean"]}, {})
+    wider = read_recipe_or_space(path, ["optim.lr={low=2e-3, high=1e-1}"])
+    assert isinstance(wider, SearchSpace)
+    assert wider.first == ({"optim.lr": 3e-3, "pooling.parts": ["mean"]}, {})
+    above = tmp_path / "above.toml"
+    above.write_text('base = "space.toml"\n[pooling]\nparts = ["max"]\n')
+    inherited = read_recipe_or_space(above)
+    assert isinstance(inherited, SearchSpace)
+    assert inherited.first == ({"optim.lr": 3e-3}, {"optim.lr": 1e-3})
+    assert read_recipe(above, ["optim.lr=1e-3"]).pooling.parts == ("max",)
     for change, message in {
         ("= 3e-3", "= 3"): r"its range does not have(.|\n)*first\[0\], optim.lr",
         ('["mean"]\n', '["last"]\n'): r"its range does not have(.|\n)*pooling.parts",

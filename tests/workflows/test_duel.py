@@ -114,7 +114,7 @@ def test_contenders_by_name() -> None:
     assert found.encoder.kind == "mingru"
     assert isinstance(read_contender("search").recipe, SearchSpace)
     assert [c.name for c in with_baselines([read_contender("seed")])] == ["seed", "linear", "fasttext"]
-    assert [c.name for c in with_baselines([read_contender("series")])] == ["series"]
+    assert [c.name for c in with_baselines([read_contender("series")])] == ["series", "linear"]
     assert {"gru", "lstm", "transformer", "bag"} <= set(encoder_kinds())
     with pytest.raises(RecipeError, match=r"same name"):
         with_baselines([read_contender("seed"), read_contender("seed")])

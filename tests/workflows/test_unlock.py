@@ -8,11 +8,14 @@ import pytest
 import torch
 
 import grunlock as package
+from grunlock.cli.tune import space_for
 from grunlock.errors import RunInterruptedError, StudyError
+from grunlock.recipe import read_recipe
 from grunlock.unlock import UnlockSettings, go_on, road, unlock
 from grunlock.unlock.results import STAGES, StageDone
 from tests.conftest import colour_rows
 from tests.workflows.conftest import CommandLine
+from tests.workflows.series_data import slopes, write_npz
 
 MINUTES = 3  # never used up: the trials end the search
 TRIALS = 3
@@ -138,3 +141,30 @@ def test_verdicts_are_those_of_the_answers(colours: Path, space: Path, tmp_path:
     right = [a == b for a, (b, _) in zip(kept, colour_rows(150)[120:], strict=True)]
     assert final["facts"]["accuracies"]["the kept model"] == pytest.approx(sum(right) / len(right))
     assert len(result.verdicts) == 2
+
+
+def test_the_road_of_numeric_series(grunlock: CommandLine, tmp_path: Path) -> None:
+    data, folder, space = tmp_path / "slopes.npz", tmp_path / "unlocked", tmp_path / "space.toml"
+    write_npz(data, slopes(90))
+    space.write_text(
+        'base = "search_series"\n[series]\nsize = 8\n[encoder]\nhidden_size = 8\n'
+        "[batches]\nsize = 8\n[training]\nepochs = 5\n"
+        "[stem]\nwidths = [3]\n[pooling]\ninputs = true\n"
+    )
+    given = ["--recipe", space, "--minutes", MINUTES, "--trials", 2, "-o", folder]
+    done = grunlock("unlock", data, *given)
+    assert done.code == 0, done.err
+    assert "linear model 100.00 % on validation" in done.out.replace("\n", " ")
+    assert f"grunlock predict {folder} SERIES.npz" in done.out.replace("\n", "")
+    report = (folder / "report.md").read_text()
+    for station in ("linear model", "the usual GRU", "the best trial", "the best recipe"):
+        assert f"| {station}" in report
+    assert read_recipe(folder / "usual").encoder.num_layers == 2  # seed_series
+    assert grunlock("predict", folder, data).code == 0
+
+
+def test_series_have_a_space_of_their_own(tmp_path: Path) -> None:
+    write_npz(tmp_path / "slopes.npz", slopes(6))
+    assert space_for(str(tmp_path / "slopes.npz"), limited=False) == "search_series"
+    assert space_for("reviews.csv", limited=False) == "search"
+    assert space_for("reviews.csv", limited=True) == "small"

@@ -21,10 +21,17 @@ console = Console()
 def ablate_command(
     data: Annotated[str, typer.Argument(help="As for train.")],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="The recipe whose tricks are measured.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="The recipe whose tricks are measured; if not given default, for .npz and .ts series.",
+        ),
+    ] = None,
     overrides: Overrides = None,
-    plain: Annotated[str, typer.Option(help="The recipe that has none of them.")] = "seed",
+    plain: Annotated[
+        str | None, typer.Option(help="The recipe that has none of them; if not given seed or seed_series.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder; else ablations/DATA-RECIPE. Goes on if stopped."),
@@ -39,9 +46,11 @@ def ablate_command(
 ) -> None:
     """Which trick bought what: each taken out of a recipe, and each alone put into a plain one."""
     from grunlock.comparison.ablation import ablate
+    from grunlock.data.series.sources import holds_series
     from grunlock.recipe import read_recipe
 
-    full, least = read_recipe(recipe, overrides or ()), read_recipe(plain)
+    usual = ("series", "seed_series") if holds_series(data) else ("default", "seed")
+    full, least = read_recipe(recipe or usual[0], overrides or ()), read_recipe(plain or usual[1])
     base = re.sub(r"[^\w.-]+", "-", Path(data).name or Path(data).parent.name)
     folder = output or Path("ablations") / f"{base}-{full.name}"
 

@@ -22,12 +22,13 @@ console = Console()
 def duel_command(
     data: Annotated[str, typer.Argument(help="As for train.")],
     recipes: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Contenders, separated by commas; the first one is compared with each other: built-in "
-            "recipes, TOML files, run folders, kinds of encoder (lstm, transformer, ...), LABEL=RECIPE."
+            "recipes, TOML files, run folders, kinds of encoder (lstm, transformer, ...), LABEL=RECIPE. "
+            "If not given: default,seed; for .npz and .ts series,seed_series."
         ),
-    ] = "default,seed",
+    ] = None,
     overrides: Overrides = None,
     output: Annotated[
         Path | None,
@@ -41,13 +42,16 @@ def duel_command(
     trials: Annotated[int | None, typer.Option(help="Of search, for each contender with ranges.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of a search.")] = 1,
 ) -> None:
-    """Compare recipes on the same splits and seeds, with a linear SVM and a fastText-like model always in."""
+    """Compare recipes on the same splits and seeds, with a linear model always in (texts: fastText too)."""
     from grunlock.comparison.contenders import read_contender, with_baselines
     from grunlock.comparison.duel import duel
+    from grunlock.data.series.sources import holds_series
     from grunlock.tuning import Budget
 
     folder = output or Path("duels") / re.sub(r"[^\w.-]+", "-", Path(data).name or Path(data).parent.name)
-    named = [read_contender(name.strip(), overrides or ()) for name in recipes.split(",")]
+    base, plain = ("series", "seed_series") if holds_series(data) else ("default", "seed")
+    names = [base, plain] if recipes is None else recipes.split(",")
+    named = [read_contender(name.strip(), overrides or (), base) for name in names]
     budget = None if minutes is None and trials is None else Budget(minutes, trials)
 
     def tell(name: str, run: "SeedRun") -> None:

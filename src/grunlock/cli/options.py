@@ -28,7 +28,7 @@ Space = Annotated[
         "--recipe",
         "-r",
         help="A search space: built-in, a TOML file, or any recipe with --set ranges. If not given: "
-        "search; small, where size or latency is limited.",
+        "search; small, where size or latency is limited; for .npz and .ts search_series.",
     ),
 ]
 Model = Annotated[Path, typer.Argument(help="A run folder or a model.grunlock file.")]

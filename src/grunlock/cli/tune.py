@@ -75,7 +75,7 @@ def tune_command(
             result = widen_study(widen, folder, budget, workers=workers, listen=progress)
         else:
             assert data is not None
-            recipe = recipe or space_for(limited=bool(max_size or max_latency))
+            recipe = recipe or space_for(data, limited=bool(max_size or max_latency))
             space = read_recipe_or_space(recipe, overrides or [])
             if not isinstance(space, SearchSpace):
                 raise RecipeError(
@@ -122,8 +122,12 @@ def _check_usage(context: typer.Context, data: str | None, resume: Path | None, 
         )
 
 
-def space_for(*, limited: bool) -> str:
+def space_for(data: str, *, limited: bool) -> str:
     """The built-in search space where none is named."""
+    from grunlock.data.series.sources import holds_series
+
+    if holds_series(data):
+        return "search_series"
     return "small" if limited else "search"
 
 

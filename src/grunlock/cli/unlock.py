@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 console = Console()
 DEFAULT_MINUTES = 10.0
+EXAMPLES = {"text": '--text "..."', "series": "SERIES.npz"}
 
 
 def unlock_command(
@@ -52,7 +53,10 @@ def unlock_command(
     besides = given_besides(context, "resume", "minutes")
     if resume is not None and besides:
         raise StudyError(
-            "A road goes on as it was started.", got=besides, expected="--minutes only", cure="start a new one"
+            "A road goes on as it was started.",
+            got=besides,
+            expected="--minutes only",
+            cure="start a new one",
         )
     with SearchProgress(console, Budget(minutes=minutes or DEFAULT_MINUTES)) as progress:
         if resume is not None:
@@ -63,7 +67,7 @@ def unlock_command(
                 source=absolute(data),
                 valid=None if valid is None else absolute(valid),
                 test=None if test is None else absolute(test),
-                recipe=recipe or space_for(limited=bool(max_size or max_latency)),
+                recipe=recipe or space_for(data, limited=bool(max_size or max_latency)),
                 overrides=tuple(overrides or ()),
                 minutes=DEFAULT_MINUTES if minutes is None else minutes,
                 trials=trials,
@@ -98,7 +102,7 @@ def show_unlocked(result: "UnlockResult") -> None:
     lines = {
         "report": result.folder / "report.md",
         "model": result.model,
-        "try": f'grunlock predict {result.folder} --text "..."',
+        "try": f"grunlock predict {result.folder} {EXAMPLES[result.kind]}",
     }
     for name, value in lines.items():
         console.print(f"{name:<9} {value}", highlight=False, markup=False, soft_wrap=True)

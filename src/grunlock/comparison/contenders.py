@@ -27,8 +27,8 @@ class Contender:
     recipe: Recipe | SearchSpace | None
 
 
-def read_contender(text: str, overrides: Iterable[str] = ()) -> Contender:
-    """A contender from `NAME` or `LABEL=NAME`: linear, fasttext, a kind of encoder (the recipe `default` with
+def read_contender(text: str, overrides: Iterable[str] = (), base: str = "default") -> Contender:
+    """A contender from `NAME` or `LABEL=NAME`: linear, fasttext, a kind of encoder (the recipe `base` with
     it), a built-in recipe or space, a TOML file, or a run or study folder.
 
     overrides: applied to every recipe, as of --set. Raises RecipeError.
@@ -41,12 +41,12 @@ def read_contender(text: str, overrides: Iterable[str] = ()) -> Contender:
     if name == FASTTEXT:
         return Contender(label, read_recipe("default", [*FASTTEXT_SETTINGS, *overrides]))
     if name in encoder_kinds():
-        return Contender(label, read_recipe_or_space("default", [f"encoder.kind={name}", *overrides]))
+        return Contender(label, read_recipe_or_space(base, [f"encoder.kind={name}", *overrides]))
     return Contender(label, read_recipe_or_space(name, overrides))
 
 
 def with_baselines(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
-    """The contenders and, for texts, the baselines that are not among them.
+    """The contenders and the baselines that are not among them: fasttext is for texts.
 
     Raises RecipeError if two have the same name.
     """
@@ -58,9 +58,8 @@ def with_baselines(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
                 got=name,
                 cure=f"name one of them: --recipe other={name}",
             )
-    if any(_reads_series(contender) for contender in contenders):
-        return tuple(contenders)
-    missing = [name for name in (LINEAR, FASTTEXT) if name not in names]
+    series = any(_reads_series(contender) for contender in contenders)
+    missing = [name for name in (LINEAR, *(() if series else (FASTTEXT,))) if name not in names]
     return (*contenders, *(read_contender(name) for name in missing))
 
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from grunlock.comparison.contenders import Contender
 from grunlock.comparison.expected_best import ExpectedBest, expected_best
-from grunlock.comparison.linear import linear_baseline
+from grunlock.comparison.linear import linear_answers
 from grunlock.comparison.runs import SeedRun, Source, run_seeds
 from grunlock.comparison.stochastic_order import StochasticOrder, almost_stochastic_order
 from grunlock.comparison.verdict import Comparison, Verdict, verdicts
-from grunlock.data.texts import labelled_splits
 from grunlock.errors import GrunlockError, RunInterruptedError, StorageError, StudyError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.recipe import Recipe, SearchSpace, read_recipe
+from grunlock.recipe.schema import DataOptions
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.recipe.validation import validate
 from grunlock.tuning import Budget, StudySettings, resume_study, tune
@@ -105,7 +105,7 @@ def duel(
         own = folder / "contenders" / contender.name
         try:
             if contender.recipe is None:
-                results.append(_linear(contender.name, source, reading, len(seeds)))
+                results.append(_linear(contender.name, source, reading, own, len(seeds)))
             else:
                 results.append(_enter(contender, source, own, seeds, budget, workers, listen))
         except (RunInterruptedError, StorageError):
@@ -185,24 +185,22 @@ def _expected(study: StudyResult) -> ExpectedBest | None:
     return expected_best(values) if len(values) > 1 else None
 
 
-def _reading(contenders: Sequence[Contender]) -> TextDataOptions:
+def _reading(contenders: Sequence[Contender]) -> DataOptions:
     """How the others read the data: the baseline sees the same examples."""
     for contender in contenders:
         recipe = contender.recipe
         if isinstance(recipe, SearchSpace):
             recipe = validate(recipe.at(recipe.example))
-        if recipe is not None and isinstance(recipe.data, TextDataOptions):
+        if recipe is not None:
             return recipe.data
     return TextDataOptions()
 
 
-def _linear(name: str, source: Source, reading: TextDataOptions, num_seeds: int) -> ContenderResult:
+def _linear(name: str, source: Source, reading: DataOptions, folder: Path, num_seeds: int) -> ContenderResult:
     """Trained on the training split alone, as the others are."""
-    splits = labelled_splits(source.train, source.valid, source.test, reading)
     started = time.monotonic()
-    train, on = splits["train"], splits[source.on]  # type: ignore[index]
-    model = linear_baseline().fit(train.texts, train.labels)
-    right = np.asarray(model.predict(on.texts) == np.asarray(on.labels))
+    found = linear_answers(source.train, source.valid, source.test, reading, folder)
+    right = found[source.on]
     seconds = time.monotonic() - started
     return ContenderResult(name, np.tile(right, (num_seeds, 1)), seconds, 0.0, None, None, None, None)
 

@@ -116,7 +116,7 @@ def check_first(space: SearchSpace) -> None:
                     got=value,
                     expected=f"a key that has a range: {', '.join(space.ranges)}",
                 )
-            if not _holds(found, value):
+            if not holds(found, value):
                 raise RecipeError(
                     "A value is to be tried first that its range does not have.",
                     where=f"{FIRST}[{index}], {key}",
@@ -125,7 +125,8 @@ def check_first(space: SearchSpace) -> None:
                 )
 
 
-def _holds(found: Range | Choices, value: Any) -> bool:
+def holds(found: Range | Choices, value: Any) -> bool:
+    """Whether a range has a value."""
     if isinstance(found, Choices):
         return value in found.choices
     return isinstance(value, int | float) and found.low <= value <= found.high

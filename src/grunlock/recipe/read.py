@@ -19,6 +19,7 @@ from grunlock.recipe.ranges import (
     check_first,
     find_ranges,
     flat,
+    holds,
     take_first,
 )
 from grunlock.recipe.schema import Recipe
@@ -36,23 +37,18 @@ def read_recipe(source: str | Path = "default", overrides: Iterable[str] = ()) -
 
     Raises RecipeError for faults (all at once) and for search spaces, which only `tune` can run.
     """
-    return _without_ranges(merge(read_settings(source), overrides_to_settings(overrides)))
+    return _without_ranges(_laid_over(read_settings(source), overrides_to_settings(overrides)))
 
 
 def read_recipe_or_space(
     source: str | Path = "default", overrides: Iterable[str] = ()
 ) -> Recipe | SearchSpace:
     """Like read_recipe, but a recipe with ranges is returned as a SearchSpace."""
-    given = overrides_to_settings(overrides)
-    settings = merge(read_settings(source), given)
+    settings = _laid_over(read_settings(source), overrides_to_settings(overrides))
     ranges = find_ranges(settings)
     if not ranges:
         return validate(settings)
     settings, first = take_first(settings, ranges)
-    fixed = {key for key, _ in flat(given, ranges)} - set(
-        ranges
-    )  # an override that fixes a value leaves nothing to try first
-    first = tuple({key: value for key, value in table.items() if key not in fixed} for table in first)
     space = SearchSpace(settings, ranges, first)
     check_examples(space)
     check_first(space)
@@ -75,7 +71,7 @@ def read_settings(source: str | Path) -> Settings:
         text = resources.files("grunlock.recipe").joinpath(f"builtin/{source}.toml").read_text()
         settings = tomllib.loads(text)
         base = settings.pop("base", None)
-        return settings if base is None else merge(read_settings(base), settings)
+        return settings if base is None else _laid_over(read_settings(base), settings)
     path = Path(source)
     if path.is_dir():
         path = path / "recipe.toml"
@@ -94,7 +90,24 @@ def read_settings(source: str | Path) -> Settings:
     base = settings.pop("base", "default")
     if base not in builtin_names() and not Path(base).is_absolute():
         base = path.parent / base
-    return merge(read_settings(base), settings)
+    return _laid_over(read_settings(base), settings)
+
+
+def _laid_over(base: Settings, own: Settings) -> Settings:
+    """`own` merged over `base`; of what the base would try first, what is still searched and in its range."""
+    merged = merge(base, own)
+    if FIRST in base and FIRST not in own:
+        ranges = find_ranges(merged)
+        if not ranges:
+            del merged[FIRST]
+            return merged
+        given = {key for key, _ in flat(own, ranges)}
+        _, first = take_first(base, ranges)
+        merged[FIRST] = [
+            {k: v for k, v in table.items() if k not in given or (k in ranges and holds(ranges[k], v))}
+            for table in first
+        ]
+    return merged
 
 
 def overrides_to_settings(overrides: Iterable[str]) -> Settings:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from grunlock.errors import StudyError
 from grunlock.recipe import SearchSpace, read_recipe_or_space
-from grunlock.recipe.text_options import TextDataOptions
+from grunlock.recipe.schema import DataOptions
 from grunlock.recipe.validation import validate
 from grunlock.tuning.work import TrialListener
 from grunlock.unlock.results import StageDone
 from grunlock.unlock.settings import CALIBRATION_FRACTION, UnlockSettings
 
-LINEAR, USUAL, BEST_TRIAL, BEST = "linear SVM", "the usual GRU", "the best trial", "the best recipe"
+USUAL, BEST_TRIAL, BEST = "the usual GRU", "the best trial", "the best recipe"
+LINEAR = {"text": "linear SVM", "series": "linear model"}
 KEPT = "the kept model"
 
 
@@ -56,8 +57,11 @@ class Road:
         )
 
     @property
-    def reading(self) -> TextDataOptions | None:
-        """How texts are read; None for series."""
+    def reading(self) -> DataOptions:
+        """How the data are read."""
         space = self.space
-        recipe = validate(space.at(space.example))
-        return recipe.data if isinstance(recipe.data, TextDataOptions) else None
+        return validate(space.at(space.example)).data
+
+    @property
+    def linear_name(self) -> str:
+        return LINEAR[self.reading.kind]

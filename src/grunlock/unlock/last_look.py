@@ -16,7 +16,7 @@ from grunlock.objectives.metrics import EvaluationResult
 from grunlock.recipe import read_recipe
 from grunlock.training.run_folder import RunFolder
 from grunlock.tuning.data_cache import prepared_for
-from grunlock.unlock.context import KEPT, LINEAR, USUAL, Road
+from grunlock.unlock.context import KEPT, USUAL, Road
 from grunlock.unlock.results import StageDone
 from grunlock.unlock.settings import INT8_MOST_LOST
 
@@ -33,7 +33,7 @@ def last_look(road: Road) -> StageDone:
     linear = road.folder / "linear.npz"
     if linear.is_file():
         with np.load(linear) as arrays:
-            right[LINEAR] = arrays[on]
+            right[road.linear_name] = arrays[on]
     best = right[KEPT]
     found = verdicts([Comparison(KEPT, name, best, other) for name, other in right.items() if name != KEPT])
     gate = _int8_gate(road.folder, data)

@@ -49,6 +49,7 @@ class UnlockResult:
     stations: the linear model, the usual GRU, the best trial, the best recipe
     verdicts: sentences on the test split, of validation without one
     model:    the artifact that is recommended
+    kind:     of data it reads
     """
 
     folder: Path
@@ -57,3 +58,4 @@ class UnlockResult:
     verdicts: Sequence[str]
     model: Path
     seconds: float
+    kind: Literal["text", "series"]

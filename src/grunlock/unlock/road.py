@@ -9,6 +9,7 @@ import torch
 
 from grunlock.errors import RunInterruptedError, StudyError
 from grunlock.files import storage_guard, write_atomically
+from grunlock.recipe import read_recipe
 from grunlock.tuning.study import locked
 from grunlock.tuning.work import TrialListener
 from grunlock.unlock.context import BEST, KEPT, Road
@@ -144,4 +145,5 @@ def _result(folder: Path, stages: list[StageDone], seconds: float) -> UnlockResu
         verdicts=tuple(final.facts["verdicts"]),
         model=folder / "model.grunlock",
         seconds=seconds,
+        kind=read_recipe(folder).data.kind,
     )

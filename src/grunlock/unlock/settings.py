@@ -4,12 +4,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NUM_USUAL_EPOCHS = 10
 USUAL_SHARE = 0.2  # of the budget, at most, for the usual GRU
 SEARCH_SHARE = 0.6  # of what is left then; the rest is for the best recipe's seeds
 MOST_SEARCH_SHARE = 0.9  # where one whole trial needs more
 WANTED_TRIALS = 5  # whole ones that should fit the search; pruning makes more of them
-FEWEST_EPOCHS, MOST_EPOCHS = 10, 15  # fewer only where not even one trial fits otherwise
+FEWEST_EPOCHS = 2 / 3  # of those of the space; fewer only where not even one trial fits otherwise
 MOST_SEEDS = 5
 CROSS_VALIDATION_MINUTES = 4.0  # from this budget on the audit looks for label errors
 INT8_MOST_LOST = 0.003  # of validation accuracy, to recommend int8

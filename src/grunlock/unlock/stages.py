@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from grunlock.audit import AuditOptions, audit
-from grunlock.comparison.linear import linear_baseline
-from grunlock.data.texts import labelled_splits
+from grunlock.comparison.linear import linear_answers
 from grunlock.errors import StudyError
 from grunlock.files import atomic_file, write_atomically
 from grunlock.recipe import Recipe, SearchSpace, read_recipe, read_recipe_or_space
@@ -23,17 +22,15 @@ from grunlock.tuning.deployed import cost_of_file, raw_examples
 from grunlock.tuning.pace import use_quickest_threads
 from grunlock.tuning.study import StudyFolder, open_study
 from grunlock.tuning.tune import result_of
-from grunlock.unlock.context import BEST, BEST_TRIAL, LINEAR, USUAL, Road
+from grunlock.unlock.context import BEST, BEST_TRIAL, USUAL, Road
 from grunlock.unlock.results import StageDone, Station
 from grunlock.unlock.settings import (
     CALIBRATION_FRACTION,
     CROSS_VALIDATION_MINUTES,
     FEWEST_CALIBRATION,
     FEWEST_EPOCHS,
-    MOST_EPOCHS,
     MOST_SEARCH_SHARE,
     MOST_SEEDS,
-    NUM_USUAL_EPOCHS,
     RESERVED_SECONDS,
     SEARCH_SHARE,
     USUAL_SHARE,
@@ -48,7 +45,7 @@ class _OutOfTimeError(Exception):
 def look_at_data(road: Road) -> StageDone:
     """What is wrong with the data, before anything learns from it. Errors do not stop the road."""
     settings, reading = road.settings, road.reading
-    if reading is None:
+    if reading.kind == "series":
         return StageDone(stage="audit", sentence="series are checked when they are read", seconds=0.0)
     started = time.monotonic()
     options = AuditOptions(cross_validation=settings.minutes >= CROSS_VALIDATION_MINUTES, seed=settings.seed)
@@ -73,25 +70,17 @@ def look_at_data(road: Road) -> StageDone:
 
 
 def linear_model(road: Road) -> StageDone:
-    """The bag of words that has to be beaten."""
-    reading, settings = road.reading, road.settings
-    if reading is None:
-        return StageDone(stage="linear", sentence="no linear model for series", seconds=0.0)
+    """The linear model that has to be beaten: on a bag of words, or on random convolutions."""
     started = time.monotonic()
-    splits = labelled_splits(settings.source, settings.valid, settings.test, reading)
-    model = linear_baseline().fit(splits["train"].texts, splits["train"].labels)
-    right = {
-        name: np.asarray(model.predict(split.texts) == np.asarray(split.labels))
-        for name, split in splits.items()
-        if name in ("valid", "test")
-    }
+    settings, folder = road.settings, road.folder / "data"
+    right = linear_answers(settings.source, settings.valid, settings.test, road.reading, folder)
     with atomic_file(road.folder / "linear.npz") as file:
         np.savez(file, **{str(name): found for name, found in right.items()})  # type: ignore[arg-type]
     seconds = time.monotonic() - started
-    station = Station(name=LINEAR, valid_accuracy=float(right["valid"].mean()), seconds=seconds)
+    station = Station(name=road.linear_name, valid_accuracy=float(right["valid"].mean()), seconds=seconds)
     return StageDone(
         stage="linear",
-        sentence=f"{LINEAR} {100 * station.valid_accuracy:.2f} % on validation",
+        sentence=f"{road.linear_name} {100 * station.valid_accuracy:.2f} % on validation",
         seconds=seconds,
         stations=(station,),
     )
@@ -100,7 +89,7 @@ def linear_model(road: Road) -> StageDone:
 def usual_gru(road: Road) -> StageDone:
     """The GRU as most people train it, in the time it may take."""
     started = time.monotonic()
-    recipe = _like_the_space(road, "seed" if road.reading is not None else "series")
+    recipe = _like_the_space(road, "seed" if road.reading.kind == "text" else "seed_series")
     pace = use_quickest_threads(recipe, prepared_for(recipe, *road.data), road.threads)
     most = int(USUAL_SHARE * 60 * road.settings.minutes / pace)
     if most < 1:
@@ -111,13 +100,13 @@ def usual_gru(road: Road) -> StageDone:
             cure="raise --minutes",
         )
     begun = RunFolder(road.folder / "usual").recipe  # of a road that was stopped in this stage
-    epochs = read_recipe(begun).training.epochs if begun.is_file() else min(NUM_USUAL_EPOCHS, most)
-    recipe = _with_epochs(recipe, epochs)
-    run = _train(road, recipe, road.folder / "usual", None)
+    epochs = read_recipe(begun).training.epochs if begun.is_file() else min(recipe.training.epochs, most)
+    run = _train(road, _with_epochs(recipe, epochs), road.folder / "usual", None)
     if _keeps_limits(road, run):
         copy_result(run, road.folder)
     station = _station(road, USUAL, recipe, [run], time.monotonic() - started)
-    note = "" if epochs == NUM_USUAL_EPOCHS else f"{epochs} of {NUM_USUAL_EPOCHS} epochs: more did not fit"
+    wanted = recipe.training.epochs
+    note = "" if epochs == wanted else f"{epochs} of {wanted} epochs: more did not fit"
     return StageDone(
         stage="usual",
         sentence=f"{USUAL} {100 * station.valid_accuracy:.2f} % on validation{'; ' + note if note else ''}",
@@ -215,7 +204,8 @@ def _like_the_space(road: Road, name: str) -> Recipe:
 
 
 def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
-    """The space with so many epochs that WANTED_TRIALS whole trials would fit, and the seconds to search."""
+    """The space with so many of its epochs that WANTED_TRIALS whole trials would fit, and the seconds to
+    search."""
     space = road.space
     values = space.example | (dict(space.first[0]) if space.first else {})
     middle = validate(space.at(values))
@@ -224,7 +214,8 @@ def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     seconds = SEARCH_SHARE * left
     if "training.epochs" in space.ranges:
         return space, seconds
-    epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, int(seconds / WANTED_TRIALS / pace)))
+    most = middle.training.epochs
+    epochs = min(most, max(round(FEWEST_EPOCHS * most), int(seconds / WANTED_TRIALS / pace)))
     seconds = min(max(seconds, 1.2 * epochs * pace), MOST_SEARCH_SHARE * left)
     epochs = max(1, min(epochs, int(seconds / pace / 1.2)))
     found = read_recipe_or_space(road.settings.recipe, [*road.overrides, f"training.epochs={epochs}"])

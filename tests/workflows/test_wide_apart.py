@@ -71,7 +71,7 @@ def test_the_path_is_a_linear_svm_on_the_same_features(run: RunResult) -> None:
 
 def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
     data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
-    monkeypatch.setattr(wide_linear, "MAX_EXAMPLES", 30)
+    monkeypatch.setattr(wide_linear, "MAX_TOKENS", 100)
     fit = wide_path.fit_wide(data, options, np.zeros((data.valid.num_examples, 3), np.float32))
     assert len(fit.model.rows) < len(linear_model_of_all(data, options).rows)
     assert fit.linear_accuracy > 0.8  # an example with another's target would not teach that
@@ -79,7 +79,7 @@ def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.M
 
 def linear_model_of_all(data: PreparedData, options: WideOptions) -> LinearModel:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wide_linear, "MAX_EXAMPLES", 10**6)
+        patch.setattr(wide_linear, "MAX_TOKENS", 10**7)
         return linear_model(data, options)
 
 

@@ -26,8 +26,8 @@ from grunlock.text.token_ngrams import wide_ngrams
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared weights
-MAX_EXAMPLES = 200_000  # that it learns from; of more, a random sample
+STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared weights; quickest first
+MAX_TOKENS = 10**7  # that it learns from, about 1 GB of n-grams; of more, a random sample of texts
 SEED = 0  # the same model for every run on the same data
 
 
@@ -61,30 +61,27 @@ def linear_model(data: PreparedData, options: WideOptions) -> LinearModel:
 
 def ngram_features(store: ExampleStore, options: WideOptions, examples: IntArray) -> "csr_matrix":
     """[examples, buckets]: how often each n-gram is there over the root of their number, as the path adds
-    them up."""
-    from scipy.sparse import csr_matrix
+    them up. examples: rising."""
+    from scipy.sparse import csr_matrix, vstack
 
-    rows: list[IntArray] = []
-    columns: list[IntArray] = []
-    values: list[FloatArray] = []
+    parts: list[csr_matrix] = []
+    read: list[IntArray] = []
     for some in evaluation_batches(store.lengths[examples], BATCH_TOKENS):
         batch = store.batch(examples[some])
         assert isinstance(batch.inputs, DistinctTokens)  # a recipe with a wide path is one for texts
-        places = np.searchsorted(examples, batch.examples)
-        for found in wide_ngrams(batch.inputs, batch.layout.batch_sizes, options):
-            scales = 1.0 / np.sqrt(np.maximum(found.counts, 1))
-            rows.append(np.repeat(places, found.counts))
-            columns.append(found.ids)
-            values.append(np.repeat(scales, found.counts).astype(np.float32))
-    shape = (len(examples), options.buckets)
-    ids = (np.concatenate(rows), np.concatenate(columns))
-    return csr_matrix((np.concatenate(values), ids), shape=shape)  # what is there twice is added up
+        groups = wide_ngrams(batch.inputs, batch.layout.batch_sizes, options)
+        rows = [np.repeat(np.arange(len(some)), found.counts) for found in groups]
+        scales = [np.repeat(np.maximum(found.counts, 1) ** -0.5, found.counts) for found in groups]
+        places = (np.concatenate(rows), np.concatenate([found.ids for found in groups]))
+        values = np.concatenate(scales).astype(np.float32)
+        # What is there twice is added up.
+        parts.append(csr_matrix((values, places), shape=(len(some), options.buckets)))
+        read.append(batch.examples)
+    return vstack(parts, format="csr")[np.argsort(np.concatenate(read))]
 
 
 def _fit_best(data: PreparedData, options: WideOptions) -> LinearModel:
-    chosen = np.arange(data.train.num_examples)
-    if len(chosen) > MAX_EXAMPLES:
-        chosen = np.sort(generator(SEED, "wide").permutation(len(chosen))[:MAX_EXAMPLES])
+    chosen = _sample(data.train)
     targets = np.asarray(data.train.targets, dtype=np.int64)[chosen]
     features = ngram_features(data.train, options, chosen)
     rows = np.unique(features.indices).astype(np.int32)
@@ -94,13 +91,28 @@ def _fit_best(data: PreparedData, options: WideOptions) -> LinearModel:
     unseen = ngram_features(data.valid, options, np.arange(data.valid.num_examples))[:, rows]
     wanted = np.asarray(data.valid.targets, dtype=np.int64)
     nothing = np.zeros((len(wanted), len(data.labels)))
-    found: list[tuple[float, LinearModel]] = []
+    best: LinearModel | None = None
+    lowest = np.inf
     for strength in STRENGTHS:
         weights, bias = _fit(scaled, targets, len(data.labels), strength)
         weights *= rarity[:, None]
         _, loss = fit_weight(nothing, unseen @ weights + bias, wanted)
-        found.append((loss, LinearModel(rows, weights.astype(np.float32), bias.astype(np.float32), strength)))
-    return min(found, key=lambda each: each[0])[1]
+        if best is not None and loss >= lowest:
+            break
+        best, lowest = _model(rows, weights, bias, strength), loss
+    assert best is not None
+    return best
+
+
+def _sample(store: ExampleStore) -> IntArray:
+    """All examples, or a random part of them that has MAX_TOKENS; rising."""
+    order = generator(SEED, "wide").permutation(store.num_examples)
+    enough = int(np.searchsorted(np.cumsum(store.lengths[order]), MAX_TOKENS)) + 1
+    return np.sort(order[:enough])
+
+
+def _model(rows: NDArray[np.int32], weights: FloatArray, bias: FloatArray, strength: float) -> LinearModel:
+    return LinearModel(rows, weights.astype(np.float32), bias.astype(np.float32), strength)
 
 
 def _rarity(features: "csr_matrix") -> FloatArray:
@@ -139,7 +151,7 @@ def _fit(
 
 
 def _key(options: WideOptions) -> str:
-    what = [options.buckets, options.max_length, options.characters, STRENGTHS, MAX_EXAMPLES]
+    what = [options.buckets, options.max_length, options.characters, STRENGTHS, MAX_TOKENS]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 

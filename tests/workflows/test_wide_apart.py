@@ -43,9 +43,14 @@ def test_the_network_is_the_one_without_the_path(run: RunResult, colours_csv: Pa
     assert np.abs(both - plain - shift).max() > 0.1
 
 
-def test_the_path_is_a_linear_svm_on_the_same_features(run: RunResult) -> None:
+def test_the_path_is_a_linear_svm_on_the_same_features(
+    run: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against scikit-learn on dense features made here, one text at a time."""
     data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
+    monkeypatch.setattr(wide_linear, "PASSES", 1000)
+    monkeypatch.setattr(wide_linear, "TOLERANCE", 1e-4)
+    monkeypatch.setattr(wide_linear, "MAX_TOKENS", 10**6)  # another model than the one kept from training
     found = linear_model(data, options)
 
     def dense(store: object, index: int) -> np.ndarray:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared weights; quickest first
+# On imdb as accurate as a hundred passes or more, in a fraction of their time.
+PASSES, TOLERANCE = 20, 1e-2
 MAX_TOKENS = 10**7  # that it learns from, about 1 GB of n-grams; of more, a random sample of texts
 SEED = 0  # the same model for every run on the same data
 
@@ -135,7 +137,8 @@ def _fit(
             "A wide path that learns apart needs scikit-learn.",
             cure='pip install "grunlock[train]", or --set wide.training=together',
         ) from error
-    model = LinearSVC(C=strength, random_state=derive_seed(SEED, "wide") % 2**32)
+    seed = derive_seed(SEED, "wide") % 2**32
+    model = LinearSVC(C=strength, max_iter=PASSES, tol=TOLERANCE, random_state=seed)
     with warnings.catch_warnings():  # its last digits do not matter here
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, targets)

@@ -18,7 +18,7 @@ from grunlock.errors import DataError, MissingDependencyError, ShapeError
 from grunlock.shapes import check_shape
 
 LOWEST, HIGHEST = 0.05, 20.0
-MOST_WEIGHT = 10.0
+MOST_WEIGHT = 100.0
 Doubles = NDArray[np.float64]
 
 
@@ -50,7 +50,7 @@ def fit_weight(
     others: ArrayLike,  # [B, K] of another
     targets: ArrayLike,  # [B] class indices
 ) -> tuple[float, float]:
-    """The weight in [0, 10] with which logits + weight * others have the lowest mean negative log-likelihood,
+    """The weight in [0, 100] with which logits + weight * others have the lowest mean negative log-likelihood,
     each at its own best temperature; and that likelihood. The weight is 0 where none is better.
 
     Errors as for `fit_temperature`.

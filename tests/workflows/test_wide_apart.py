@@ -17,7 +17,7 @@ from grunlock.text.token_ngrams import token_ngrams
 from grunlock.training import wide_linear, wide_path
 from grunlock.training.events import Event, WideFitted
 from grunlock.training.run import RunOptions, RunResult, train
-from grunlock.training.wide_linear import LinearModel, linear_model
+from grunlock.training.wide_linear import LinearModel, wide_model
 from tests.conftest import colour_rows
 from tests.workflows.conftest import SMALL, CommandLine
 
@@ -51,7 +51,7 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
     monkeypatch.setattr(wide_linear, "PASSES", 1000)
     monkeypatch.setattr(wide_linear, "TOLERANCE", 1e-4)
     monkeypatch.setattr(wide_linear, "MAX_TOKENS", 10**6)  # another model than the one kept from training
-    found = linear_model(data, options)
+    found = wide_model(data, options)
 
     def dense(store: object, index: int) -> np.ndarray:
         batch = store.batch(np.array([index]))  # type: ignore[attr-defined]
@@ -78,14 +78,14 @@ def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.M
     data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
     monkeypatch.setattr(wide_linear, "MAX_TOKENS", 100)
     fit = wide_path.fit_wide(data, options, np.zeros((data.valid.num_examples, 3), np.float32))
-    assert len(fit.model.rows) < len(linear_model_of_all(data, options).rows)
+    assert len(fit.model.rows) < len(wide_model_of_all(data, options).rows)
     assert fit.linear_accuracy > 0.8  # an example with another's target would not teach that
 
 
-def linear_model_of_all(data: PreparedData, options: WideOptions) -> LinearModel:
+def wide_model_of_all(data: PreparedData, options: WideOptions) -> LinearModel:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wide_linear, "MAX_TOKENS", 10**7)
-        return linear_model(data, options)
+        return wide_model(data, options)
 
 
 def test_it_is_fitted_once_for_all_trainings_on_the_data(

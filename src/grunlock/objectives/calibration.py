@@ -50,8 +50,8 @@ def fit_weight(
     others: ArrayLike,  # [B, K] of another
     targets: ArrayLike,  # [B] class indices
 ) -> tuple[float, float]:
-    """The weight in [0, 100] with which logits + weight * others have the lowest mean negative log-likelihood,
-    each at its own best temperature; and that likelihood. The weight is 0 where none is better.
+    """The weight in [0, 100] with which logits + weight * others have the lowest mean negative log-likelihood
+    at its best temperature, and that likelihood. The weight is 0 where none is better.
 
     Errors as for `fit_temperature`.
     """

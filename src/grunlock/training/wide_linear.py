@@ -43,7 +43,7 @@ class LinearModel:
     strength: float
 
 
-def linear_model(data: PreparedData, options: WideOptions) -> LinearModel:
+def wide_model(data: PreparedData, options: WideOptions) -> LinearModel:
     """The model of this data; fitted once and kept beside it.
 
     Rare n-grams count more (inverse document frequency). The strength has the lowest loss on validation.

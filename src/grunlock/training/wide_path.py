@@ -20,7 +20,7 @@ from grunlock.objectives.calibration import fit_weight
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import WideOptions
 from grunlock.shapes import FloatArray
-from grunlock.training.wide_linear import LinearModel, linear_model, ngram_features
+from grunlock.training.wide_linear import LinearModel, ngram_features, wide_model
 
 ROWS, TABLE, BIAS = "wide.rows", "wide.weights.weight", "head.bias"  # names of their weights
 
@@ -65,7 +65,7 @@ def fit_wide(
 
     Raises MissingDependencyError without scikit-learn.
     """
-    model = linear_model(data, options)
+    model = wide_model(data, options)
     targets = np.asarray(data.valid.targets, dtype=np.int64)
     features = ngram_features(data.valid, options, np.arange(data.valid.num_examples))
     linear = np.asarray(features[:, model.rows] @ model.weights + model.bias)

@@ -9,6 +9,7 @@ import numpy as np
 
 from grunlock.audit import AuditOptions, audit
 from grunlock.comparison.linear import linear_answers
+from grunlock.data.prepared import open_prepared
 from grunlock.errors import StudyError
 from grunlock.files import atomic_file, write_atomically
 from grunlock.recipe import Recipe, SearchSpace, read_recipe, read_recipe_or_space
@@ -16,6 +17,7 @@ from grunlock.recipe.validation import validate
 from grunlock.training.events import Event, StepDone
 from grunlock.training.run import RunOptions, complete
 from grunlock.training.run_folder import RunFolder, copy_result
+from grunlock.training.wide_linear import wide_model
 from grunlock.tuning import Budget, StudySettings, resume_study, tune
 from grunlock.tuning.data_cache import prepared_for
 from grunlock.tuning.deployed import cost_of_file, raw_examples
@@ -209,7 +211,10 @@ def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     space = road.space
     values = space.example | (dict(space.first[0]) if space.first else {})
     middle = validate(space.at(values))
-    pace = use_quickest_threads(middle, prepared_for(middle, *road.data), road.threads)
+    data = prepared_for(middle, *road.data)
+    pace = use_quickest_threads(middle, data, road.threads)
+    if middle.wide_apart is not None:  # fitted now, or else the last trial might do it when its time is over
+        wide_model(open_prepared(data), middle.wide_apart)
     left = road.seconds_left - RESERVED_SECONDS
     seconds = SEARCH_SHARE * left
     if "training.epochs" in space.ranges:

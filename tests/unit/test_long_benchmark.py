@@ -5,6 +5,7 @@ No test looks at how long anything takes.
 
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +92,22 @@ def test_a_cell_ends_when_all_is_answered_rightly_at_full_length() -> None:
 
 
 def test_gradients_that_are_not_finite_give_no_accuracy() -> None:
-    assert run_cell(Cell("recall", "bag", 6, 0), replace(TINY, lr=float("inf"))).accuracy is None
+    found = run_cell(Cell("recall", "bag", 6, 0), replace(TINY, lr=float("inf"), num_updates=40))
+    assert found.accuracy is None
+    assert found.updates == 21  # the first step was finite
+
+
+def test_a_step_that_is_not_finite_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def explodes_once(parameters: Iterator[torch.Tensor], most: float) -> torch.Tensor:
+        calls.append(most)
+        norm = clip(parameters, most)
+        return norm * float("nan") if len(calls) == 1 else norm
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", explodes_once)
+    assert run_cell(Cell("recall", "bag", 6, 0), TINY).accuracy is not None
+    assert len(calls) == TINY.num_updates
 
 
 # ---- the document ----------------------------------------------------------------------------------

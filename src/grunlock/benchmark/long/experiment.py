@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from grunlock.benchmark.long.model import LongClassifier, encoder_sections
 from grunlock.benchmark.long.tasks import TASKS
+from grunlock.recipe.schema import TrainingOptions
 from grunlock.seeding import derive_seed, generator
 
 TEST_BATCH = 100  # sequences scored at once
@@ -56,7 +57,7 @@ class Effort:
 class Score:
     """What a cell came to."""
 
-    accuracy: float | None  # None: gradients became non-finite
+    accuracy: float | None  # None: gradients stayed non-finite
     seconds: float
     updates: int  # until it was learned, or all there were
 
@@ -81,10 +82,11 @@ def build_model(cell: Cell, effort: Effort) -> LongClassifier:
 def _train(
     model: LongClassifier, cell: Cell, effort: Effort, tell: Callable[[int], None]
 ) -> tuple[bool, int]:
-    """Whether all gradients were finite (if not, the model is worth nothing), and the number of updates."""
+    """Whether it did not end in non-finite gradients, and the number of updates. A step with such gradients
+    is left out, as in any training of ours."""
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=effort.lr)
-    in_a_row = 0
+    in_a_row = nonfinite = 0
     for update in range(effort.num_updates):
         num_steps = training_steps(cell, effort, update)
         values, targets = _draw(cell.task, num_steps, effort.batch_size, cell.seed, "train", update)
@@ -92,9 +94,13 @@ def _train(
         logits = model(values)
         cross_entropy(logits, targets).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), effort.max_grad_norm)
-        if not torch.isfinite(norm):
-            return False, update
-        optimizer.step()
+        if torch.isfinite(norm):
+            nonfinite = 0
+            optimizer.step()
+        else:
+            nonfinite += 1
+            if nonfinite >= TrainingOptions().max_nonfinite_steps:
+                return False, update + 1
         tell(update + 1)
         right = num_steps == cell.num_steps and bool((logits.argmax(dim=1) == targets).all())
         in_a_row = in_a_row + 1 if right else 0

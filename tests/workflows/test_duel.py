@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from grunlock.comparison.contenders import encoder_kinds, read_contender, with_baselines
+from grunlock.comparison.linear import linear_baseline
 from grunlock.comparison.tricks import one_in, one_out, tricks_between
 from grunlock.errors import RecipeError, RunError
 from grunlock.recipe import SearchSpace, read_recipe
+from grunlock.text import detect_script
 from grunlock.training.run import complete
 from tests.workflows.conftest import SMALL, CommandLine
 
@@ -103,6 +105,13 @@ def test_search_spaces_get_the_same_budget_each(
     plain = json.loads((folder / "duel.json").read_text())
     assert plain["contenders"][0]["search_seconds"] > 0
     assert plain["contenders"][0]["expected"] is not None
+
+
+def test_the_linear_baseline_of_texts_without_spaces_reads_characters() -> None:
+    texts = ["这家店很好吃", "味道真好很满意", "太差了不会再来", "难吃服务又差", "非常好吃", "服务太差"]
+    model = linear_baseline(detect_script(texts)).fit(texts, [1, 1, 0, 0, 1, 0])
+    assert model.predict(["很好", "很差"]).tolist() == [1, 0]
+    assert {"好", "差", "好吃"} <= set(model[0].vocabulary_)
 
 
 def test_contenders_by_name() -> None:

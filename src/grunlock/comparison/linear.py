@@ -17,13 +17,19 @@ from grunlock.recipe import read_recipe
 from grunlock.recipe.schema import DataOptions
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.shapes import FloatArray, IntArray, sequence_major_rows
+from grunlock.text import Script, detect_script
 from grunlock.tuning.data_cache import prepared_for
 
 Right = Mapping[str, NDArray[np.bool_]]  # by split
 
 
-def linear_baseline() -> Pipeline:
-    """TF-IDF of word 1-2-grams and character 2-5-grams, linear SVM, scikit-learn's defaults otherwise."""
+def linear_baseline(script: Script = "spaced") -> Pipeline:
+    """A linear SVM on TF-IDF, scikit-learn's defaults otherwise: of word 1-2-grams and character 2-5-grams,
+    or of character 1-4-grams where words are not set apart."""
+    if script != "spaced":
+        return make_pipeline(
+            TfidfVectorizer(analyzer="char", ngram_range=(1, 4), sublinear_tf=True), LinearSVC()
+        )
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
     return make_pipeline(make_union(words, characters), LinearSVC())
@@ -39,7 +45,8 @@ def linear_answers(
     """
     if isinstance(reading, TextDataOptions):
         splits = labelled_splits(source, valid, test, reading)
-        model = linear_baseline().fit(splits["train"].texts, splits["train"].labels)
+        texts = splits["train"].texts
+        model = linear_baseline(detect_script(texts)).fit(texts, splits["train"].labels)
         return {
             name: np.asarray(model.predict(split.texts) == np.asarray(split.labels))
             for name, split in splits.items()

@@ -1,5 +1,6 @@
 """A wide path that learns apart: what is fitted, what it is added to, and what the user is told."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +78,12 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
 def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
     data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
     monkeypatch.setattr(wide_linear, "MAX_TOKENS", 100)
-    fit = wide_path.fit_wide(data, options, np.zeros((data.valid.num_examples, 3), np.float32))
+    zeros = np.zeros((data.valid.num_examples, 3), np.float32)
+    fit = wide_path.fit_wide(data, options, zeros)
+    shutil.rmtree(data.folder / KEPT)  # else it would only be read again
+    again = wide_path.fit_wide(data, options, zeros)
+    np.testing.assert_array_equal(fit.model.rows, again.model.rows)
+    np.testing.assert_array_equal(fit.model.weights, again.model.weights)
     assert len(fit.model.rows) < len(wide_model_of_all(data, options).rows)
     assert fit.linear_accuracy > 0.8  # an example with another's target would not teach that
 
@@ -145,7 +151,9 @@ def test_it_goes_on_with_new_labels(run: RunResult, tmp_path: Path) -> None:
     rows = [*colour_rows(40), *[("house", f"house number {i}") for i in range(20)]]
     new.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows))
     again = train(new, run.artifact.recipe, tmp_path / "continued", base=run.folder)
-    assert again.artifact.weights[wide_path.TABLE].shape[1] == 4
+    weights = again.artifact.weights
+    assert weights[wide_path.TABLE].shape == (len(weights[wide_path.ROWS]), 4)
+    assert weights[wide_path.ROWS].max() < 4096
     assert again.artifact.classifier().predict(["house number 7"]) == ["house"]
 
 

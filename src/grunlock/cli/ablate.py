@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from grunlock.cli.duel import source_of
-from grunlock.cli.options import Overrides
+from grunlock.cli.options import Overrides, usual_recipes
 
 if TYPE_CHECKING:
     from grunlock.comparison.ablation import AblationResult, Bought
@@ -46,10 +46,9 @@ def ablate_command(
 ) -> None:
     """Which trick bought what: each taken out of a recipe, and each alone put into a plain one."""
     from grunlock.comparison.ablation import ablate
-    from grunlock.data.series.sources import holds_series
     from grunlock.recipe import read_recipe
 
-    usual = ("series", "seed_series") if holds_series(data) else ("default", "seed")
+    usual = usual_recipes(data)
     full, least = read_recipe(recipe or usual[0], overrides or ()), read_recipe(plain or usual[1])
     base = re.sub(r"[^\w.-]+", "-", Path(data).name or Path(data).parent.name)
     folder = output or Path("ablations") / f"{base}-{full.name}"

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from grunlock.cli.options import Overrides
+from grunlock.cli.options import Overrides, usual_recipes
 from grunlock.errors import StudyError
 
 if TYPE_CHECKING:
@@ -45,11 +45,10 @@ def duel_command(
     """Compare recipes on the same splits and seeds, with a linear model always in (texts: fastText too)."""
     from grunlock.comparison.contenders import read_contender, with_baselines
     from grunlock.comparison.duel import duel
-    from grunlock.data.series.sources import holds_series
     from grunlock.tuning import Budget
 
     folder = output or Path("duels") / re.sub(r"[^\w.-]+", "-", Path(data).name or Path(data).parent.name)
-    base, plain = ("series", "seed_series") if holds_series(data) else ("default", "seed")
+    base, plain = usual_recipes(data)
     names = [base, plain] if recipes is None else recipes.split(",")
     named = [read_contender(name.strip(), overrides or (), base) for name in names]
     budget = None if minutes is None and trials is None else Budget(minutes, trials)

@@ -55,3 +55,10 @@ def given_besides(context: typer.Context, *allowed: str) -> str:
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def usual_recipes(data: str) -> tuple[str, str]:
+    """The recipe where none is named, and the plain one beside it: for texts, or for .npz and .ts."""
+    from grunlock.data.series.sources import holds_series
+
+    return ("series", "seed_series") if holds_series(data) else ("default", "seed")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import Overrides, given_besides
+from grunlock.cli.options import Overrides, given_besides, usual_recipes
 from grunlock.errors import RunError
 from grunlock.recipe import Recipe
 
@@ -106,11 +106,10 @@ def _default_folder(data: str, recipe_name: str) -> Path:
 def _chosen_recipe(data: str, recipe: str | None, base: Path | None, overrides: list[str]) -> Recipe:
     """A continued model keeps its own recipe unless another is named."""
     from grunlock import artifact
-    from grunlock.data.series.sources import holds_series
     from grunlock.recipe import override, read_recipe
 
     if recipe is not None:
         return read_recipe(recipe, overrides)
     if base is None:
-        return read_recipe("series" if holds_series(data) else "default", overrides)
+        return read_recipe(usual_recipes(data)[0], overrides)
     return override(artifact.read(base).recipe, overrides)

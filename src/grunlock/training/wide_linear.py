@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared weights; quickest first
-# On imdb as accurate as a hundred passes or more, in a fraction of their time.
+# As accurate on imdb as a hundred passes (benchmarks/LOG.md).
 PASSES, TOLERANCE = 20, 1e-2
-MAX_TOKENS = 10**7  # that it learns from; of more, a random sample of texts. The 6 million of imdb take 2 GB
+MAX_TOKENS = 10**7  # that it learns from; of more, a random sample of texts; a process had 2.4 GB on imdb
 SEED = 0  # the same model for every run on the same data
 
 

@@ -151,6 +151,18 @@ def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @compiled
+@pytest.mark.parametrize(("text", "count"), [("5", 5), ("6,2", 6), ("0", None), ("many", None), ("-2", None)])
+def test_threads_are_what_openmp_is_kept_to(
+    monkeypatch: pytest.MonkeyPatch, text: str, count: int | None
+) -> None:
+    monkeypatch.delenv("GRUNLOCK_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    loaded = native_library()
+    assert loaded is not None
+    assert loaded.num_threads == (count or usable_processors().count)
+
+
+@compiled
 def test_many_threads_may_come_first() -> None:
     found: list[object] = []
     threads = [threading.Thread(target=lambda: found.append(native_library())) for _ in range(8)]

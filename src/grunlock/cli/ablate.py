@@ -57,7 +57,9 @@ def ablate_command(
         console.print(f"{name}  seed {run.seed}  {run.accuracy:.4f}  {run.seconds:.0f} s", highlight=False)
 
     source = source_of(data, valid, test, on)
-    show_ablation(ablate(source, full, least, folder, range(seeds), put_in=not only_out, listen=tell))
+    result = ablate(source, full, least, folder, range(seeds), put_in=not only_out, listen=tell)
+    show_ablation(result)
+    console.print(f"numbers   {folder / 'ablation.json'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_ablation(result: "AblationResult") -> None:
@@ -84,9 +86,6 @@ def show_ablation(result: "AblationResult") -> None:
     for each in (*result.taken_out, *result.put_in):
         if each.error is not None:
             console.print(f"[red]{each.trick}:[/red] {each.error}", highlight=False, soft_wrap=True)
-    console.print(
-        f"numbers   {result.folder / 'ablation.json'}", highlight=False, markup=False, soft_wrap=True
-    )
 
 
 def _points(each: "Bought") -> str:

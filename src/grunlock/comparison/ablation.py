@@ -62,7 +62,6 @@ class Bought:
 class AblationResult:
     """taken_out: full against full without the trick. put_in: plain with the trick against plain."""
 
-    folder: Path
     on: str
     seeds: tuple[int, ...]
     tricks: tuple[Trick, ...]
@@ -92,12 +91,22 @@ def ablate(
     folder = Path(folder)
     with storage_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    tricks = tricks_between(full, plain)
 
     def run(name: str, recipe: Recipe) -> list[SeedRun]:
         tell = None if listen is None else lambda done: listen(name, done)
         return run_seeds(recipe, source, folder / "recipes" / name, seeds, tell)
 
+    result = measure_tricks(full, plain, run, source.on, put_in=put_in)
+    write_atomically(folder / "ablation.json", json.dumps(to_plain(result), indent=1) + "\n")
+    return result
+
+
+def measure_tricks(
+    full: Recipe, plain: Recipe, run: Callable[[str, Recipe], list[SeedRun]], on: str, *, put_in: bool = True
+) -> AblationResult:
+    """run: the runs of a recipe, for a name and the recipe; with the same seeds for each. Raises what it does
+    for the full and the plain one."""
+    tricks = tricks_between(full, plain)
     best, least = run(FULL, full), run(PLAIN, plain)
     out = [_compare(trick, lambda t: (best, run(f"without-{t.name}", one_out(full, t)))) for trick in tricks]
     alone = [
@@ -105,18 +114,15 @@ def ablate(
         for trick in tricks
         if put_in
     ]
-    result = AblationResult(
-        folder,
-        source.on,
-        tuple(seeds),
-        tricks,
-        _measured(best),
-        _measured(least),
-        _corrected(out),
-        _corrected(alone),
+    return AblationResult(
+        on=on,
+        seeds=tuple(each.seed for each in best),
+        tricks=tricks,
+        full=_measured(best),
+        plain=_measured(least),
+        taken_out=_corrected(out),
+        put_in=_corrected(alone),
     )
-    write_atomically(folder / "ablation.json", json.dumps(to_plain(result), indent=1) + "\n")
-    return result
 
 
 def _compare(trick: Trick, runs: Callable[[Trick], tuple[list[SeedRun], list[SeedRun]]]) -> Bought:

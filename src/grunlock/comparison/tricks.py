@@ -10,9 +10,9 @@ from grunlock.recipe.merging import Settings, copy_tables, put
 from grunlock.recipe.validation import validate
 
 # Sections that are one trick as a whole: their options mean nothing without each other.
-WHOLE = ("optim", "sam", "schedule", "clip", "stem", "chunks", "attention", "wide", "loss", "calibration")
-# What says how long, on which data, or only under which name.
-NEVER = ("name", "seed", "data", "training.epochs", "training.metric", "training.keep")
+WHOLE = ("optim", "sam", "schedule", "clip", "stem", "chunks", "attention", "wide", "loss")
+# What says how long, on which data, or only under which name; and calibration, which changes no answer.
+NEVER = ("name", "seed", "data", "calibration", "training.epochs", "training.metric", "training.keep")
 NEVER_PREFIX = "training.checkpoint"
 
 

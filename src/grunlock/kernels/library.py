@@ -4,7 +4,7 @@ Two environment variables are read when a kernel is used for the first time:
 
     GRUNLOCK_KERNEL   `reference` for no compiled kernel, or the name of an instruction set; default: the
                       most capable one that the library and this CPU have
-    GRUNLOCK_THREADS  threads of one call; default: the processors this process may use
+    GRUNLOCK_THREADS  threads of one call; default: OMP_NUM_THREADS, or the processors this process may use
 
 The calls that compute are in native.py. This module knows neither numpy nor torch.
 """
@@ -25,6 +25,8 @@ from grunlock.kernels.processors import Processors, usable_processors
 REFERENCE = "reference"
 KERNEL_VARIABLE = "GRUNLOCK_KERNEL"
 THREADS_VARIABLE = "GRUNLOCK_THREADS"
+OPENMP_VARIABLE = "OMP_NUM_THREADS"
+OPENMP_VARIABLE = "OMP_NUM_THREADS"
 ABI_VERSION = 4  # GRUNLOCK_ABI_VERSION in native/include/grunlock.h
 MAX_THREADS = 1024
 LIBRARY_PATH = Path(__file__).with_name(f"libgrunlock_native.{'dylib' if sys.platform == 'darwin' else 'so'}")
@@ -186,10 +188,19 @@ def _choose(name: str | None, asked_by: str) -> KernelChoice:
 def _threads() -> Processors:
     text = os.environ.get(THREADS_VARIABLE)
     if not text:
-        return usable_processors()
+        return _openmp_threads() or usable_processors()
     count = int(text) if text.isascii() and text.isdigit() else None
     _check_threads(count, where=THREADS_VARIABLE, got=text)
     return Processors(int(text), f"set by {THREADS_VARIABLE}")
+
+
+def _openmp_threads() -> Processors | None:
+    """What keeps torch and numpy to fewer threads keeps the kernels to them, too."""
+    outermost = (
+        os.environ.get(OPENMP_VARIABLE, "").split(",")[0].strip()
+    )  # a list: one number a nesting level
+    known = outermost.isascii() and outermost.isdigit() and 1 <= int(outermost) <= MAX_THREADS
+    return Processors(int(outermost), f"set by {OPENMP_VARIABLE}") if known else None
 
 
 def _check_threads(count: int | None, *, where: str, got: object = None) -> None:

@@ -4,8 +4,8 @@
     python benchmarks/ablations.py run ../shared/data/sst2 --seeds 4 3      # beside it, from the other end
     python benchmarks/ablations.py table sst2
 
-The recipe is `default` with the wide path that `unlock` searches with, against `seed`; one thread, judged
-on the validation split. Every training is a line of benchmarks/results/ablations/SET.jsonl, with which
+The recipe is `default`, against `seed`; beyond that, what the wide path that `unlock` searches with adds to
+either. One thread, judged on the validation split. Every training is a line of benchmarks/results/ablations/SET.jsonl, with which
 examples it gets right; what is there is not done again, and the table has the seeds that all recipes have.
 """
 
@@ -14,7 +14,7 @@ import base64
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from grunlock.benchmark.machine import commit, machine
 from grunlock.cli.ablate import show_ablation
-from grunlock.comparison.ablation import measure_tricks
+from grunlock.comparison.ablation import FULL, PLAIN, AblationResult, Bought, bought, measure_tricks
 from grunlock.comparison.runs import SeedRun, Source, run_seeds
 from grunlock.errors import GrunlockError
 from grunlock.kernels.library import native_library
@@ -72,7 +72,7 @@ def train_missing(source: Path, seeds: Iterable[int]) -> None:
             print(f"{name:32} {seed}  {record['accuracy']:.4f}  {outcome.seconds:.0f} s", flush=True)
             return [outcome]
 
-        measure_tricks(*_recipes(), run, ON)
+        _measure(run)
 
 
 def show_table(name: str) -> None:
@@ -86,11 +86,29 @@ def show_table(name: str) -> None:
             raise GrunlockError("There is no record of it.", where=str(records.path), got=recipe_name)
         return [_outcome(found[seed]) for seed in sorted(common)]
 
-    show_ablation(measure_tricks(*_recipes(), run, ON))
+    print(name)
+    result, beyond = _measure(run)
+    show_ablation(result)
+    for each in beyond:
+        print(
+            f"{each.trick}: {100 * each.difference:+.2f} ({100 * each.low:+.2f} to {100 * each.high:+.2f}), "
+            f"p = {each.p_value:.3f}, {each.size / 1000:+,.0f} KB"
+        )
 
 
-def _recipes() -> tuple[Recipe, Recipe]:
-    return read_recipe("default", WIDE), read_recipe("seed")
+def _measure(run: Callable[[str, Recipe], list[SeedRun]]) -> tuple[AblationResult, list[Bought]]:
+    """The ablation, and what the wide path adds to both recipes."""
+    names = {FULL: "default", PLAIN: "seed"}
+    recipes = {name: read_recipe(built_in) for name, built_in in names.items()}
+    beyond = [
+        bought(
+            f"wide path beside {names[name]}",
+            run(f"{name}-and-wide", read_recipe(names[name], WIDE)),
+            run(name, recipe),
+        )
+        for name, recipe in recipes.items()
+    ]
+    return measure_tricks(recipes[FULL], recipes[PLAIN], run, ON), beyond
 
 
 def _record(name: str, outcome: SeedRun) -> dict[str, Any]:

@@ -93,8 +93,13 @@ def main() -> None:
             with records.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         found.append(record)
-    means = [float(np.mean([each[what] for each in found])) for what in ("accuracy", "nll", "valid", "seconds")]
-    print(f"{name:70} {100 * means[0]:.2f}  nll {means[1]:.4f}  valid {100 * means[2]:.2f}  {means[3]:.0f} s", flush=True)
+    means = [
+        float(np.mean([each[what] for each in found])) for what in ("accuracy", "nll", "valid", "seconds")
+    ]
+    print(
+        f"{name:70} {100 * means[0]:.2f}  nll {means[1]:.4f}  valid {100 * means[2]:.2f}  {means[3]:.0f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

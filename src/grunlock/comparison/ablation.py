@@ -127,18 +127,22 @@ def measure_tricks(
 
 def _compare(trick: Trick, runs: Callable[[Trick], tuple[list[SeedRun], list[SeedRun]]]) -> Bought:
     try:
-        having, lacking = runs(trick)
+        return bought(trick.name, *runs(trick))
     except (RunInterruptedError, StorageError):
         raise
     except GrunlockError as error:
         return Bought(trick.name, 0.0, 0.0, 0.0, 1.0, 0.0, 0, str(error))
+
+
+def bought(trick: str, having: list[SeedRun], lacking: list[SeedRun]) -> Bought:
+    """Runs with it against runs without it, of the same examples. p_value is not corrected."""
     found = accuracy_difference(
         np.stack([run.right for run in having]), np.stack([run.right for run in lacking])
     )
     low, high = found.interval(1 - LEVEL)
     with_it, without = _measured(having), _measured(lacking)
     return Bought(
-        trick=trick.name,
+        trick=trick,
         difference=found.difference,
         low=low,
         high=high,

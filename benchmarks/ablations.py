@@ -5,8 +5,9 @@
     python benchmarks/ablations.py table sst2
 
 The recipe is `default`, against `seed`; beyond that, what the wide path that `unlock` searches with adds to
-either. One thread, judged on the validation split. Every training is a line of benchmarks/results/ablations/SET.jsonl, with which
-examples it gets right; what is there is not done again, and the table has the seeds that all recipes have.
+either. One thread, judged on the validation split. Every training is a line of
+benchmarks/results/ablations/SET.jsonl, with which examples it gets right; what is there is not done again,
+and the table has the seeds that all recipes have.
 """
 
 import argparse

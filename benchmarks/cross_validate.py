@@ -1,12 +1,12 @@
 """Recipes compared by cross-validation inside the training split: what defaults are chosen on.
 
     python benchmarks/cross_validate.py ../shared/data/waimai_10k --set wide=off --out cv/waimai
-    python benchmarks/cross_validate.py ../shared/data/waimai_10k --set encoder.kind=conv --folds 0 1 --out cv/waimai
+    python benchmarks/cross_validate.py ../shared/data/sst2 --recipe seed --folds 0 1 --out cv/sst2
 
-The training split is cut into five parts; each is judged once by a model that learned from the other four. What
-training decides on validation it decides on the set's validation file, or on a tenth of what it learns from.
-One JSON line per recipe and fold in OUT/cv.jsonl, probabilities of the judged examples beside it; what is there
-is not done again. Test and validation files are not judged.
+The training split is cut into five parts; each is judged once by a model that learned from the other four.
+What training decides on validation it decides on the set's validation file, or on a tenth of what it learns
+from. One JSON line per recipe and fold in OUT/cv.jsonl, probabilities of the judged examples beside it; what
+is there is not done again. Test and validation files are not judged.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablations import use_one_thread
 from sklearn.model_selection import StratifiedKFold
 
+from ablations import use_one_thread
 from grunlock.benchmark.machine import commit
 from grunlock.data.sources import InMemory, open_source
 from grunlock.evaluation import run_answers

@@ -85,7 +85,9 @@ def epochs_until_found(folder: Path, most: int = MOST_EPOCHS, **changes: Any) ->
 
     changes: of the study's settings.
     """
-    settings = StudySettings(**{"name": "planted", "source": "nowhere", **changes})
+    settings = StudySettings(
+        **{"name": "planted", "source": "nowhere", "objectives": ("accuracy",), **changes}
+    )
     study, curves = create_study(folder, settings, planted_space(), None), LearningCurves()
     trials = 0
     while curves.epochs < most:

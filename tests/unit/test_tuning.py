@@ -25,7 +25,7 @@ RECORD = TrialRecord(0, "complete", {}, "search", (0.5,), {}, {}, None, None, 1.
 
 
 def settings(**changes: Any) -> StudySettings:
-    return StudySettings(**{"name": "planted", "source": "nowhere", **changes})
+    return StudySettings(**{"name": "planted", "source": "nowhere", "objectives": ("accuracy",), **changes})
 
 
 def test_search_with_pruning_finds_the_planted_value_in_a_third_of_the_epochs(tmp_path: Path) -> None:

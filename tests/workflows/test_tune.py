@@ -36,9 +36,9 @@ def test_tune_leaves_a_study_whose_folder_predicts(
     assert "4 trials in" in done.out
     assert "best      trial" in done.out
     result = open_study(tmp_path / "study").records()
-    best = max(result, key=lambda t: (t.objectives, -t.metrics.get("nll", 9)))
+    best = min(result, key=lambda t: t.objectives or (9.0,))
     kept = json.loads((tmp_path / "study" / "metrics.json").read_text())
-    assert kept["accuracy"] == pytest.approx(best.objectives[0])
+    assert kept["nll"] == pytest.approx(best.objectives[0])
     assert package.load(tmp_path / "study").predict(["red red"])
     again = grunlock("predict", tmp_path / "study", "--text", "blue blue")
     assert again.code == 0
@@ -133,7 +133,7 @@ def test_several_seeds_are_averaged(colours_csv: Path, tmp_path: Path) -> None:
     settings = StudySettings(name="colours", source=str(colours_csv), num_seeds=3)
     result = tune(settings, small_space(), tmp_path / "study", Budget(trials=2))
     found = [
-        json.loads(path.read_text())["accuracy"]
+        json.loads(path.read_text())["nll"]
         for path in sorted((tmp_path / "study" / "trials" / "0000").glob("*/metrics.json"))
     ]
     assert len(found) == 3
@@ -147,7 +147,7 @@ def test_each_run_of_a_trial_may_cut_its_own_validation_split(colours_csv: Path,
     splits = [[(run / str(seed) / "data").resolve().name for seed in (0, 1)] for run in runs]
     assert splits[0] == splits[1]  # the same cuts for every trial
     assert len(set(splits[0])) == 2
-    found = [json.loads((runs[0] / str(seed) / "metrics.json").read_text())["accuracy"] for seed in (0, 1)]
+    found = [json.loads((runs[0] / str(seed) / "metrics.json").read_text())["nll"] for seed in (0, 1)]
     assert result.trials[0].reported == pytest.approx({1: found[0], 2: found[1]})
 
 
@@ -212,7 +212,8 @@ def test_widening_goes_on_in_a_folder_of_its_own(
 ) -> None:
     narrow = "--set=optim.lr={low=1e-4, high=3e-4, log=true}"  # far too low: the best is the highest
     study = tmp_path / "study"
-    begun = grunlock("tune", colours_csv, *arguments(narrow, "--trials=6", "-o", study))
+    options = (narrow, "--objective=accuracy", "--trials=6", "-o", study)
+    begun = grunlock("tune", colours_csv, *arguments(*options))
     assert "optim.lr = " in begun.out
     assert f"grunlock tune --widen {study}" in begun.out.replace("\n", "")
     done = grunlock("tune", "--widen", study, "--trials", 9)
@@ -230,7 +231,8 @@ def test_without_the_earlier_run_nothing_is_widened(
     grunlock: CommandLine, colours_csv: Path, tmp_path: Path
 ) -> None:
     narrow, study = "--set=optim.lr={low=1e-4, high=3e-4, log=true}", tmp_path / "study"
-    grunlock("tune", colours_csv, *arguments(narrow, "--trials=6", "-o", study))
+    options = (narrow, "--objective=accuracy", "--trials=6", "-o", study)
+    grunlock("tune", colours_csv, *arguments(*options))
     (study / "trials").rename(tmp_path / "elsewhere")
     done = grunlock("tune", "--widen", study, "--trials", 9)
     assert done.code == 1

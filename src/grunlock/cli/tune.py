@@ -36,7 +36,10 @@ def tune_command(
     workers: Annotated[int, typer.Option(min=1, help="Processes side by side.")] = 1,
     objective: Annotated[
         list[str] | None,
-        typer.Option(help="accuracy, macro_f1 or nll, then perhaps size and latency; repeatable."),
+        typer.Option(
+            help="nll (calibrated loss, if none is given), accuracy or macro_f1, then perhaps size and "
+            "latency; repeatable."
+        ),
     ] = None,
     max_size: Annotated[str | None, typer.Option(metavar="500KB", help="Of the model file.")] = None,
     max_latency: Annotated[
@@ -89,7 +92,7 @@ def tune_command(
                     "name": folder.name,
                     "source": str(Path(data).absolute()),
                     "valid": None if valid is None else str(Path(valid).absolute()),
-                    "objectives": objective or ["accuracy"],
+                    "objectives": objective or ["nll"],
                     "sampler": sampler,
                     "pruner": pruner,
                     "seed": seed,

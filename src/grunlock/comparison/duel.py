@@ -181,7 +181,7 @@ def _search(
 
 
 def _expected(study: StudyResult) -> ExpectedBest | None:
-    values = [trial.objectives[0] for trial in study.trials if trial.state == "complete"]
+    values = [trial.metrics["accuracy"] for trial in study.trials if trial.state == "complete"]
     return expected_best(values) if len(values) > 1 else None
 
 

@@ -56,6 +56,9 @@ def _line(trial: TrialRecord) -> str:
     last = max(trial.reported, default=0)
     value = trial.objectives[0] if trial.objectives else trial.reported.get(last)
     shown = "-     " if value is None else f"{value:.4f}"
+    accuracy = trial.metrics.get("accuracy")
+    if accuracy is not None and accuracy != value:  # the value is something else
+        shown += f"  {100 * accuracy:.2f} %"
     steps = f"{last:>3} epochs" if last else ""
     state = "" if trial.state == "complete" else f"  {trial.state.replace('_', ' ')}"
     return f"trial {trial.number:>4}  {shown}  {trial.seconds:6.1f} s  {steps:<12}{trial.origin:<7}{state}"

@@ -14,6 +14,9 @@ first steps, all second steps, and so on. batch_sizes[t] says how many sequences
     lengths 3, 1, 2 of sequences a, b, c   ->   order a, c, b
     rows    a0 c0 b0 | a1 c1 | a2          ->   batch_sizes 3 2 1
 
+A single sequence is dealt with apart: a served model reads one at a time, and finding out where its steps lie
+took longer than the network itself.
+
 This module knows numpy only, so that training and the torch-free runtime share it.
 """
 
@@ -70,6 +73,9 @@ def pack_layout(lengths: IntArray) -> PackedLayout:
             got=f"length {int(lengths.min())}",
             expected="a length of 1 or more",
         )
+    if len(lengths) == 1:
+        steps = int(lengths[0])
+        return PackedLayout(lengths, np.ones(steps, np.int64), np.zeros(1, np.int64), np.arange(steps))
     order = np.argsort(-lengths, kind="stable")
     sorted_lengths = lengths[order]
     longest = int(sorted_lengths[0])
@@ -83,6 +89,8 @@ def pack_layout(lengths: IntArray) -> PackedLayout:
 
 def sequence_major_rows(batch_sizes: IntArray) -> IntArray:
     """Packed row [N] of each step when sequences are read one after another, longest first."""
+    if batch_sizes[0] == 1:
+        return np.arange(len(batch_sizes))
     first_row = np.cumsum(batch_sizes) - batch_sizes
     lengths = sequence_lengths(batch_sizes)
     sequence = np.repeat(np.arange(len(lengths)), lengths)
@@ -93,6 +101,8 @@ def sequence_major_rows(batch_sizes: IntArray) -> IntArray:
 
 def sequence_lengths(batch_sizes: IntArray) -> IntArray:
     """Steps [B] of each sequence, longest first."""
+    if batch_sizes[0] == 1:
+        return np.array([len(batch_sizes)])
     ends = batch_sizes - np.append(batch_sizes[1:], 0)  # [T] sequences whose last step it is
     return np.repeat(np.arange(len(batch_sizes), 0, -1), ends[::-1])
 
@@ -120,6 +130,8 @@ def chunk_layout(lengths: IntArray, chunk_steps: int) -> ChunkLayout:
 
 def row_places(batch_sizes: IntArray) -> tuple[IntArray, IntArray]:
     """Step [N] and sequence [N] (0 is the longest) of each packed row."""
+    if batch_sizes[0] == 1:
+        return np.arange(len(batch_sizes)), np.zeros(len(batch_sizes), np.int64)
     first_row = np.cumsum(batch_sizes) - batch_sizes
     step = np.repeat(np.arange(len(batch_sizes)), batch_sizes)
     return step, np.arange(len(step)) - first_row[step]

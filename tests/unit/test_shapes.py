@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grunlock.errors import ShapeError
-from grunlock.shapes import check_shape, pack_layout, sequence_major_rows
+from grunlock.shapes import (
+    check_shape,
+    last_rows,
+    pack_layout,
+    row_places,
+    sequence_lengths,
+    sequence_major_rows,
+    shifted_rows,
+)
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=10))
@@ -32,6 +40,21 @@ def test_sequence_major_rows_read_one_sequence_after_another(lengths: list[int])
     starts = np.cumsum(lengths) - lengths
     expected = np.concatenate([starts[i] + np.arange(lengths[i]) for i in layout.order])
     np.testing.assert_array_equal(in_order, expected)
+
+
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=3), st.integers(-3, 3))
+def test_where_steps_lie_by_counting(lengths: list[int], shift: int) -> None:
+    """A single sequence, which is dealt with apart, is among these."""
+    layout = pack_layout(np.array(lengths))
+    longest_first = sorted(lengths, reverse=True)
+    places = [(t, b) for t in range(longest_first[0]) for b, n in enumerate(longest_first) if t < n]
+    row_of = {place: row for row, place in enumerate(places)}
+    step, sequence = row_places(layout.batch_sizes)
+    assert list(zip(step.tolist(), sequence.tolist(), strict=True)) == places
+    assert sequence_lengths(layout.batch_sizes).tolist() == layout.lengths.tolist() == longest_first
+    assert last_rows(layout.batch_sizes).tolist() == [row_of[n - 1, b] for b, n in enumerate(longest_first)]
+    later = [row_of.get((t + shift, b), len(places)) for t, b in places]
+    assert shifted_rows(layout.batch_sizes, shift).tolist() == later
 
 
 def test_empty_sequences_are_refused() -> None:

@@ -28,9 +28,9 @@ def test_context_ngrams_by_hand():
     assert context_ngrams("a", OPTIONS) == []
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=300))
-def test_distinct_agrees_with_numpy_on_both_paths(tokens):
-    tokens = np.array(tokens, np.int32)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=300), st.sampled_from([1, 65]))
+def test_distinct_agrees_with_numpy_on_all_paths(tokens, repeats):
+    tokens = np.array(tokens * repeats, np.int32)
     for vocab_size in (41, 100_000):
         distinct = TokenTypes(vocab_size).distinct(tokens)
         expected, inverse = np.unique(tokens, return_inverse=True)

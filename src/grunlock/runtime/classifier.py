@@ -83,6 +83,8 @@ class TextClassifier:
         data = self.network.recipe.data
         if not isinstance(data, TextDataOptions) or data.empty_texts != "keep":
             _refuse_empty(encoded.empty)
+        if len(texts) == 1:
+            return self.network.logits(types.distinct(encoded.tokens), pack_layout(encoded.lengths))
         starts = np.cumsum(encoded.lengths) - encoded.lengths
         for members in batches_of(encoded.lengths):
             layout = pack_layout(encoded.lengths[members])

@@ -160,8 +160,10 @@ def pool(
     encoded: Encoded,
 ) -> FloatArray:  # [B, len(parts) * E]
     rows, final, layout = encoded
-    states = rows[sequence_major_rows(layout.batch_sizes)]
-    starts = np.cumsum(layout.lengths) - layout.lengths
+    states, starts = rows, np.zeros(1, np.int64)
+    if layout.num_sequences > 1:
+        states = rows[sequence_major_rows(layout.batch_sizes)]
+        starts = np.cumsum(layout.lengths) - layout.lengths
     counts = layout.lengths[:, None].astype(np.float32)
     pooled: dict[PoolingPart, FloatArray] = {}
     for part in parts:

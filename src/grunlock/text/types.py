@@ -20,6 +20,7 @@ from grunlock.shapes import IntArray, range_rows
 
 Int32Array = NDArray[np.int32]
 
+FEW_TOKENS = 64  # below that, a dictionary is quicker than numpy's calls
 FLAG_TYPES_PER_TOKEN = 32  # above that, sorting the tokens is quicker than a pass over all types
 
 
@@ -111,6 +112,11 @@ class TokenTypes:
         return DistinctTokens(table.vocab_ids[types], inverse, ngram_ids, offsets)
 
     def _unique(self, tokens: NDArray[np.integer]) -> tuple[IntArray, IntArray]:
+        if len(tokens) <= FEW_TOKENS:
+            values = tokens.tolist()
+            place_of = {value: i for i, value in enumerate(sorted(set(values)))}
+            places = [place_of[value] for value in values]
+            return np.array(list(place_of), np.int64), np.array(places, np.int64)
         num_types = self.num_types
         if num_types > FLAG_TYPES_PER_TOKEN * len(tokens):
             types, inverse = np.unique(tokens, return_inverse=True)

@@ -160,7 +160,7 @@ def search(road: Road) -> StageDone:
 
 def best_over_seeds(road: Road) -> StageDone:
     """The best recipe again with other seeds, as many as fit: is its trial luck? Of the seeds the model with
-    the lowest loss on validation is kept, unless the usual GRU is better than their mean."""
+    the lowest loss on validation is kept, unless the usual GRU's is lower than their mean."""
     started = time.monotonic()
     best = result_of(open_study(road.folder / "search")).best
     assert best.folder is not None
@@ -176,7 +176,8 @@ def best_over_seeds(road: Road) -> StageDone:
     station = _station(road, BEST, recipe, runs, best.seconds)
     kept = min((run for run in runs if _keeps_limits(road, run)), key=lambda run: _metric(run, "nll"))
     usual = RunFolder(road.folder / "usual")
-    stays = _keeps_limits(road, usual) and _metric(usual, "accuracy") > station.valid_accuracy
+    mean_loss = statistics.fmean(_metric(run, "nll") for run in runs)
+    stays = _keeps_limits(road, usual) and _metric(usual, "nll") < mean_loss
     copy_result(usual if stays else kept, road.folder)
     accuracies = [_metric(run, "accuracy") for run in runs]
     spread = f", spread {100 * statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
@@ -191,18 +192,19 @@ def best_over_seeds(road: Road) -> StageDone:
 
 
 def _keep_better(road: Road, run: RunFolder) -> None:
-    """Keep a run's model unless the road has one that is better on validation."""
+    """Keep a run's model unless the road has one with a lower loss on validation."""
     own = RunFolder(road.folder)
-    if not own.metrics.is_file() or _metric(run, "accuracy") >= _metric(own, "accuracy"):
+    if not own.metrics.is_file() or _metric(run, "nll") <= _metric(own, "nll"):
         copy_result(run, road.folder)
 
 
 def _like_the_space(road: Road, name: str) -> Recipe:
-    """A built-in recipe that reads the data as the space does."""
+    """A built-in recipe that reads the data as the space does; calibrated, so that losses can be compared."""
     space = road.space
     other = validate(space.at(space.example))
     recipe = read_recipe(name)
-    return recipe.model_copy(update={"data": other.data, "seed": road.settings.seed})
+    own = {"data": other.data, "seed": road.settings.seed, "calibration": "temperature"}
+    return recipe.model_copy(update=own)
 
 
 def _fitting_space(road: Road) -> tuple[SearchSpace, float]:

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 an error of ours (its message on stderr), 2 wrong usage, 130 stopped by the user.
 """
 
+import gc
 import sys
 from typing import Annotated
 
@@ -73,3 +74,5 @@ def main() -> None:
     except GrunlockError as error:
         Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(130 if isinstance(error, RunInterruptedError) else 1)
+    finally:
+        gc.freeze()  # on leaving Python would look for cycles among the million objects of torch: a second

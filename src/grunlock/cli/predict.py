@@ -5,13 +5,15 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from grunlock.cli.options import Model, PredictionPrecision, ReadingOverrides, TextColumn
 from grunlock.errors import DataError, StorageError
-from grunlock.evaluation import Answer, Prediction, Promises
+
+if TYPE_CHECKING:
+    from grunlock.evaluation import Answer
 
 
 def predict_command(
@@ -41,7 +43,7 @@ def predict_command(
 ) -> None:
     """Predict labels with probabilities, one line per text or series, in order."""
     from grunlock.artifact import load
-    from grunlock.evaluation import predict_file, predict_texts
+    from grunlock.evaluation import Promises, predict_file, predict_texts
     from grunlock.files import atomic_file
 
     if (data is None) == (not text):
@@ -71,7 +73,7 @@ def predict_command(
         lines.detach()
 
 
-def _print_line(prediction: Answer) -> None:
+def _print_line(prediction: "Answer") -> None:
     text_in_one_line = " ".join(_example(prediction).split())
     try:
         label_set = [] if prediction.label_set is None else [", ".join(prediction.label_set)]
@@ -87,11 +89,15 @@ def _print_line(prediction: Answer) -> None:
         ) from error
 
 
-def _example(prediction: Answer) -> str:
+def _example(prediction: "Answer") -> str:
+    from grunlock.evaluation import Prediction
+
     return prediction.text if isinstance(prediction, Prediction) else prediction.series
 
 
-def _write_csv(file: TextIO, predictions: Iterable[Answer]) -> None:
+def _write_csv(file: TextIO, predictions: "Iterable[Answer]") -> None:
+    from grunlock.evaluation import Prediction
+
     writer = csv.writer(file)
     for row, prediction in enumerate(predictions):
         if row == 0:
@@ -104,7 +110,7 @@ def _write_csv(file: TextIO, predictions: Iterable[Answer]) -> None:
         writer.writerow(cells)
 
 
-def _write_jsonl(file: TextIO, predictions: Iterable[Answer]) -> None:
+def _write_jsonl(file: TextIO, predictions: "Iterable[Answer]") -> None:
     for prediction in predictions:
         fields = {name: value for name, value in vars(prediction).items() if value is not None}
         file.write(json.dumps(fields, ensure_ascii=False) + "\n")

@@ -2,14 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from grunlock.cli.options import Overrides, given_besides, usual_recipes
 from grunlock.errors import RunError
-from grunlock.recipe import Recipe
+
+if TYPE_CHECKING:
+    from grunlock.recipe import Recipe
 
 console = Console()
 
@@ -103,7 +105,7 @@ def _default_folder(data: str, recipe_name: str) -> Path:
     return Path("runs") / re.sub(r"[^\w.-]+", "_", name)
 
 
-def _chosen_recipe(data: str, recipe: str | None, base: Path | None, overrides: list[str]) -> Recipe:
+def _chosen_recipe(data: str, recipe: str | None, base: Path | None, overrides: list[str]) -> "Recipe":
     """A continued model keeps its own recipe unless another is named."""
     from grunlock import artifact
     from grunlock.recipe import override, read_recipe

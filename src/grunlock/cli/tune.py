@@ -1,6 +1,7 @@
 """grunlock tune"""
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,11 +65,12 @@ def tune_command(
     ] = None,
 ) -> None:
     """Search the ranges of a recipe within a budget of time or trials. Test splits are not looked at."""
+    started = time.monotonic()  # the budget counts the seconds that torch and Optuna take to load
     from grunlock.recipe import SearchSpace, read_recipe_or_space
     from grunlock.tuning import Budget, read_study_settings, resume_study, tune, widen_study
     from grunlock.tuning.progress import SearchProgress
 
-    budget = Budget(minutes, trials)
+    budget = Budget(minutes, trials, started)
     _check_usage(context, data, resume, widen)
     with SearchProgress(console, budget) as progress:
         if resume is not None:

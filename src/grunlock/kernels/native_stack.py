@@ -63,7 +63,7 @@ class NativeGruStack:
         directions = len(self._layers[-1].directions)
         final = np.empty((directions, int(batch_sizes[0]), self._layers[-1].hidden_size), np.float32)
         output = self._call(rows, index, batch_sizes, final, None)
-        return output, final[0] if directions == 1 else np.concatenate(list(final), axis=1)
+        return output, final.transpose(1, 0, 2).reshape(final.shape[1], -1)
 
     def advance(self, rows: FloatArray, batch_sizes: IntArray, states: FloatArray) -> FloatArray:
         """As run, from states [num_states, B, H], which are replaced by the last ones; returns output."""

@@ -102,7 +102,7 @@ class TextFrontEnd:
         """A plain tokenizer.json of the Hugging Face library; Chinese words come to it segmented."""
         return self.tokenizer.to_str()
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         return self.tokenizer.get_vocab_size()
 
@@ -125,12 +125,12 @@ class TextFrontEnd:
             found = self._token_ids_of(texts, types)
         limit = self.max_tokens
         kept = [self._shortened(ids) or [EMPTY_ID] for ids in found]
-        lengths = np.fromiter(map(len, kept), np.int64, len(kept))
+        lengths = [len(ids) for ids in kept]
         return EncodedTexts(
-            tokens=np.fromiter(chain.from_iterable(kept), np.int32, int(lengths.sum())),
-            lengths=lengths,
-            empty=np.fromiter((not ids for ids in found), np.bool_, len(found)),
-            cut=np.fromiter((limit is not None and len(ids) > limit for ids in found), np.bool_, len(found)),
+            tokens=np.fromiter(chain.from_iterable(kept), np.int32, sum(lengths)),
+            lengths=np.array(lengths, np.int64),
+            empty=np.array([not ids for ids in found], np.bool_),
+            cut=np.array([limit is not None and len(ids) > limit for ids in found], np.bool_),
         )
 
     def _shortened(self, values: list[T]) -> list[T]:

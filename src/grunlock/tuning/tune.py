@@ -19,12 +19,14 @@ from grunlock.tuning.workers import run_workers
 class Budget:
     """When a search ends: whichever comes first, and at least one of the two must be given.
 
-    minutes: of the clock, from the call to its return
+    minutes: of the clock, from `started` to the call's return
     trials:  of the study in all, those of earlier calls included
+    started: on the clock of time.monotonic; None: the call
     """
 
     minutes: float | None = None
     trials: int | None = None
+    started: float | None = None
 
     def __post_init__(self) -> None:
         if self.minutes is None and self.trials is None:
@@ -84,7 +86,9 @@ def widen_study(
 
 
 def _deadline(budget: Budget) -> float | None:
-    return None if budget.minutes is None else time.monotonic() + 60 * budget.minutes
+    if budget.minutes is None:
+        return None
+    return (time.monotonic() if budget.started is None else budget.started) + 60 * budget.minutes
 
 
 def _search(

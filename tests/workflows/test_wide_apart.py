@@ -70,9 +70,9 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
     unseen = np.stack([dense(data.valid, i) for i in range(data.valid.num_examples)])
     expected = unseen * rarity @ model.coef_.T + model.intercept_
     assert found.rows.tolist() == np.flatnonzero(seen.any(axis=0)).tolist()
-    np.testing.assert_allclose(
-        unseen[:, found.rows] @ found.weights + found.bias, expected, atol=0.02 * np.abs(expected).max()
-    )
+    answers = unseen[:, found.rows] @ found.weights + found.bias
+    np.testing.assert_allclose(answers, expected, atol=0.02 * np.abs(expected).max())
+    np.testing.assert_allclose(found.valid_logits, answers, atol=1e-5)
 
 
 def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:

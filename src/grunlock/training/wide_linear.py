@@ -35,11 +35,15 @@ SEED = 0  # the same model for every run on the same data
 
 @dataclass(frozen=True)
 class LinearModel:
-    """rows: [M] buckets that training texts have, rising; weights: [M, K]; bias: [K]."""
+    """rows: [M] buckets that training texts have, rising; weights: [M, K]; bias: [K].
+
+    valid_logits: [validation examples, K] of the data that it was fitted on
+    """
 
     rows: NDArray[np.int32]
     weights: FloatArray
     bias: FloatArray
+    valid_logits: FloatArray
     strength: float
 
 
@@ -98,10 +102,12 @@ def _fit_best(data: PreparedData, options: WideOptions) -> LinearModel:
     for strength in STRENGTHS:
         weights, bias = _fit(features, targets, len(data.labels), strength)
         weights *= rarity[:, None]
-        _, loss = fit_weight(nothing, unseen @ weights + bias, wanted)
+        logits = np.asarray(unseen @ weights + bias)
+        _, loss = fit_weight(nothing, logits, wanted)
         if best is not None and loss >= lowest:
             break
-        best, lowest = _model(rows, weights, bias, strength), loss
+        weights, bias, logits = (each.astype(np.float32) for each in (weights, bias, logits))
+        best, lowest = LinearModel(rows, weights, bias, logits, strength), loss
     assert best is not None
     return best
 
@@ -111,10 +117,6 @@ def _sample(store: ExampleStore) -> IntArray:
     order = generator(SEED, "wide").permutation(store.num_examples)
     enough = int(np.searchsorted(np.cumsum(store.lengths[order]), MAX_TOKENS)) + 1
     return np.sort(order[:enough])
-
-
-def _model(rows: NDArray[np.int32], weights: FloatArray, bias: FloatArray, strength: float) -> LinearModel:
-    return LinearModel(rows, weights.astype(np.float32), bias.astype(np.float32), strength)
 
 
 def _keep_columns(features: "csr_matrix", columns: NDArray[np.int32]) -> None:
@@ -169,6 +171,12 @@ def _read(path: Path) -> LinearModel | None:
     """What is kept; None where nothing is, or nothing whole."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
-            return LinearModel(stored["rows"], stored["weights"], stored["bias"], float(stored["strength"]))
+            return LinearModel(
+                rows=stored["rows"],
+                weights=stored["weights"],
+                bias=stored["bias"],
+                valid_logits=stored["valid_logits"],
+                strength=float(stored["strength"]),
+            )
     except (OSError, ValueError, KeyError, BadZipFile):
         return None

@@ -20,7 +20,7 @@ from grunlock.objectives.calibration import fit_weight
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import WideOptions
 from grunlock.shapes import FloatArray
-from grunlock.training.wide_linear import LinearModel, ngram_features, wide_model
+from grunlock.training.wide_linear import LinearModel, wide_model
 
 ROWS, TABLE, BIAS = "wide.rows", "wide.weights.weight", "head.bias"  # names of their weights
 
@@ -67,12 +67,10 @@ def fit_wide(
     """
     model = wide_model(data, options)
     targets = np.asarray(data.valid.targets, dtype=np.int64)
-    features = ngram_features(data.valid, options, np.arange(data.valid.num_examples))
-    linear = np.asarray(features[:, model.rows] @ model.weights + model.bias)
-    weight, _ = fit_weight(logits, linear, targets)
+    weight, _ = fit_weight(logits, model.valid_logits, targets)
     return WideFit(
         model=model,
         weight=weight,
-        linear_accuracy=float((linear.argmax(axis=1) == targets).mean()),
+        linear_accuracy=float((model.valid_logits.argmax(axis=1) == targets).mean()),
         network_accuracy=float((logits.argmax(axis=1) == targets).mean()),
     )

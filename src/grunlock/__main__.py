@@ -1,5 +1,5 @@
 """python -m grunlock"""
 
-from grunlock.cli.main import main
+from grunlock.cli.main import command
 
-main()
+command()

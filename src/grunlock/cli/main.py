@@ -64,6 +64,14 @@ def common(
     """Options of the command itself; each verb has its own."""
 
 
+def command() -> None:
+    """The process of a command: what main does, and a quick end."""
+    try:
+        main()
+    finally:
+        gc.freeze()  # on leaving Python would look for cycles among the million objects of torch: a second
+
+
 def main() -> None:
     """Run the command line. Errors that are not ours keep their traceback: they are bugs."""
     try:
@@ -74,5 +82,3 @@ def main() -> None:
     except GrunlockError as error:
         Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(130 if isinstance(error, RunInterruptedError) else 1)
-    finally:
-        gc.freeze()  # on leaving Python would look for cycles among the million objects of torch: a second

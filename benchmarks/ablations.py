@@ -79,7 +79,9 @@ def train_missing(source: Path, seeds: Iterable[int]) -> None:
 def show_table(name: str) -> None:
     records = Records(name)
     recipes = {record["recipe"] for record in records.read()}
-    common = set.intersection(*(set(records.seeds_of(recipe)) for recipe in recipes))
+    common: set[int] = set.intersection(*(set(records.seeds_of(recipe)) for recipe in recipes))
+    if not common:
+        raise SystemExit(f"{name}: no seed has all recipes yet; python benchmarks/ablations.py run ...")
 
     def run(recipe_name: str, recipe: Recipe) -> list[SeedRun]:
         found = records.seeds_of(recipe_name)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ import grunlock as package
 from grunlock.cli.tune import space_for
 from grunlock.errors import RunInterruptedError, StudyError
 from grunlock.recipe import read_recipe
-from grunlock.unlock import UnlockSettings, go_on, road, unlock
+from grunlock.training.run_folder import RunFolder
+from grunlock.unlock import UnlockSettings, go_on, road, stages, unlock
 from grunlock.unlock.results import STAGES, StageDone
 from tests.conftest import colour_rows
 from tests.workflows.conftest import CommandLine
@@ -69,6 +71,7 @@ def test_the_whole_road_ends_with_a_verdict_and_a_model(
         assert f"| {station}" in report
     assert "int8: " in report
     assert package.load(folder).predict(["a red red thing"])
+    assert read_recipe(folder / "usual").calibration == "temperature"  # else its loss could not be compared
     tried = grunlock("predict", folder, "--text", "green leaves")
     assert tried.code == 0
     again = grunlock(
@@ -130,6 +133,22 @@ def test_there_must_be_a_road_to_go_on(grunlock: CommandLine, tmp_path: Path) ->
     assert "got:      --max-size" in refused
     (tmp_path / "unlock.json").write_text("{}")
     assert "settings cannot be read" in grunlock("unlock", "--resume", tmp_path).err
+
+
+@pytest.mark.parametrize(("loss", "replaced"), [(0.3, True), (0.5, False)])
+def test_of_two_models_the_one_with_the_lower_loss_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float, replaced: bool
+) -> None:
+    """Whatever their accuracies, which on some hundred examples are mostly luck."""
+    copied: list[Path] = []
+    monkeypatch.setattr(stages, "copy_result", lambda run, folder: copied.append(run.path))
+    found = {"road": {"nll": 0.4, "accuracy": 0.8}, "run": {"nll": loss, "accuracy": 2 * loss}}
+    for name, metrics in found.items():
+        (tmp_path / name).mkdir()
+        RunFolder(tmp_path / name).metrics.write_text(json.dumps(metrics))
+    here = SimpleNamespace(folder=tmp_path / "road")
+    stages._keep_better(here, RunFolder(tmp_path / "run"))  # type: ignore[arg-type]
+    assert bool(copied) is replaced
 
 
 def test_verdicts_are_those_of_the_answers(colours: Path, space: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from grunlock.shapes import IntArray, range_rows
 
 Int32Array = NDArray[np.int32]
 
-FEW_TOKENS = 64  # below that, a dictionary is quicker than numpy's calls
+FEW_TOKENS = 64  # up to that many, a dictionary is quicker than numpy's calls
 FLAG_TYPES_PER_TOKEN = 32  # above that, sorting the tokens is quicker than a pass over all types
 
 

@@ -94,7 +94,6 @@ def tune_command(
                     "name": folder.name,
                     "source": str(Path(data).absolute()),
                     "valid": None if valid is None else str(Path(valid).absolute()),
-                    "objectives": objective or ["nll"],
                     "sampler": sampler,
                     "pruner": pruner,
                     "seed": seed,
@@ -103,6 +102,7 @@ def tune_command(
                     "max_size": None if max_size is None else parse_size(max_size),
                     "max_latency": None if max_latency is None else parse_seconds(max_latency),
                     "storage": storage,
+                    **({"objectives": objective} if objective else {}),
                 }
             )
             result = tune(settings, space, folder, budget, workers=workers, listen=progress)

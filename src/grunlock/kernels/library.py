@@ -26,7 +26,6 @@ REFERENCE = "reference"
 KERNEL_VARIABLE = "GRUNLOCK_KERNEL"
 THREADS_VARIABLE = "GRUNLOCK_THREADS"
 OPENMP_VARIABLE = "OMP_NUM_THREADS"
-OPENMP_VARIABLE = "OMP_NUM_THREADS"
 ABI_VERSION = 4  # GRUNLOCK_ABI_VERSION in native/include/grunlock.h
 MAX_THREADS = 1024
 LIBRARY_PATH = Path(__file__).with_name(f"libgrunlock_native.{'dylib' if sys.platform == 'darwin' else 'so'}")
@@ -196,9 +195,8 @@ def _threads() -> Processors:
 
 def _openmp_threads() -> Processors | None:
     """What keeps torch and numpy to fewer threads keeps the kernels to them, too."""
-    outermost = (
-        os.environ.get(OPENMP_VARIABLE, "").split(",")[0].strip()
-    )  # a list: one number a nesting level
+    # It may be a list, one number a nesting level; the outermost counts.
+    outermost = os.environ.get(OPENMP_VARIABLE, "").split(",")[0].strip()
     known = outermost.isascii() and outermost.isdigit() and 1 <= int(outermost) <= MAX_THREADS
     return Processors(int(outermost), f"set by {OPENMP_VARIABLE}") if known else None
 

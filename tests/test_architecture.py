@@ -20,7 +20,7 @@ ROWS = [
     {"artifact"},
     {"evaluation"},
     {"training"},
-    {"audit", "estimator", "benchmark", "tuning"},
+    {"audit", "estimator", "benchmark", "distillation", "tuning"},
     {"comparison"},
     {"unlock"},
     {"cli"},

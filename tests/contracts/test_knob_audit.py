@@ -4,6 +4,7 @@ Options are enumerated from the schema, kind by kind, so a new one fails this te
 act. The model is compared bit for bit: tokeniser, weights, temperature.
 """
 
+import csv
 import hashlib
 import types
 import typing
@@ -13,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import DataError
 from grunlock.recipe import Recipe, read_recipe
 from grunlock.recipe.fields import Section
@@ -141,6 +144,15 @@ PROBES = {
     "wide.characters": Probe("true", ("wide.buckets=64",)),
     "wide.dropout": Probe("0.5", ("wide.buckets=64",)),
     "loss.class_weights": Probe("balanced"),
+    "augmentation": Probe("{swap=0.3}"),
+    "mixup": Probe("{alpha=1.0}"),
+    "rdrop": Probe("{weight=1.0}", ("head.dropout=0.5",)),
+    "rdrop.weight": Probe("3.0", ("rdrop.weight=1.0", "head.dropout=0.5")),
+    "adversarial": Probe("{epsilon=0.1}"),
+    "virtual_adversarial": Probe("{epsilon=0.1}"),
+    "distillation": Probe("{weight=0.5}"),
+    "distillation.weight": Probe("0.9", ("distillation.weight=0.5",)),
+    "distillation.temperature": Probe("1.0", ("distillation.weight=0.5",)),
     "optim.soap.precondition_every_steps": Probe("2"),
     "sam": Probe("{rho=0.5}"),
     "sam.rho": Probe("0.5", ("sam.rho=0.05",)),
@@ -242,7 +254,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if label == "blue" and i % 2:
             continue
         mixed = text.title() if i % 3 else text
-        lines.append(f"{label},{'even' if i % 2 else 'odd'},{mixed} café,{label} {i % 7} {label}")
+        lines.append(f"{label},{'even' if i % 2 else 'odd'},{mixed} café !,{label} {i % 7} {label}")
     lines.append("red,even,,red")
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     vectors = [f"{word} " + " ".join(f"{(i + j) % 5 - 2}.5" for j in range(6)) for i, word in
@@ -250,6 +262,16 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vectors.txt").write_text("\n".join(vectors) + "\n")
     (folder / "series.csv").write_text("\n".join(series_lines()) + "\n")
     return folder / "table.csv"
+
+
+def unsure_teacher(table: Path) -> TeacherAnswers:
+    """Answers to all texts of the table that lean to one label or another."""
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts, labels = [row["text"] for row in rows], tuple(sorted({row["label"] for row in rows}))
+    probs = np.full((len(texts), len(labels)), 0.5 / (len(labels) - 1), np.float32)
+    probs[np.arange(len(texts)), np.arange(len(texts)) % len(labels)] = 0.5
+    return TeacherAnswers(labels, {text: i for i, text in enumerate(texts)}, probs, "unsure")
 
 
 def series_lines() -> Iterator[str]:
@@ -274,8 +296,9 @@ def trained(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         filled = [o.replace("{vectors}", str(table.parent / "vectors.txt")) for o in (*base, *overrides)]
         recipe = read_recipe("tiny", filled)
         source = table.with_name("series.csv") if of_series else table
+        teacher = None if recipe.distillation is None else unsure_teacher(table)
         try:
-            model = train(source, recipe, tmp_path_factory.mktemp("run") / "run").artifact
+            model = train(source, recipe, tmp_path_factory.mktemp("run") / "run", teacher=teacher).artifact
         except DataError as error:
             return f"refused: {error.what}"
         digest = hashlib.sha256(model.front_end.to_json().encode())

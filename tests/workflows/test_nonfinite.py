@@ -1,7 +1,9 @@
 """Steps whose loss or gradients are not finite: skipped, counted, and after too many explained."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from grunlock.errors import TrainingError
 from grunlock.models import SequenceClassifier
 from grunlock.recipe import derive, read_recipe
 from grunlock.shapes import FloatArray
+from grunlock.training.batch_gradients import BatchGradients
 from grunlock.training.events import EpochDone, Event, StepDone
 from grunlock.training.history import read_history
 from grunlock.training.loop import Trainer
@@ -64,13 +67,13 @@ def test_a_single_bad_step_is_skipped_counted_and_over(
     trainer = make_trainer("encoder.norm=batch", "training.max_nonfinite_steps=2")
     batches = trainer.plan_epoch(0)
     poisoned = {2, 4}  # never two in a row
-    honest = Trainer.batch_loss
+    honest = trainer.gradients.loss
 
-    def spoilt(self: Trainer, examples: object) -> torch.Tensor:
-        loss = honest(self, examples)  # type: ignore[arg-type]
-        return loss * float("nan") if self.progress.step in poisoned else loss
+    def spoilt(*arguments: Any) -> torch.Tensor:
+        loss = honest(*arguments)
+        return loss * float("nan") if trainer.progress.step in poisoned else loss
 
-    monkeypatch.setattr(Trainer, "batch_loss", spoilt)
+    monkeypatch.setattr(trainer.gradients, "loss", spoilt)
     events: list[Event] = []
     for batch in batches:
         before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -91,8 +94,8 @@ def test_a_loss_without_end_changes_nothing_though_gradients_are_finite(
     trainer = make_trainer(*settings)
     batch = trainer.plan_epoch(0)[0]
     trainer.train_step(batch)
-    honest = Trainer.batch_loss
-    monkeypatch.setattr(Trainer, "batch_loss", lambda self, rows: honest(self, rows) + float("inf"))
+    honest = trainer.gradients.loss
+    monkeypatch.setattr(trainer.gradients, "loss", lambda *arguments: honest(*arguments) + float("inf"))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     average = None if trainer.average is None else repr(trainer.average.state_dict())
     assert trainer.train_step(batch).skipped
@@ -103,11 +106,11 @@ def test_a_loss_without_end_changes_nothing_though_gradients_are_finite(
 def test_skipped_steps_are_told_in_events_and_history(
     colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = Trainer.batch_loss
+    honest, steps = BatchGradients.loss, itertools.count()
     monkeypatch.setattr(
-        Trainer,
-        "batch_loss",
-        lambda self, rows: honest(self, rows) * (float("nan") if self.progress.step == 1 else 1.0),
+        BatchGradients,
+        "loss",
+        lambda *arguments: honest(*arguments) * (float("nan") if next(steps) == 1 else 1.0),
     )
     events: list[Event] = []
     run = tmp_path / "run"

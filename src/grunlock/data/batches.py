@@ -22,12 +22,14 @@ class Batch:
     inputs:   of texts the distinct types, their inverse [N] in packed order; of series features [N, F]
     targets:  [B] int64 class indices, longest sequence first
     examples: [B] int64 positions in the store, longest sequence first
+    teacher:  [B, K] probabilities that a teacher gave, longest sequence first; None without one
     """
 
     layout: PackedLayout
     inputs: DistinctTokens | FloatArray
     targets: IntArray
     examples: IntArray
+    teacher: FloatArray | None = None
 
 
 class ExampleStore(Protocol):

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from grunlock.errors import DataError
 from grunlock.files import storage_guard
-from grunlock.shapes import IntArray
+from grunlock.shapes import FloatArray, IntArray
 
 Int32Array = NDArray[np.int32]
 
 FACTS = "facts.json"
 OFFSETS, TARGETS = "offsets", "targets"
 INDEX_TYPES = {OFFSETS: "<i8", TARGETS: "<i4"}
+TEACHER, TEACHER_TYPE = "teacher", "<f4"  # file and, as a fact, the size of its rows
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class RaggedArrays:
     offsets: [examples + 1] int64, where each example starts in rows
     targets: [examples] int32 class indices
     facts:   counts, and what the writer was given to keep
+    teacher: [examples, K] float32 probabilities; None if the writer was given none
     """
 
     rows: NDArray[Any]
     offsets: IntArray
     targets: Int32Array
     facts: dict[str, Any]
+    teacher: FloatArray | None
 
 
 class RaggedWriter:
@@ -62,13 +65,24 @@ class RaggedWriter:
     def __init__(self, files: dict[str, Any], kind: RowKind) -> None:
         self._files = files
         self._kind = kind
-        self._types = INDEX_TYPES | {kind.name: kind.dtype}
+        self._types = INDEX_TYPES | {kind.name: kind.dtype, TEACHER: TEACHER_TYPE}
         self.num_examples = 0
         self.num_rows = 0
         self._append(OFFSETS, np.zeros(1, np.int64))
 
-    def append(self, rows: NDArray[Any], lengths: IntArray, targets: Int32Array) -> None:
-        """Add examples of the given lengths [B], concatenated in `rows`, with their class indices [B]."""
+    def append(
+        self,
+        rows: NDArray[Any],
+        lengths: IntArray,
+        targets: Int32Array,
+        teacher: FloatArray | None = None,
+    ) -> None:
+        """Add examples of the given lengths [B], concatenated in `rows`, with their class indices [B].
+
+        teacher: [B, K] probabilities, if the store keeps them.
+        """
+        if teacher is not None:
+            self._append(TEACHER, teacher)
         self._append(self._kind.name, rows)
         self._append(OFFSETS, self.num_rows + np.cumsum(lengths))
         self._append(TARGETS, targets)
@@ -90,22 +104,27 @@ class RaggedWriter:
 
 @contextmanager
 def writing_ragged(
-    folder: Path, kind: RowKind, width: int | None = None
+    folder: Path, kind: RowKind, width: int | None = None, teacher_classes: int | None = None
 ) -> Iterator[tuple[RaggedWriter, dict[str, Any]]]:
     """Write a store into `folder`, which appears, complete, when the block ends well.
 
     width: size of a row of a wide kind.
+    teacher_classes: K, if a teacher's probabilities are kept beside each example.
 
     Yields the writer and a dict for the facts to keep. A block that fails leaves nothing behind. Raises
     StorageError if the disk is full.
     """
     partial = folder.with_name(folder.name + ".partial")
     facts: dict[str, Any] = {"width": width} if kind.wide else {}
+    names = [kind.name, *INDEX_TYPES]
+    if teacher_classes is not None:
+        facts[TEACHER] = teacher_classes
+        names.append(TEACHER)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with storage_guard(folder):
             partial.mkdir(parents=True)
-            files = {name: (partial / name).open("wb") for name in (kind.name, *INDEX_TYPES)}
+            files = {name: (partial / name).open("wb") for name in names}
             try:
                 writer = RaggedWriter(files, kind)
                 yield writer, facts
@@ -133,6 +152,9 @@ def open_ragged(folder: Path, kind: RowKind) -> RaggedArrays:
             offsets=_map(folder / OFFSETS, INDEX_TYPES[OFFSETS], (num_examples + 1,)),
             targets=_map(folder / TARGETS, INDEX_TYPES[TARGETS], (num_examples,)),
             facts=facts,
+            teacher=_map(folder / TEACHER, TEACHER_TYPE, (num_examples, facts[TEACHER]))
+            if TEACHER in facts
+            else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged_store(folder, error) from error

@@ -19,7 +19,7 @@ from grunlock.data.ragged import (
     open_ragged,
     writing_ragged,
 )
-from grunlock.shapes import IntArray, PackedLayout, pack_layout, row_places
+from grunlock.shapes import FloatArray, IntArray, pack_layout, range_rows
 from grunlock.text import EncodedTexts, TokenTypes
 
 TOKENS = RowKind("tokens", "<i4", wide=False)
@@ -34,6 +34,7 @@ class TokenStore:
     targets:     [examples] int32 class indices
     fingerprint: sha256 over the (label, text) rows
     types:       what the tokens are; read only
+    teacher:     [examples, K] float32 probabilities that a teacher gave, on disk; None without one
     """
 
     tokens: Int32Array
@@ -41,6 +42,7 @@ class TokenStore:
     targets: Int32Array
     fingerprint: str
     types: TokenTypes
+    teacher: FloatArray | None = None
 
     @property
     def num_examples(self) -> int:
@@ -53,23 +55,29 @@ class TokenStore:
 
     def batch(self, examples: IntArray) -> Batch:
         """Fetch some examples and lay them out packed."""
-        starts = self.offsets[examples]
-        lengths = self.offsets[examples + 1] - starts
-        layout = pack_layout(lengths)
-        # layout.rows count in the examples laid end to end; an example's shift leads from there to the store.
-        shifts = starts - (np.cumsum(lengths) - lengths)
-        tokens = self.tokens[layout.rows + shifts[_sequences(layout)]]
-        packed = examples[layout.order]
-        return Batch(layout, self.types.distinct(tokens), self.targets[packed].astype(np.int64), packed)
+        return self.lay_out(*self.tokens_of(examples), examples)
 
     def training_batch(self, examples: IntArray, seed: int) -> Batch:
         """As `batch`: a text is not changed before the network reads it."""
         return self.batch(examples)
 
+    def tokens_of(self, examples: IntArray) -> tuple[Int32Array, IntArray]:
+        """Some examples' tokens, one example after another, and their lengths."""
+        starts = self.offsets[examples]
+        lengths = self.offsets[examples + 1] - starts
+        return self.tokens[range_rows(starts, lengths)], lengths
 
-def _sequences(layout: PackedLayout) -> IntArray:
-    """[N] position in the caller's batch of the sequence of each packed row."""
-    return layout.order[row_places(layout.batch_sizes)[1]]
+    def lay_out(self, tokens: Int32Array, lengths: IntArray, examples: IntArray) -> Batch:
+        """A packed batch of tokens that stand for the examples."""
+        layout = pack_layout(lengths)
+        packed = examples[layout.order]
+        return Batch(
+            layout=layout,
+            inputs=self.types.distinct(tokens[layout.rows]),
+            targets=self.targets[packed].astype(np.int64),
+            examples=packed,
+            teacher=None if self.teacher is None else self.teacher[packed],
+        )
 
 
 class StoreWriter:
@@ -82,19 +90,24 @@ class StoreWriter:
     def num_examples(self) -> int:
         return self._rows.num_examples
 
-    def append(self, encoded: EncodedTexts, targets: Int32Array) -> None:
-        """Add encoded texts with their class indices [B]."""
-        self._rows.append(encoded.tokens, encoded.lengths, targets)
+    def append(self, encoded: EncodedTexts, targets: Int32Array, teacher: FloatArray | None = None) -> None:
+        """Add encoded texts with their class indices [B] and, if the store keeps them, a teacher's
+        probabilities [B, K]."""
+        self._rows.append(encoded.tokens, encoded.lengths, targets, teacher)
 
 
 @contextmanager
-def writing_store(folder: Path) -> Iterator[tuple[StoreWriter, dict[str, str]]]:
+def writing_store(
+    folder: Path, teacher_classes: int | None = None
+) -> Iterator[tuple[StoreWriter, dict[str, str]]]:
     """Write a store into `folder`, which appears, complete, when the block ends well.
+
+    teacher_classes: K, if a teacher's probabilities are kept.
 
     Yields the writer and a dict for the facts to keep; "fingerprint" must be put there. A block that fails
     leaves nothing behind. Raises StorageError if the disk is full.
     """
-    with writing_ragged(folder, TOKENS) as (rows, facts):
+    with writing_ragged(folder, TOKENS, teacher_classes=teacher_classes) as (rows, facts):
         yield StoreWriter(rows), facts
 
 
@@ -103,4 +116,6 @@ def open_store(folder: Path, types: TokenTypes) -> TokenStore:
     stored = open_ragged(folder, TOKENS)
     if "fingerprint" not in stored.facts:
         raise damaged_store(folder, "no fingerprint")
-    return TokenStore(stored.rows, stored.offsets, stored.targets, stored.facts["fingerprint"], types)
+    return TokenStore(
+        stored.rows, stored.offsets, stored.targets, stored.facts["fingerprint"], types, stored.teacher
+    )

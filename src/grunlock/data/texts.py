@@ -20,6 +20,7 @@ from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory, PathLike, Source, SplitSources, open_source
 from grunlock.data.splits import SPLITS, SplitName
 from grunlock.data.store import StoreWriter, writing_store
+from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import DataError
 from grunlock.files import storage_guard
 from grunlock.recipe.schema import Recipe
@@ -47,7 +48,12 @@ def gather_texts(
 
 
 def prepare_texts(
-    opened: SplitSources, recipe: Recipe, folder: Path, known: Known | None, progress: Progress | None
+    opened: SplitSources,
+    recipe: Recipe,
+    folder: Path,
+    known: Known | None,
+    progress: Progress | None,
+    teacher: TeacherAnswers | None = None,
 ) -> PreparedData:
     """See data.prepare.prepare. A source is read several times instead of being held in memory."""
     options = recipe.data
@@ -63,7 +69,7 @@ def prepare_texts(
     front_end = _train_front_end(parts, script, recipe) if known is None else known.front_end
     assert isinstance(front_end, TextFrontEnd)
     facts = {"labels": labels, "script": script, "notes": [*notes, *repeat_notes(parts)]}
-    _write(folder, parts, front_end, facts, progress)
+    _write(folder, parts, front_end, facts, teacher, progress)
     return open_prepared(folder)
 
 
@@ -125,16 +131,19 @@ def _write(
     parts: Sequence[Part],
     front_end: TextFrontEnd,
     facts: dict[str, Any],
+    teacher: TeacherAnswers | None,
     progress: Progress | None,
 ) -> None:
     with storage_guard(folder):
         remove_prepared(folder)
     try:
-        outcome = _Outcome(front_end.new_types(), facts["labels"])
+        outcome = _Outcome(front_end.new_types(), facts["labels"], teacher)
         with ExitStack() as stack:
             writers = {}
             for name in split_names(parts):
-                writers[name], outcome.facts[name] = stack.enter_context(writing_store(folder / name))
+                classes = None if outcome.teacher_of(name) is None else len(facts["labels"])
+                store = writing_store(folder / name, classes)
+                writers[name], outcome.facts[name] = stack.enter_context(store)
             for part in parts:
                 _tokenise(part, front_end, writers, outcome, progress)
             outcome.finish()
@@ -157,10 +166,15 @@ class _Outcome:
 
     types: TokenTypes
     labels: Sequence[str]
+    teacher: TeacherAnswers | None
     facts: dict[SplitName, dict[str, str]] = field(default_factory=dict)
     digests: dict[SplitName, Any] = field(default_factory=dict)
     num_texts: int = 0
     num_cut: int = 0
+
+    def teacher_of(self, split: SplitName) -> TeacherAnswers | None:
+        """Only training examples are taught."""
+        return self.teacher if split == "train" else None
 
     def add_rows(self, split: SplitName, texts: list[str], targets: NDArray[np.int32]) -> None:
         digest = self.digests.setdefault(split, hashlib.sha256())
@@ -204,7 +218,9 @@ def _tokenise(
                 continue
             chosen = [texts[row] for row in rows.tolist()]
             encoded = front_end.encode(chosen, outcome.types)
-            writer.append(encoded, targets[rows])
+            teacher = outcome.teacher_of(split)
+            answers = None if teacher is None else teacher.to_texts(chosen, outcome.labels)
+            writer.append(encoded, targets[rows], answers)
             outcome.add_rows(split, chosen, targets[rows])
             outcome.add_encoded(split, encoded)
         if progress is not None:

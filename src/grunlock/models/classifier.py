@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from grunlock.layers.packing import IndexedRows
 from grunlock.models.chunked import ChunkedEncoder
 from grunlock.models.convolution import ConvStem
 from grunlock.models.embedding import TokenEmbedding
@@ -49,7 +50,10 @@ class SequenceClassifier(nn.Module):
         self.wide = WidePath(classes, recipe.wide) if recipe.wide is not None and learns_here else None
 
     def forward(self, inputs: NetworkInputs) -> Tensor:  # [B, K], longest sequence first
-        rows = self.embedding(inputs)
+        return self.answer(self.embedding(inputs), inputs)
+
+    def answer(self, rows: IndexedRows, inputs: NetworkInputs) -> Tensor:
+        """[B, K] from what the embedding gave of the inputs."""
         if self.stem is not None:
             rows = self.stem(rows)
         encoded = self.encoder(rows)

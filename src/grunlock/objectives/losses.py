@@ -28,11 +28,49 @@ def cross_entropy(
 
     Raises ShapeError if the sizes disagree.
     """
+    losses = cross_entropies(logits, targets, label_smoothing, class_weights)
+    return losses.sum() / example_weights(targets, class_weights).sum()
+
+
+def cross_entropies(
+    logits: Tensor,  # [B, K]
+    targets: Tensor,  # [B] class indices
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,  # [K]
+) -> Tensor:  # [B]
+    """The terms of `cross_entropy`, each times its weight."""
     num_sequences, num_classes = logits.shape
     check_shape("targets", tuple(targets.shape), (num_sequences,), "[B]")
     if class_weights is not None:
         check_shape("class_weights", tuple(class_weights.shape), (num_classes,), "[K]")
-    return functional.cross_entropy(logits, targets, class_weights, label_smoothing=label_smoothing)
+    return functional.cross_entropy(
+        logits, targets, class_weights, label_smoothing=label_smoothing, reduction="none"
+    )
+
+
+def example_weights(targets: Tensor, class_weights: Tensor | None) -> Tensor:  # [B] -> [B]
+    """The weight of each sequence's class, 1 without class weights."""
+    return torch.ones(len(targets)) if class_weights is None else class_weights[targets]
+
+
+def divergences(logits: Tensor, others: Tensor) -> Tensor:  # [B, K] twice -> [B]
+    """KL(softmax(logits) || softmax(others)) of each sequence, in nats."""
+    log_probs = functional.log_softmax(logits, dim=1)
+    return (log_probs.exp() * (log_probs - functional.log_softmax(others, dim=1))).sum(dim=1)
+
+
+def distillation_losses(
+    logits: Tensor,  # [B, K] of the student
+    probs: Tensor,  # [B, K] of the teacher
+    temperature: float,
+) -> Tensor:  # [B]
+    """T^2 KL(q || p), both softened: q_k ~ probs_k^(1/T), p = softmax(logits / T) (Hinton 2015, 1503.02531).
+
+    The factor keeps the size of its gradients where the temperature changes.
+    """
+    check_shape("probs", tuple(probs.shape), tuple(logits.shape), "[B, K]")
+    teacher = torch.log(probs.clamp_min(torch.finfo(probs.dtype).tiny))
+    return temperature**2 * divergences(teacher / temperature, logits / temperature)
 
 
 def class_weights(

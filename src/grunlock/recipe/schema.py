@@ -33,6 +33,14 @@ from grunlock.recipe.optimization_options import (
     SamOptions,
     ScheduleOptions,
 )
+from grunlock.recipe.regularization_options import (
+    AdversarialOptions,
+    AugmentationOptions,
+    DistillationOptions,
+    MixupOptions,
+    RdropOptions,
+    VirtualAdversarialOptions,
+)
 from grunlock.recipe.series_options import SeriesDataOptions, SeriesOptions
 from grunlock.recipe.text_options import EmbeddingOptions, NgramOptions, TextDataOptions, TextOptions
 
@@ -108,6 +116,12 @@ class Recipe(Section):
     head: HeadOptions = HeadOptions()
     wide: Annotated[WideOptions | None, Optional] = None
     loss: LossOptions = LossOptions()
+    augmentation: Annotated[AugmentationOptions | None, Optional] = None  # of texts; series have their own
+    mixup: Annotated[MixupOptions | None, Optional] = None
+    rdrop: Annotated[RdropOptions | None, Optional] = None
+    adversarial: Annotated[AdversarialOptions | None, Optional] = None
+    virtual_adversarial: Annotated[VirtualAdversarialOptions | None, Optional] = None
+    distillation: Annotated[DistillationOptions | None, Optional] = None
     optim: OptimizerOptions = AdamwOptions()
     sam: Annotated[SamOptions | None, Optional] = None
     schedule: ScheduleOptions = CosineSchedule()
@@ -137,6 +151,8 @@ class Recipe(Section):
             _ = self.chunks.outer_options()  # refuses sizes that its heads do not divide
             if self.pooling.inputs:
                 raise ValueError("with chunks: pooling.inputs = false, for pooling is over chunks, not steps")
+        if self.rdrop is not None and (self.adversarial or self.virtual_adversarial):
+            raise ValueError("with rdrop: adversarial and virtual_adversarial off")
         if self.attention is not None:
             self._check_attention_heads(self.attention)
         if self.training.bptt_steps is not None:
@@ -148,7 +164,9 @@ class Recipe(Section):
         foreign: dict[str, object] = {"series": self.series}
         other = "numeric series"
         if self.data.kind == "series":
-            needed, foreign, other = foreign, {**needed, "wide": self.wide}, "texts"
+            of_texts = {**needed, "wide": self.wide, "augmentation": self.augmentation}
+            of_texts["distillation"] = self.distillation
+            needed, foreign, other = foreign, of_texts, "texts"
         wrong = [f"{name} on" for name, section in needed.items() if section is None]
         wrong += [f"{name} off, it is for {other}" for name, on in foreign.items() if on is not None]
         if wrong:
@@ -195,6 +213,9 @@ class Recipe(Section):
                 "chunks off": self.chunks is None,
                 "attention off": self.attention is None,
                 "pooling.inputs = false": not self.pooling.inputs,
+                "rdrop off": self.rdrop is None,
+                "adversarial off": self.adversarial is None,
+                "virtual_adversarial off": self.virtual_adversarial is None,
                 "pooling.parts of last, max, mean": set(self.pooling.parts) <= {"last", "max", "mean"},
             }
             missing = ", ".join(name for name, given in wanted.items() if not given)

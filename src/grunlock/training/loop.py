@@ -10,20 +10,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from grunlock.data.augmentation import augmented
 from grunlock.data.batches import Batch, plan_batches
 from grunlock.data.prepared import PreparedData
 from grunlock.errors import TrainingError
 from grunlock.evaluation.splits import split_logits
 from grunlock.layers.norm import frozen_statistics
 from grunlock.models import SequenceClassifier, network_inputs
-from grunlock.models.encoded import SteppedEncoder
-from grunlock.objectives.losses import class_weights, cross_entropy
+from grunlock.objectives.losses import class_weights
 from grunlock.objectives.metrics import evaluate
 from grunlock.optim.averaging import WeightAverage
 from grunlock.optim.clipping import NonFiniteGuard, build_clipper
@@ -33,8 +33,9 @@ from grunlock.recipe import Derived, Recipe
 from grunlock.runtime.probabilities import probabilities
 from grunlock.seeding import derive_seed
 from grunlock.shapes import FloatArray, IntArray
+from grunlock.text import TextFrontEnd
+from grunlock.training.batch_gradients import BatchGradients
 from grunlock.training.events import EpochDone, Listener, StepDone
-from grunlock.training.truncation import TruncatedPass
 
 Weights = dict[str, Tensor]
 
@@ -74,6 +75,10 @@ class Trainer:
         if self.average is not None:
             self.optimizer.watch_rows(self.average.before_rows_change)
         self.class_weights = class_weights(recipe.loss.class_weights, data.label_counts, data.labels)
+        self.gradients = BatchGradients(recipe, model, self.class_weights)
+        self.train_examples = data.train
+        if isinstance(data.front_end, TextFrontEnd):
+            self.train_examples = augmented(data.train, recipe.augmentation, data.front_end)
         self.progress = Progress()
         self.best_weights: Weights | None = None
 
@@ -157,32 +162,9 @@ class Trainer:
         loss_sum = 0.0
         for index, examples in enumerate(batches):
             seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, index)
-            loss_sum += self.batch_gradients(examples, weights[index] / sum(weights), seed)
+            batch = self.train_examples.training_batch(examples, seed)
+            loss_sum += self.gradients.add(batch, weights[index] / sum(weights), seed)
         return loss_sum
-
-    def batch_gradients(self, examples: IntArray, weight: float, seed: int) -> float:
-        """Add a batch's gradients, times `weight`, to the parameters. Returns its loss times `weight`."""
-        torch.manual_seed(seed)
-        batch = self.data.train.training_batch(examples, seed)
-        bptt_steps = self.recipe.training.bptt_steps
-        if bptt_steps is not None and len(batch.layout.batch_sizes) > bptt_steps:
-            return self._truncated_gradients(batch, weight, seed, bptt_steps)
-        loss = self.batch_loss(batch) * weight
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    def batch_loss(self, batch: Batch) -> Tensor:
-        return self._loss_of(self.model(network_inputs(batch.inputs, batch.layout)), batch)
-
-    def _loss_of(self, logits: Tensor, batch: Batch) -> Tensor:
-        targets = torch.from_numpy(batch.targets)
-        return cross_entropy(logits, targets, self.recipe.loss.label_smoothing, self.class_weights)
-
-    def _truncated_gradients(self, batch: Batch, weight: float, seed: int, bptt_steps: int) -> float:
-        encoder = cast(SteppedEncoder, self.model.encoder)  # the recipe refuses bptt_steps for others
-        truncated = TruncatedPass(self.model, encoder, bptt_steps, seed)
-        inputs = network_inputs(batch.inputs, batch.layout)
-        return truncated.backward(inputs, lambda logits: self._loss_of(logits, batch) * weight)
 
     def batch_weight(self, examples: IntArray) -> float:
         """By how much a batch's mean loss counts: its sequences, each by the weight of its class."""

@@ -14,6 +14,7 @@ from grunlock.data.prepare import prepare
 from grunlock.data.prepared import Known, PreparedData, is_prepared, open_prepared
 from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory
+from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import RunError, RunInterruptedError
 from grunlock.recipe import Derived, Recipe
 from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint
@@ -23,7 +24,7 @@ from grunlock.training.history import History
 from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
 from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
-from grunlock.training.start import build_start, check_continuable, derive_for
+from grunlock.training.start import build_start, check_continuable, check_taught, derive_for
 from grunlock.training.tensorboard import TensorBoard
 
 Source = str | Path | InMemory | SeriesSet
@@ -58,13 +59,15 @@ def train(
     test: Source | None = None,
     base: str | Path | None = None,
     prepared: str | Path | None = None,
+    teacher: TeacherAnswers | None = None,
     options: RunOptions | None = None,
 ) -> RunResult:
     """Train `recipe` on `source` into a new run folder.
 
     `base` is an artifact or run folder to continue from: its network, vocabulary and labels are kept,
     labels may be added. `prepared` is a folder that `grunlock.data.prepare` filled from the same sources and
-    recipe; the run links to it instead of reading the sources again.
+    recipe; the run links to it instead of reading the sources again. `teacher` answers the training texts; a
+    recipe with the section distillation needs it.
 
     Raises DataError, RecipeError, RunError, TrainingError, StorageError, and RunInterruptedError after
     Ctrl-C, when a checkpoint has been written.
@@ -81,7 +84,7 @@ def train(
             run.data.symlink_to(Path(prepared).resolve(), target_is_directory=True)
             data = open_prepared(run.data)
         else:
-            data = _prepare(run, recipe, (source, valid, test), base_artifact, options)
+            data = _prepare(run, recipe, (source, valid, test), base_artifact, teacher, options)
         trainer, notes = _build_trainer(run, recipe, data, base_artifact)
     return _run(run, trainer, notes, options)
 
@@ -100,7 +103,7 @@ def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
             cure="start it again",
         )
     else:
-        data = _prepare(run, recipe, (request.source, request.valid, request.test), base, options)
+        data = _prepare(run, recipe, (request.source, request.valid, request.test), base, None, options)
     trainer, notes = _build_trainer(run, recipe, data, base)
     state = read_checkpoint(run.checkpoint)
     if state is not None:
@@ -116,6 +119,7 @@ def complete(
     valid: Source | None = None,
     test: Source | None = None,
     prepared: str | Path | None = None,
+    teacher: TeacherAnswers | None = None,
     options: RunOptions | None = None,
 ) -> RunFolder:
     """Bring a run of a larger undertaking to its end: one that is finished stays as it is, one that was
@@ -133,7 +137,16 @@ def complete(
             resume(folder, options)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-            train(source, recipe, folder, valid=valid, test=test, prepared=prepared, options=options)
+            train(
+                source,
+                recipe,
+                folder,
+                valid=valid,
+                test=test,
+                prepared=prepared,
+                teacher=teacher,
+                options=options,
+            )
     run.checkpoint.unlink(missing_ok=True)
     return run
 
@@ -166,6 +179,7 @@ def _prepare(
     recipe: Recipe,
     sources: tuple[Source, Source | None, Source | None],
     base: Artifact | None,
+    teacher: TeacherAnswers | None,
     options: RunOptions,
 ) -> PreparedData:
     def tell(activity: str, rows: int) -> None:
@@ -181,6 +195,7 @@ def _prepare(
         test=test,
         progress=tell,
         known=None if base is None else Known(base.front_end, base.labels),
+        teacher=teacher,
     )
 
 
@@ -188,6 +203,7 @@ def _build_trainer(
     run: RunFolder, recipe: Recipe, data: PreparedData, base: Artifact | None
 ) -> tuple[Trainer, tuple[str, ...]]:
     """A trainer before its first step, and what to tell the user about data and start."""
+    check_taught(recipe, data, run.path)
     derived = derive_for(recipe, data)
     write_derived(run, derived)
     start = build_start(recipe, derived, data, base)

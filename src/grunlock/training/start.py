@@ -8,6 +8,7 @@ import torch
 from grunlock.artifact import Artifact
 from grunlock.data.batches import plan_batches
 from grunlock.data.prepared import PreparedData
+from grunlock.data.store import TokenStore
 from grunlock.data.vectors import read_vectors
 from grunlock.errors import RunError
 from grunlock.models import SequenceClassifier
@@ -44,6 +45,18 @@ def derive_for(recipe: Recipe, data: PreparedData) -> Derived:
     """What follows from a recipe and its prepared data."""
     batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
     return derive(recipe, data_facts(data, len(batches)))
+
+
+def check_taught(recipe: Recipe, data: PreparedData, where: Path) -> None:
+    """Raises RunError if the recipe learns from a teacher and the data has no answers of one."""
+    taught = isinstance(data.train, TokenStore) and data.train.teacher is not None
+    if recipe.distillation is not None and not taught:
+        raise RunError(
+            "The recipe learns from a teacher, and there is none.",
+            where=where,
+            got="the section distillation, and data without a teacher's answers",
+            cure="train it with `grunlock distill`, or turn the section off: --set distillation=off",
+        )
 
 
 def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Artifact | None) -> Start:

@@ -1,0 +1,1 @@
+"""Students that learn from teachers: files of probabilities, other models, ensembles of their own kind."""

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from grunlock.data import InMemory, open_source, read_texts
+from grunlock.data.sources import find_files
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import TextDataOptions
 
@@ -209,3 +211,21 @@ def test_in_memory():
         InMemory(["a", "b"], ["x"])
     with pytest.raises(DataError, match="no texts"):
         InMemory([])
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "texts.txt.gz"])
+def test_plain_text_is_a_text_a_line(name: str, tmp_path: Path) -> None:
+    path, content = tmp_path / name, b'first, "quoted"\tand a tab\r\n\nthird\n'
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    source = read_texts(path, TextDataOptions(), labels="ignored")
+    assert [text for chunk in source.chunks() for text in chunk.texts] == [
+        'first, "quoted"\tand a tab',
+        "",
+        "third",
+    ]
+
+
+def test_plain_text_in_a_folder_is_no_data(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("About these data.\n")
+    (tmp_path / "data.csv").write_text("text,label\na,b\n")
+    assert [path.name for path in find_files(tmp_path)] == ["data.csv"]

@@ -16,6 +16,7 @@ from grunlock.cli import (
     audit,
     bench,
     demo,
+    distill,
     doctor,
     duel,
     evaluate,
@@ -42,6 +43,7 @@ app.command(name="predict")(predict.predict_command)
 app.command(name="tune")(tune.tune_command)
 app.command(name="duel")(duel.duel_command)
 app.command(name="ablate")(ablate.ablate_command)
+app.command(name="distill")(distill.distill_command)
 app.command(name="lr-range")(lr_range.lr_range_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)

@@ -1,4 +1,7 @@
-"""One table file, row by row: CSV, TSV, JSONL and Parquet, the first three also as .gz.
+"""One table file, row by row: CSV, TSV, JSONL and plain text, each also as .gz, and Parquet.
+
+Plain text has one column, a text a line. It is read where a file is named, not where a folder is searched:
+there it is likelier a note about the data.
 
 Rows come in the file's order with bounded memory. It neither chooses columns nor judges their contents.
 CSV and TSV are read by Python's own reader: it keeps every byte, gives exact line numbers and refuses what it
@@ -18,7 +21,7 @@ from grunlock.data.columns import LABEL_NAMES, TEXT_NAMES, Cell, is_header
 from grunlock.data.encoding import open_bytes, open_text
 from grunlock.errors import DataError, MissingDependencyError
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
+Format = Literal["csv", "tsv", "jsonl", "parquet", "txt"]
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -26,6 +29,8 @@ FORMATS: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+PLAIN_TEXT_SUFFIXES = (".txt", ".txt.gz")
+PLAIN_TEXT_COLUMN = "text"
 EXPECTED_SUFFIX = ".csv, .tsv, .jsonl (each also as .gz) or .parquet"
 SERIES_SUFFIXES = (".npz", ".ts", ".ts.gz")  # of files that hold no table; the recipe "series" reads them
 
@@ -35,7 +40,7 @@ MAX_FIELD_CHARACTERS = 1 << 26  # beyond it, an unclosed quote is likelier than 
 
 
 def table_format(path: Path) -> Format | None:
-    """The format that a file's name tells, None if it is no data file."""
+    """The format that a file's name tells, None if it is no table."""
     suffixes = path.suffixes
     if suffixes and suffixes[-1].lower() == ".gz":
         found = FORMATS.get(suffixes[-2].lower()) if len(suffixes) > 1 else None
@@ -66,10 +71,12 @@ class Table:
     def rows(self, columns: tuple[str, ...]) -> Iterator[tuple[Cell, ...]]:
         """The cells of some columns, row by row; None where a value is missing."""
         if self.format == "jsonl":
-            for number, record in _json_records(self.path, self.encoding):
+            for number, record in json_records(self.path, self.encoding):
                 yield tuple(_json_cell(record.get(c), c, self.path, number) for c in columns)
         elif self.format == "parquet":
             yield from _parquet_rows(self.path, columns)
+        elif self.format == "txt":
+            yield from _plain_rows(self.path, self.encoding)
         else:
             places = [self.names.index(column) for column in columns]
             rows = _delimited_rows(self.path, self.format, self.encoding)
@@ -92,6 +99,9 @@ def open_table(
     Raises DataError for a missing, empty or unreadable file and for an unknown suffix.
     """
     kind = table_format(path)
+    if path.name.lower().endswith(PLAIN_TEXT_SUFFIXES):
+        sample = tuple(islice(_plain_rows(path, encoding), SAMPLE_ROWS))
+        return _with_rows(Table(path, "txt", encoding, (PLAIN_TEXT_COLUMN,), False, sample))
     if kind is None:
         raise DataError(
             "The file's kind is not supported.",
@@ -107,7 +117,7 @@ def open_table(
         sample = tuple(islice(_parquet_rows(path, names), SAMPLE_ROWS))
         return _with_rows(Table(path, kind, encoding, names, True, sample))
     if kind == "jsonl":
-        records = list(islice(_json_records(path, encoding), SAMPLE_ROWS))
+        records = list(islice(json_records(path, encoding), SAMPLE_ROWS))
         keys = tuple(dict.fromkeys(key for _, record in records for key in record))
         cells = tuple(tuple(_shown(record.get(k)) for k in keys) for _, record in records)
         return _with_rows(Table(path, kind, encoding, keys, True, cells))
@@ -172,6 +182,12 @@ def _delimited_rows(path: Path, kind: Format, encoding: str) -> Iterator[tuple[i
             yield number, row or [""]
 
 
+def _plain_rows(path: Path, encoding: str) -> Iterator[tuple[Cell, ...]]:
+    with open_text(path, encoding, newline="\n") as text:
+        for line in text:
+            yield (line.rstrip("\r\n"),)
+
+
 def _tsv_rows(text: TextIO) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(text, start=1):
         yield number, line.rstrip("\r\n").split("\t")
@@ -197,7 +213,8 @@ def _csv_rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
         yield start, row
 
 
-def _json_records(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_records(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file with one a line, with their line numbers. Raises DataError for any other line."""
     with open_text(path, encoding, newline="\n") as text:
         for number, line in enumerate(text, start=1):
             if not line.strip():

@@ -80,10 +80,10 @@ def cross_fit(
             trained.append(ModelTeacher(path))
             models.append(path)
         answers.append(mean_answers(trained, [texts[i] for i in unseen]))
-    return CrossFit(_joined(answers), tuple(models))
+    return CrossFit(joined(answers), tuple(models))
 
 
-def _joined(parts: Sequence[TeacherAnswers]) -> TeacherAnswers:
+def joined(parts: Sequence[TeacherAnswers]) -> TeacherAnswers:
     """Answers to different texts in one."""
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     rows: dict[str, int] = {}

@@ -51,6 +51,22 @@ class ModelTeacher:
         return probabilities(self._classifier.logits(texts), self._classifier.temperature)
 
 
+class FileTeacher:
+    """Answers that stand in a file, see answer_files.py."""
+
+    def __init__(self, answers: TeacherAnswers) -> None:
+        self._answers = answers
+        self.name = answers.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._answers.labels
+
+    def probabilities(self, texts: Sequence[str]) -> FloatArray:
+        """[B, K]. Raises DataError for a text without an answer."""
+        return self._answers.to_texts(texts, self.labels)
+
+
 def mean_answers(
     teachers: Sequence[Teacher], texts: Sequence[str], progress: Callable[[int], None] | None = None
 ) -> TeacherAnswers:

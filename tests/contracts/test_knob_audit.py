@@ -94,6 +94,7 @@ PROBES = {
     "text.max_tokens": Probe("2"),
     "text.cut": Probe("middle", ("text.max_tokens=3",)),
     "embedding.vectors": Probe("{vectors}"),
+    "embedding.vector_words": Probe("1", ("embedding.vectors={vectors}",)),
     "embedding.ngrams": Probe("{buckets=64}"),
     "embedding.ngrams.buckets": Probe("16", ("embedding.ngrams.buckets=64",)),
     "embedding.ngrams.min_length": Probe("2", ("embedding.ngrams.buckets=64",)),
@@ -258,7 +259,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines.append("red,even,,red")
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     vectors = [f"{word} " + " ".join(f"{(i + j) % 5 - 2}.5" for j in range(6)) for i, word in
-               enumerate(["red", "green", "blue", "house"])]  # fmt: skip
+               enumerate(["red", "green", "blue", "house", "castle"])]  # fmt: skip
     (folder / "vectors.txt").write_text("\n".join(vectors) + "\n")
     (folder / "series.csv").write_text("\n".join(series_lines()) + "\n")
     return folder / "table.csv"

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from grunlock.data import read_vectors
-from grunlock.errors import DataError
+from grunlock.data.vectors import new_words
+from grunlock.errors import DataError, RecipeError
+from grunlock.recipe import read_recipe
+from grunlock.recipe.text_options import TextOptions
+from grunlock.text import TextFrontEnd
 
 TENCENT = Path(__file__).parents[2].parent / "shared" / "vectors" / "tencent_zh_char_200d.npz"
 
@@ -90,3 +94,39 @@ def test_faults(tmp_path):
 def test_shared_vectors():
     vectors = read_vectors(TENCENT, ["[unk]", "的", "好"], 200)
     assert vectors.found.tolist() == [False, True, True]
+
+
+TEXTS = ["The cat sat", "a Dog ran"]
+
+
+def front_end(**options):
+    return TextFrontEnd.train(lambda: TEXTS, TextOptions(**options), None)
+
+
+def test_new_words_come_in_the_files_order_and_are_tokens_of_their_own(tmp_path):
+    path = write(tmp_path, "a.txt")
+    trained = front_end(tokens="words")
+    assert new_words(path, trained, 2, 10) == [
+        "other"
+    ]  # cat and dog are known, Cat is no spelling, ". . ." is three
+    assert new_words(path, front_end(tokens="words", lowercase=False), 2, 10) == ["dog", "Cat", "other"]
+    assert new_words(path, trained, 2, 0) == []
+
+
+def test_new_words_join_behind_the_vocabulary():
+    trained = front_end(tokens="words")
+    more = trained.with_words(["other"])
+    assert more.vocab() == [*trained.vocab(), "other"]
+    encoded = more.encode(["other cat"], more.new_types())
+    assert [more.vocab()[i] for i in encoded.tokens] == ["other", "cat"]
+    assert trained.encode(["other"], trained.new_types()).tokens.tolist() == [0]
+
+
+def test_pieces_of_words_take_no_words_in():
+    with pytest.raises(DataError, match=r"vocabulary of whole words(.|\n)*vector_words(.|\n)*bpe"):
+        front_end(tokens="bpe", vocab_size=40).with_words(["other"])
+
+
+def test_words_need_a_file_of_vectors():
+    with pytest.raises(RecipeError, match="vector_words = 0 without vectors"):
+        read_recipe("tiny", ["embedding.vector_words=5"])

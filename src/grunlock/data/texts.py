@@ -21,6 +21,7 @@ from grunlock.data.sources import InMemory, PathLike, Source, SplitSources, open
 from grunlock.data.splits import SPLITS, SplitName
 from grunlock.data.store import StoreWriter, writing_store
 from grunlock.data.teacher import TeacherAnswers
+from grunlock.data.vectors import new_words
 from grunlock.errors import DataError
 from grunlock.files import storage_guard
 from grunlock.recipe.schema import Recipe
@@ -123,7 +124,12 @@ def _train_front_end(parts: Sequence[Part], script: Script, recipe: Recipe) -> T
     assert options is not None  # a recipe for texts has it
     if options.tokens == "auto":
         options = options.model_copy(update={"tokens": default_tokens(script)})
-    return TextFrontEnd.train(partial(texts_of, parts, "train"), options, recipe.ngrams)
+    front_end = TextFrontEnd.train(partial(texts_of, parts, "train"), options, recipe.ngrams)
+    embedding = recipe.embedding
+    if embedding is None or embedding.vectors is None or not embedding.vector_words:
+        return front_end
+    words = new_words(embedding.vectors, front_end, embedding.size, embedding.vector_words)
+    return front_end.with_words(words)
 
 
 def _write(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from grunlock.data.encoding import open_bytes, open_text
 from grunlock.errors import DataError
 from grunlock.shapes import FloatArray
+from grunlock.text import TextFrontEnd
 
 LONGEST_WORD_BYTES = 10_000  # in a .bin file; more means that the file is no word2vec file
 
@@ -57,6 +58,21 @@ def read_vectors(path: str | Path, vocab: Sequence[str], size: int) -> Pretraine
     for word, vector in _entries(path, size):
         rows.offer(word, vector)
     return rows.vectors()
+
+
+def new_words(path: str | Path, front_end: TextFrontEnd, size: int, limit: int) -> list[str]:
+    """The first `limit` words of a vector file that are single tokens of their own and not in the vocabulary.
+
+    Raises DataError as read_vectors.
+    """
+    known, found = set(front_end.vocab()), list[str]()
+    for word, _ in _entries(Path(path), size):
+        if len(found) == limit:
+            break
+        if word not in known and front_end.is_token(word):
+            known.add(word)
+            found.append(word)
+    return found
 
 
 class _Rows:

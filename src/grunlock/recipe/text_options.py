@@ -63,6 +63,14 @@ class EmbeddingOptions(Section):
     size: Count = 128
     ngrams: Annotated[NgramOptions | None, Optional] = None
     vectors: Annotated[str | None, Optional] = None  # file of pretrained vectors of the same size
+    # words of that file that training texts lack and that join the vocabulary, its first ones first, at most
+    vector_words: Annotated[int, Field(ge=0)] = 0
     trainable: bool = True
     word_dropout: Probability = 0.0  # a token becomes the unknown token
     embedding_dropout: Probability = 0.0  # a word type's vector is zero in the whole batch
+
+    @model_validator(mode="after")
+    def _words_have_vectors(self) -> "EmbeddingOptions":
+        if self.vector_words and self.vectors is None:
+            raise ValueError(f"vector_words = 0 without vectors, got {self.vector_words}")
+        return self

@@ -4,14 +4,14 @@ Training a tokeniser of each kind: token_kinds.py. It reads no files and holds n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import Cut, NgramOptions, TextOptions
@@ -21,6 +21,7 @@ from grunlock.text.segmentation import chinese_words
 from grunlock.text.token_kinds import (
     EMPTY_ID,
     SPECIAL_TOKENS,
+    UNKNOWN,
     UNKNOWN_ID,
     Texts,
     TrainedTokens,
@@ -36,6 +37,8 @@ from grunlock.text.types import (
 )
 
 T = TypeVar("T")
+
+WHOLE_WORDS = ("words", "characters", "chinese_words")  # kinds of token whose vocabulary is a list of them
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,32 @@ class TextFrontEnd:
     @cached_property
     def vocab_size(self) -> int:
         return self.tokenizer.get_vocab_size()
+
+    def is_token(self, word: str) -> bool:
+        """Whether a text that holds the word holds it as one token, as it is spelled here."""
+        normalizer, split = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
+        if self.tokens not in WHOLE_WORDS or not word or normalizer.normalize_str(word) != word:
+            return False
+        return [piece for piece, _ in split.pre_tokenize_str(word)] == [word]
+
+    def with_words(self, words: Sequence[str]) -> "TextFrontEnd":
+        """The same with more words, which take the ids behind the vocabulary.
+
+        Raises DataError for tokens that are pieces of words.
+        """
+        if not words:
+            return self
+        if self.tokens not in WHOLE_WORDS:
+            raise DataError(
+                "Only a vocabulary of whole words can take in more words.",
+                where="embedding.vector_words",
+                got=f"tokens of kind {self.tokens}",
+                expected=" or ".join(WHOLE_WORDS),
+            )
+        tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
+        vocab = {token: i for i, token in enumerate([*self.vocab(), *words])}
+        tokenizer.model = models.WordLevel(vocab, UNKNOWN)
+        return replace(self, tokenizer=tokenizer)
 
     def vocab(self) -> list[str]:
         """All tokens, by id."""

@@ -49,4 +49,7 @@ def _key(recipe: Recipe) -> str:
     plain = {
         name: None if found is None else found.model_dump(mode="json") for name, found in sections.items()
     }
+    embedding = recipe.embedding
+    if embedding is not None and embedding.vector_words:
+        plain["words"] = embedding.model_dump(mode="json", include={"vectors", "vector_words", "size"})
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from grunlock.data.sources import InMemory
 from grunlock.data.store import TokenStore
 from grunlock.distillation.answer_files import read_answers
 from grunlock.distillation.distill import Lesson, Notices, distill
+from grunlock.distillation.static_vectors import write_vectors
 from grunlock.distillation.teachers import FileTeacher, ModelTeacher
 from grunlock.errors import DataError, RunError
 from grunlock.recipe import read_recipe
@@ -220,7 +221,7 @@ def test_a_hugging_face_classifier_teaches(bert: Path, tmp_path: Path) -> None:
 def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:
     from grunlock.distillation.hugging_face import HuggingFaceTeacher
 
-    with pytest.raises(DataError, match=r"holds no sequence classifier(.|\n)*save_pretrained"):
+    with pytest.raises(DataError, match=r"holds no Transformer with its tokenizer(.|\n)*save_pretrained"):
         HuggingFaceTeacher(tmp_path)
 
 
@@ -236,3 +237,61 @@ def test_the_command(teacher_run: Path, colours_csv: Path, tmp_path: Path) -> No
     assert f"model     {tmp_path / 'out' / 'student' / 'model.grunlock'}" in done.output.replace("\n", "")
     done = CliRunner().invoke(app, [*arguments, "--teacher", str(tmp_path / "nowhere")])
     assert "There is no such teacher." in str(done.exception)
+
+
+# ---- vectors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["run", "embeddings"])
+def test_vectors_of_words_out_of_a_transformer(
+    how: str, bert: Path, colours_csv: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "vectors.npz"
+    arguments = [
+        "vectors",
+        str(bert),
+        "-o",
+        str(out),
+        "--words",
+        str(colours_csv),
+        "--size",
+        "4",
+        "--how",
+        how,
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    with np.load(out) as arrays:
+        vectors, vocab = arrays["vectors"].astype(np.float32), arrays["vocab"].tolist()
+    assert {"red", "blue"} <= set(vocab)
+    assert vectors.shape == (len(vocab), 4)
+    np.testing.assert_allclose(np.square(vectors).sum(axis=1).mean(), 1, rtol=1e-2)
+    variances = np.var(vectors, axis=0)
+    assert (np.diff(variances) <= 1e-4).all()  # rotated: the largest direction first
+    settings = [
+        f"embedding.vectors={out}",
+        "embedding.size=4",
+        "training.epochs=1",
+        "embedding.vector_words=9",
+    ]
+    train(DATA, read_recipe("tiny", [*SMALL, *settings]), tmp_path / "run")
+
+
+def test_word_vectors_are_means_over_the_words_own_pieces(bert: Path) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    from grunlock.distillation.hugging_face import word_vectors
+
+    model, tokenizer = AutoModel.from_pretrained(bert).eval(), AutoTokenizer.from_pretrained(bert)
+    found = word_vectors(bert, ["red", "blue red"], "run")
+    with torch.no_grad():
+        states = model(**tokenizer("blue red", return_tensors="pt")).last_hidden_state[0]
+    np.testing.assert_allclose(found[1], states.mean(dim=0).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_more_components_than_dimensions_are_refused(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not so many principal components(.|\n)*at most 8"):
+        write_vectors(bert, [], 9, tmp_path / "v.npz")
+    with pytest.raises(DataError, match=r"written to \.npz files"):
+        write_vectors(bert, [], 2, tmp_path / "v.txt")

@@ -26,6 +26,7 @@ from grunlock.cli import (
     train,
     tune,
     unlock,
+    vectors,
 )
 from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
 
@@ -45,6 +46,7 @@ app.command(name="duel")(duel.duel_command)
 app.command(name="ablate")(ablate.ablate_command)
 app.command(name="distill")(distill.distill_command)
 app.command(name="lr-range")(lr_range.lr_range_command)
+app.command(name="vectors")(vectors.vectors_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)
 app.command(name="bench")(bench.bench_command)

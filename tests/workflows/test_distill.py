@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,21 @@ def test_an_ensemble_of_its_own_kind_teaches(tmp_path: Path) -> None:
     again = distill(DATA, TAUGHT, tmp_path, lesson, notices=notices)  # goes on, and all is there
     assert len(told) == 4
     assert (again.artifact.read_bytes(), (tmp_path / "answers.npz").read_bytes()) == (first, answers)
+
+
+def test_new_texts_are_made_where_vectors_tell_like_words(teacher_run: Path, tmp_path: Path) -> None:
+    words = sorted({word for text in TEXTS for word in text.lower().split()})
+    angles = np.linspace(0, 3, len(words))
+    np.savez(tmp_path / "v.npz", vectors=np.stack([np.cos(angles), np.sin(angles)], axis=1), vocab=words)
+    settings = [f"embedding.vectors={tmp_path / 'v.npz'}", "embedding.size=2", "distillation={}"]
+    notes: list[str] = []
+    lesson = Lesson((ModelTeacher(teacher_run),), synthetic=2)
+    recipe = read_recipe("tiny", [*SMALL, *settings])
+    run = distill(DATA, recipe, tmp_path / "out", lesson, notices=Notices(note=notes.append))
+    assert "texts were made of" in notes[0]
+    assert open_prepared(run.data).train.num_examples > 2 * len(TEXTS)
+    with pytest.raises(DataError, match=r"no vectors to tell(.|\n)*embedding.vectors=FILE"):
+        distill(DATA, TAUGHT, tmp_path / "none", lesson)
 
 
 def test_another_lesson_in_the_same_folder_is_refused(teacher_run: Path, tmp_path: Path) -> None:
@@ -216,6 +233,25 @@ def test_a_hugging_face_classifier_teaches(bert: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(found[i], expected.numpy(), rtol=1e-4)
     run = distill(DATA, TAUGHT, tmp_path, Lesson((teacher,)))
     assert run.artifact.is_file()
+
+
+def test_the_example_tunes_a_teacher(bert: Path, colours_csv: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "fine_tune_teacher.py"
+    command = [
+        sys.executable,
+        str(script),
+        str(colours_csv),
+        "--encoder",
+        str(bert),
+        "-o",
+        str(tmp_path / "t"),
+    ]
+    subprocess.run([*command, "--epochs", "1", "--folds", "2"], check=True, capture_output=True)
+    answers = read_answers(tmp_path / "t" / "answers.npz")
+    np.testing.assert_allclose(answers.probs.sum(axis=1), 1, rtol=1e-4)
+    from grunlock.distillation.hugging_face import HuggingFaceTeacher
+
+    assert HuggingFaceTeacher(tmp_path / "t").labels == answers.labels
 
 
 def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ def distill_command(
     transfer: Annotated[
         str | None, typer.Option(help="Texts without labels to learn from as well: a table, or .txt.")
     ] = None,
+    synthetic: Annotated[
+        int, typer.Option(min=0, help="New texts to make of each training text; needs embedding.vectors.")
+    ] = 0,
     min_confidence: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of the teacher, for a transfer text to be used.")
     ] = 0.0,
@@ -60,7 +63,12 @@ def distill_command(
     chosen = read_recipe(recipe, settings)
     folder = output or Path("distilled") / re.sub(r"[^\w.-]+", "-", Path(data).name or Path(data).parent.name)
     lesson = Lesson(
-        tuple(_open_teacher(path) for path in teacher or ()), folds, models_per_fold, transfer, min_confidence
+        teachers=tuple(_open_teacher(path) for path in teacher or ()),
+        folds=folds,
+        models_per_fold=models_per_fold,
+        transfer=transfer,
+        synthetic=synthetic,
+        min_confidence=min_confidence,
     )
     with ProgressBar(console) as bar:
         notices = Notices(training=lambda i, count: _say(f"teacher {i + 1} of {count}"), note=_say)

@@ -7,7 +7,7 @@ GloVe text (.txt), word2vec text with its header line (.vec) and binary (.bin), 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,6 +75,16 @@ def new_words(path: str | Path, front_end: TextFrontEnd, size: int, limit: int) 
     return found
 
 
+def all_vectors(path: str | Path, limit: int) -> tuple[list[str], FloatArray]:
+    """The first `limit` words of a file, and their vectors [words, D]. Raises DataError as read_vectors."""
+    entries = islice(_entries(Path(path), None), limit)
+    words, vectors = [], []
+    for word, vector in entries:
+        words.append(word)
+        vectors.append(np.asarray(vector, np.float32))
+    return words, np.stack(vectors)
+
+
 class _Rows:
     def __init__(self, path: Path, vocab: Sequence[str], size: int) -> None:
         self.path = path
@@ -117,7 +127,7 @@ class _Rows:
         return numbers
 
 
-def _entries(path: Path, size: int) -> "Iterator[tuple[str, Sequence[str] | FloatArray]]":
+def _entries(path: Path, size: int | None) -> "Iterator[tuple[str, Sequence[str] | FloatArray]]":
     name = path.name.lower().removesuffix(".gz")
     if name.endswith((".npz", ".npy")):
         return _numpy_entries(path, size)
@@ -133,11 +143,11 @@ def _entries(path: Path, size: int) -> "Iterator[tuple[str, Sequence[str] | Floa
     )
 
 
-def _text_entries(path: Path, size: int) -> Iterator[tuple[str, list[str]]]:
+def _text_entries(path: Path, size: int | None) -> Iterator[tuple[str, list[str]]]:
     with open_text(path, "utf-8", newline="\n") as lines:
         first = next(lines, "").split()
         header = len(first) == 2 and all(part.isdigit() for part in first)
-        _check_width(path, int(first[1]) if header else len(first) - 1, size)
+        size = _check_width(path, int(first[1]) if header else len(first) - 1, size)
         numbered = enumerate(lines, start=2)
         for number, line in numbered if header else chain([(1, " ".join(first))], numbered):
             # From the right, because some words hold spaces.
@@ -152,7 +162,7 @@ def _text_entries(path: Path, size: int) -> Iterator[tuple[str, list[str]]]:
             yield word, vector
 
 
-def _binary_entries(path: Path, size: int) -> Iterator[tuple[str, FloatArray]]:
+def _binary_entries(path: Path, size: int | None) -> Iterator[tuple[str, FloatArray]]:
     with open_bytes(path) as file:
         header = file.readline(100).split()
         if len(header) != 2 or not all(part.isdigit() for part in header):
@@ -162,7 +172,7 @@ def _binary_entries(path: Path, size: int) -> Iterator[tuple[str, FloatArray]]:
                 got=header,
                 expected="number of words and width",
             )
-        _check_width(path, int(header[1]), size)
+        size = _check_width(path, int(header[1]), size)
         for number in range(1, int(header[0]) + 1):
             word = _binary_word(path, file, number)
             vector = np.frombuffer(_exactly(path, file, 4 * size, number), "<f4")
@@ -185,7 +195,7 @@ def _exactly(path: Path, file: BinaryIO, count: int, number: int) -> bytes:
     return data
 
 
-def _numpy_entries(path: Path, size: int) -> Iterator[tuple[str, FloatArray]]:
+def _numpy_entries(path: Path, size: int | None) -> Iterator[tuple[str, FloatArray]]:
     with open_bytes(path):
         pass  # missing and empty files get the usual message
     try:
@@ -220,8 +230,9 @@ def _word_list(path: Path) -> list[str]:
     )
 
 
-def _check_width(path: Path, width: int, size: int) -> None:
-    if width != size:
+def _check_width(path: Path, width: int, size: int | None) -> int:
+    """The width, if it is the wanted one; any is, if none is wanted."""
+    if size is not None and width != size:
         raise DataError(
             "The vectors have another width than the embedding.",
             where=path,
@@ -229,3 +240,4 @@ def _check_width(path: Path, width: int, size: int) -> None:
             expected=f"embedding.size = {size}",
             cure=f"--set embedding.size={width}",
         )
+    return width

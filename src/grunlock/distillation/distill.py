@@ -18,11 +18,13 @@ from grunlock.data.teacher import TeacherAnswers
 from grunlock.data.texts import Given, LabelledTexts, labelled_splits
 from grunlock.distillation.answer_files import read_answers
 from grunlock.distillation.cross_fit import cross_fit, joined
+from grunlock.distillation.synthesis import nearest_words, synthesize
 from grunlock.distillation.teachers import ModelTeacher, Teacher, mean_answers
 from grunlock.errors import DataError, RunError
 from grunlock.files import atomic_file, write_atomically
 from grunlock.recipe import Recipe
 from grunlock.recipe.text_options import TextDataOptions
+from grunlock.seeding import generator
 from grunlock.training.events import DataProgress
 from grunlock.training.run import RunOptions, complete
 from grunlock.training.run_folder import RunFolder
@@ -38,13 +40,15 @@ class Lesson:
     folds:           of an ensemble of the student's own kind, 0 for none
     models_per_fold: of that ensemble
     transfer:        a file of texts without labels that the student learns from as well
-    min_confidence:  of a transfer text's most probable label, for the text to be used
+    synthetic:       new texts made of each training text that it learns from as well; see synthesis.py
+    min_confidence:  of the most probable label of such texts, for them to be used
     """
 
     teachers: tuple[Teacher, ...] = ()
     folds: int = 0
     models_per_fold: int = 1
     transfer: str | None = None
+    synthetic: int = 0
     min_confidence: float = 0.0
 
 
@@ -85,6 +89,7 @@ def distill(
     assert isinstance(recipe.data, TextDataOptions)  # the recipe refuses distillation of series
     splits = labelled_splits(source, valid, test, recipe.data)
     extra = transfer_texts(lesson.transfer, recipe.data, splits, notices.note)
+    extra += synthetic_texts(lesson.synthetic, recipe, splits, extra, notices.note)
     _check_same(folder, lesson, recipe, splits, extra)
     answers = _kept_answers(folder / ANSWERS)
     if answers is None:
@@ -121,6 +126,32 @@ def transfer_texts(
     return new
 
 
+def synthetic_texts(
+    count: int,
+    recipe: Recipe,
+    splits: Mapping[SplitName, LabelledTexts],
+    extra: Sequence[str],
+    note: Callable[[str], None],
+) -> list[str]:
+    """New texts made of the training texts, none of which stands elsewhere."""
+    if not count:
+        return []
+    vectors = None if recipe.embedding is None else recipe.embedding.vectors
+    if vectors is None:
+        raise DataError(
+            "New texts are made by replacing words by like ones, and there are no vectors to tell.",
+            where="embedding.vectors",
+            cure="--set embedding.vectors=FILE --set embedding.size=SIZE",
+        )
+    texts = splits["train"].texts
+    candidates = nearest_words((word.lower() for text in texts for word in text.split()), vectors)
+    new = synthesize(texts, count, candidates, generator(recipe.seed, "synthesis"))
+    known = {text for part in splits.values() for text in part.texts} | set(extra)
+    new = [text for text in new if text not in known]
+    note(f"{len(new):,} texts were made of {len(texts):,}; {len(candidates):,} words have like ones")
+    return new
+
+
 def with_transfer(
     train: LabelledTexts,
     extra: Sequence[str],
@@ -134,7 +165,7 @@ def with_transfer(
     if extra:
         probs = answers.to_texts(extra, labels)
         sure = np.flatnonzero(probs.max(axis=1) >= min_confidence).tolist()
-        note(f"{len(sure):,} of {len(extra):,} transfer texts have a label with {min_confidence:.0%} or more")
+        note(f"{len(sure):,} of {len(extra):,} texts without label are learned from as well")
         texts += [extra[i] for i in sure]
         chosen += [labels[k] for k in probs[sure].argmax(axis=1).tolist()]
     return InMemory(texts, chosen, "train")
@@ -199,6 +230,7 @@ def _check_same(
         "teachers": [teacher.name for teacher in lesson.teachers],
         "folds": lesson.folds,
         "models_per_fold": lesson.models_per_fold,
+        "min_confidence": lesson.min_confidence,
         "recipe": recipe.model_dump(mode="json"),
         "texts": digest.hexdigest(),
     }

@@ -20,7 +20,7 @@ ROWS = [
     {"artifact"},
     {"evaluation"},
     {"training"},
-    {"audit", "estimator", "benchmark", "distillation", "tuning"},
+    {"audit", "estimator", "benchmark", "distillation", "pretraining", "tuning"},
     {"comparison"},
     {"unlock"},
     {"cli"},

@@ -19,6 +19,7 @@ import pytest
 
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import DataError
+from grunlock.pretraining.run import pretrain
 from grunlock.recipe import Recipe, read_recipe
 from grunlock.recipe.fields import Section
 from grunlock.recipe.validation import section_kinds
@@ -146,6 +147,10 @@ PROBES = {
     "wide.dropout": Probe("0.5", ("wide.buckets=64",)),
     "loss.class_weights": Probe("balanced"),
     "augmentation": Probe("{swap=0.3}"),
+    "pretrained": Probe("{path='{pretrained}'}"),
+    "pretrained.path": Probe("{longer}", ("pretrained.path={pretrained}",)),
+    "pretrained.lr_decay": Probe("4.0", ("pretrained.path={pretrained}",)),
+    "pretrained.unfreeze_epochs": Probe("1", ("pretrained.path={pretrained}",)),
     "mixup": Probe("{alpha=1.0}"),
     "rdrop": Probe("{weight=1.0}", ("head.dropout=0.5",)),
     "rdrop.weight": Probe("3.0", ("rdrop.weight=1.0", "head.dropout=0.5")),
@@ -261,8 +266,24 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors = [f"{word} " + " ".join(f"{(i + j) % 5 - 2}.5" for j in range(6)) for i, word in
                enumerate(["red", "green", "blue", "house", "castle"])]  # fmt: skip
     (folder / "vectors.txt").write_text("\n".join(vectors) + "\n")
+    for name, epochs in (("pretrained", 1), ("longer", 2)):
+        settings = [o for o in BASE if o.startswith("encoder")] + [f"training.epochs={epochs}"]
+        network = ["embedding.size=6", "encoder.bidirectional=false"]
+        pretrain(
+            [str(folder / "table.csv")],
+            read_recipe("pretrain", [*settings, *network, *OF_TEXTS[2:]]),
+            folder / name,
+        )
     (folder / "series.csv").write_text("\n".join(series_lines()) + "\n")
     return folder / "table.csv"
+
+
+def _with_paths(override: str, folder: Path) -> str:
+    """The override with the paths of the files and folders that the fixture made."""
+    files = {"{vectors}": "vectors.txt", "{pretrained}": "pretrained", "{longer}": "longer"}
+    for name, file in files.items():
+        override = override.replace(name, str(folder / file))
+    return override
 
 
 def unsure_teacher(table: Path) -> TeacherAnswers:
@@ -294,7 +315,7 @@ def trained(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         of_series = SERIES in overrides
         base = [o for o in BASE if not (o.startswith("encoder.") and "encoder.kind=bag" in overrides)]
         base += OF_SERIES if of_series else OF_TEXTS
-        filled = [o.replace("{vectors}", str(table.parent / "vectors.txt")) for o in (*base, *overrides)]
+        filled = [_with_paths(o, table.parent) for o in (*base, *overrides)]
         recipe = read_recipe("tiny", filled)
         source = table.with_name("series.csv") if of_series else table
         teacher = None if recipe.distillation is None else unsure_teacher(table)

@@ -22,6 +22,7 @@ from grunlock.cli import (
     evaluate,
     lr_range,
     predict,
+    pretrain,
     recipe,
     train,
     tune,
@@ -45,6 +46,7 @@ app.command(name="tune")(tune.tune_command)
 app.command(name="duel")(duel.duel_command)
 app.command(name="ablate")(ablate.ablate_command)
 app.command(name="distill")(distill.distill_command)
+app.command(name="pretrain")(pretrain.pretrain_command)
 app.command(name="lr-range")(lr_range.lr_range_command)
 app.command(name="vectors")(vectors.vectors_command)
 app.command(name="recipe")(recipe.recipe_command)

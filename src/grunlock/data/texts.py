@@ -16,6 +16,7 @@ from grunlock.data.checks import Progress, scan, settle_labels
 from grunlock.data.notes import repeat_notes, source_notes, split_notes
 from grunlock.data.parts import Part, assign_splits, chunks_of, split_names, targets_of, texts_of
 from grunlock.data.prepared import Known, PreparedData, open_prepared, remove_prepared, save_texts
+from grunlock.data.pretrained import open_pretrained
 from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory, PathLike, Source, SplitSources, open_source
 from grunlock.data.splits import SPLITS, SplitName
@@ -122,6 +123,8 @@ def _one_source(given: Given, options: TextDataOptions) -> Source:
 def _train_front_end(parts: Sequence[Part], script: Script, recipe: Recipe) -> TextFrontEnd:
     options = recipe.text
     assert options is not None  # a recipe for texts has it
+    if recipe.pretrained is not None:
+        return open_pretrained(recipe.pretrained.path).front_end(recipe)
     if options.tokens == "auto":
         options = options.model_copy(update={"tokens": default_tokens(script)})
     front_end = TextFrontEnd.train(partial(texts_of, parts, "train"), options, recipe.ngrams)

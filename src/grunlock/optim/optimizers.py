@@ -4,7 +4,7 @@ It decides neither the learning rate of a step (schedules.py) nor whether a step
 (clipping.py); update rules are the libraries' (library.py) and, for rows, row_optimizer.py's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -18,6 +18,8 @@ from grunlock.optim.row_optimizer import RowWatcher
 from grunlock.optim.sam import SharpnessAware
 from grunlock.optim.weight_swap import restored_afterwards
 from grunlock.recipe.optimization_options import OptimizerOptions, SamOptions
+
+PART = "part"  # key of a parameter group: the model's attribute that the parameters belong to
 
 
 @final
@@ -52,11 +54,16 @@ class Optimizer:
         if self._parts.rows is not None:
             self._parts.rows.watcher = watcher
 
-    def set_lr_factor(self, factor: float) -> None:
-        """From now on the learning rate is `factor` times optim.lr, in every part."""
+    def set_lr_factor(self, factor: float, of_parts: Mapping[str, float] | None = None) -> None:
+        """From now on the learning rate is `factor` times optim.lr.
+
+        of_parts: a factor besides for the parameters of some of the model's parts, such as "encoder"; only of
+            an optimiser that was built with by_part.
+        """
+        of_parts = of_parts or {}
         for optimizer in self._parts.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self._peak_lr * factor
+                group["lr"] = self._peak_lr * factor * of_parts.get(group.get(PART, ""), 1.0)
 
     def zero_grad(self) -> None:
         """Free the gradients of the trained parameters."""
@@ -138,14 +145,33 @@ class Optimizer:
             view.release()
 
 
+def _by_part(groups: list[dict[str, Any]], part_of: Mapping[int, str]) -> Iterator[dict[str, Any]]:
+    """The groups, each of parameters of one part of the model."""
+    for group in groups:
+        members: dict[str, list[Any]] = {}
+        for parameter in group["params"]:
+            members.setdefault(part_of[id(parameter)], []).append(parameter)
+        yield from ({**group, "params": found, PART: part} for part, found in members.items())
+
+
 def build_optimizer(
-    model: nn.Module, options: OptimizerOptions, sam: SamOptions | None, warmup_steps: int
+    model: nn.Module,
+    options: OptimizerOptions,
+    sam: SamOptions | None,
+    warmup_steps: int,
+    by_part: bool = False,
 ) -> Optimizer:
     """The optimiser of a recipe over a model's trainable parameters, at learning rate optim.lr.
 
     warmup_steps: of the schedule, which applies them through set_lr_factor. Prodigy alone needs to know
         whether there are any, to keep the small learning rates out of its distance estimate.
+    by_part: the model's parts (attributes) may learn at different rates, see Optimizer.set_lr_factor. Not for
+        kinds that join parameters or have one rate: muon, soap, prodigy, schedule_free_adamw.
     """
     groups = group_parameters(model)
     parts = build_library_parts(options, groups, warmup_steps)
+    if by_part:
+        part_of = {id(named.parameter): named.name.partition(".")[0] for named in groups.all}
+        for optimizer in parts.optimizers:
+            optimizer.param_groups = list(_by_part(optimizer.param_groups, part_of))
     return Optimizer(parts, groups, options.lr, sam)

@@ -45,7 +45,7 @@ class RowOptimizer:
 
     def __init__(self, tables: Sequence[nn.Parameter], options: RowOptions) -> None:
         self.tables = tuple(tables)  # each [V, D]
-        self.param_groups: list[dict[str, Any]] = [{"params": list(tables), "lr": options.lr}]
+        self.param_groups: list[dict[str, Any]] = [{"params": [table], "lr": options.lr} for table in tables]
         self.watcher: RowWatcher | None = None
         self._options = options
         self._num_steps = [0] * len(tables)
@@ -68,19 +68,20 @@ class RowOptimizer:
                 ids, values = torch.arange(len(table)), gradient
             if self.watcher is not None:
                 self.watcher(table, ids)
-            rule = row_rule(self._options, self.param_groups[0]["lr"], self._num_steps[index])
+            rule = row_rule(self._options, self.param_groups[index]["lr"], self._num_steps[index])
             row_kernel(table).step(table, states, ids, values, rule)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and live tensors."""
         return {
-            "lr": self.param_groups[0]["lr"],
+            "lr": [group["lr"] for group in self.param_groups],
             "num_steps": list(self._num_steps),
             "states": [list(states) for states in self._states],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.param_groups[0]["lr"] = state["lr"]
+        for group, lr in zip(self.param_groups, state["lr"], strict=True):
+            group["lr"] = lr
         self._num_steps = list(state["num_steps"])
         for own, loaded in zip(self._states, state["states"], strict=True):
             for tensor, value in zip(own, loaded, strict=True):

@@ -14,7 +14,7 @@ Settings = dict[str, Any]  # nested tables as TOML gives them
 CARRIED_BETWEEN_KINDS = {"data", "encoder"}
 
 # Sections that are there for one kind of data only.
-OF_ONE_KIND_OF_DATA = {"text", "embedding", "wide", "augmentation", "distillation", "series"}
+OF_ONE_KIND_OF_DATA = {"text", "embedding", "wide", "augmentation", "distillation", "pretrained", "series"}
 
 
 def merge(base: Settings, override: Settings, path: str = "") -> Settings:

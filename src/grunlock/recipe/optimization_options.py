@@ -208,6 +208,16 @@ OptimizerOptions = Annotated[
 ]
 
 
+class PretrainedOptions(Section):
+    """Start from embedding and encoder as `grunlock pretrain` left them in a folder (ULMFiT, 1801.06146)."""
+
+    path: str
+    # the encoder learns at optim.lr / lr_decay, the embedding at optim.lr / lr_decay^2
+    lr_decay: Annotated[float, Field(ge=1.0)] = 1.0
+    # at first only what is new learns; after so many epochs the encoder too, after twice as many everything
+    unfreeze_epochs: Annotated[int, Field(ge=0)] = 0
+
+
 class SamOptions(Section):
     """Sharpness-aware minimisation around any optimiser (2010.01412): two gradients a step."""
 

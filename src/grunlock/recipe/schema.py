@@ -30,6 +30,7 @@ from grunlock.recipe.optimization_options import (
     CosineSchedule,
     NormClip,
     OptimizerOptions,
+    PretrainedOptions,
     SamOptions,
     ScheduleOptions,
 )
@@ -122,6 +123,7 @@ class Recipe(Section):
     adversarial: Annotated[AdversarialOptions | None, Optional] = None
     virtual_adversarial: Annotated[VirtualAdversarialOptions | None, Optional] = None
     distillation: Annotated[DistillationOptions | None, Optional] = None
+    pretrained: Annotated[PretrainedOptions | None, Optional] = None
     optim: OptimizerOptions = AdamwOptions()
     sam: Annotated[SamOptions | None, Optional] = None
     schedule: ScheduleOptions = CosineSchedule()
@@ -151,6 +153,8 @@ class Recipe(Section):
             _ = self.chunks.outer_options()  # refuses sizes that its heads do not divide
             if self.pooling.inputs:
                 raise ValueError("with chunks: pooling.inputs = false, for pooling is over chunks, not steps")
+        if self.pretrained is not None:
+            self._check_rates_of_parts(self.pretrained)
         if self.rdrop is not None and (self.adversarial or self.virtual_adversarial):
             raise ValueError("with rdrop: adversarial and virtual_adversarial off")
         if self.attention is not None:
@@ -165,12 +169,22 @@ class Recipe(Section):
         other = "numeric series"
         if self.data.kind == "series":
             of_texts = {**needed, "wide": self.wide, "augmentation": self.augmentation}
-            of_texts["distillation"] = self.distillation
+            of_texts |= {"distillation": self.distillation, "pretrained": self.pretrained}
             needed, foreign, other = foreign, of_texts, "texts"
         wrong = [f"{name} on" for name, section in needed.items() if section is None]
         wrong += [f"{name} off, it is for {other}" for name, on in foreign.items() if on is not None]
         if wrong:
             raise ValueError(f'with data.kind = "{self.data.kind}": {"; ".join(wrong)}')
+
+    def _check_rates_of_parts(self, pretrained: PretrainedOptions) -> None:
+        one_rate = self.optim.kind in ("muon", "soap", "prodigy", "schedule_free_adamw")
+        if one_rate and (pretrained.lr_decay != 1.0 or pretrained.unfreeze_epochs):
+            raise ValueError(
+                "pretrained.lr_decay = 1 and pretrained.unfreeze_epochs = 0 with "
+                f'optim.kind = "{self.optim.kind}", which has one learning rate'
+            )
+        if self.embedding is not None and self.embedding.vectors is not None:
+            raise ValueError("embedding.vectors off with pretrained, which has an embedding of its own")
 
     def _check_attention_heads(self, attention: SelfAttentionOptions) -> None:
         size = self.input_size

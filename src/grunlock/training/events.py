@@ -48,6 +48,20 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
+class PretrainEpochDone:
+    """The end of an epoch of a language model."""
+
+    epoch: int  # epochs finished
+    step: int
+    train_loss: float  # nats per predicted token, by sampled softmax, regularisers on
+    valid_loss: float  # nats per predicted token, over the whole vocabulary
+    valid_perplexity: float
+    best: bool
+    skipped_steps: int  # so far
+    seconds: float  # spent in this epoch since it was started or resumed
+
+
+@dataclass(frozen=True)
 class CheckpointWritten:
     step: int
 
@@ -69,12 +83,22 @@ class WideFitted:
     network_accuracy: float
 
 
-Event = DataProgress | RunStarted | StepDone | EpochDone | CheckpointWritten | RunDone | WideFitted
+Event = (
+    DataProgress
+    | RunStarted
+    | StepDone
+    | EpochDone
+    | PretrainEpochDone
+    | CheckpointWritten
+    | RunDone
+    | WideFitted
+)
 Listener = Callable[[Event], None]
 EVENT_NAMES: dict[type[Event], str] = {
     RunStarted: "run_started",
     StepDone: "step",
     EpochDone: "epoch",
+    PretrainEpochDone: "pretrain_epoch",
     CheckpointWritten: "checkpoint",
     RunDone: "run_done",
 }

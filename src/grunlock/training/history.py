@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from grunlock.files import storage_error, write_atomically
-from grunlock.training.events import EVENT_NAMES, Event
+from grunlock.training.events import EVENT_NAMES, EpochDone, Event, PretrainEpochDone
+
+EPOCHS = (EVENT_NAMES[EpochDone], EVENT_NAMES[PretrainEpochDone])
 
 
 class History:
@@ -26,7 +28,7 @@ class History:
         kept = [
             record
             for record in past
-            if record["step"] <= step and (record["event"] != "epoch" or record["epoch"] <= epoch)
+            if record["step"] <= step and (record["event"] not in EPOCHS or record["epoch"] <= epoch)
         ]
         write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept))
         try:

@@ -36,6 +36,7 @@ from grunlock.shapes import FloatArray, IntArray
 from grunlock.text import TextFrontEnd
 from grunlock.training.batch_gradients import BatchGradients
 from grunlock.training.events import EpochDone, Listener, StepDone
+from grunlock.training.fine_tuning import PartRates
 
 Weights = dict[str, Tensor]
 
@@ -66,7 +67,10 @@ class Trainer:
         self.derived = derived
         self.data = data
         self.model = model
-        self.optimizer = build_optimizer(model, recipe.optim, recipe.sam, derived.warmup_steps)
+        self.rates = None if recipe.pretrained is None else PartRates(recipe.pretrained)
+        self.optimizer = build_optimizer(
+            model, recipe.optim, recipe.sam, derived.warmup_steps, by_part=self.rates is not None
+        )
         self.schedule = build_schedule(recipe.schedule, derived)
         self.clipper = build_clipper(recipe.clip)
         self.guard = NonFiniteGuard(recipe.training.max_nonfinite_steps)
@@ -123,7 +127,7 @@ class Trainer:
         progress, factor = self.progress, self.schedule(self.progress.step, self.progress.valid_losses)
         self.model.train()
         self.optimizer.train_mode()
-        self.optimizer.set_lr_factor(factor)
+        self.optimizer.set_lr_factor(factor, None if self.rates is None else self.rates(progress.epoch))
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         loss = self.compute_gradients(batches)
         clip = last = self.clipper.clip(self.model.parameters())

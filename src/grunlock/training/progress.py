@@ -6,7 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from grunlock.training.events import DataProgress, EpochDone, Event, RunStarted, StepDone, WideFitted
+from grunlock.training.events import (
+    DataProgress,
+    EpochDone,
+    Event,
+    PretrainEpochDone,
+    RunStarted,
+    StepDone,
+    WideFitted,
+)
 
 
 class ProgressBar:
@@ -51,6 +59,14 @@ class ProgressBar:
                 soft_wrap=True,
             )
 
+        elif isinstance(event, PretrainEpochDone):
+            self._console.print(
+                f"epoch {event.epoch:>3}/{self._epochs}  train loss {event.train_loss:.4f}  "
+                f"valid loss {event.valid_loss:.4f}  perplexity {event.valid_perplexity:,.1f}  "
+                f"{event.seconds:5.1f} s{'  best' if event.best else ''}",
+                highlight=False,
+                soft_wrap=True,
+            )
         elif isinstance(event, WideFitted):
             self._console.print(
                 f"wide path: on validation the linear model {event.linear_accuracy:.4f}, the network "

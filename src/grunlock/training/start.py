@@ -16,6 +16,7 @@ from grunlock.models.embedding import TokenEmbedding
 from grunlock.recipe import DataFacts, Derived, Recipe, derive
 from grunlock.seeding import derive_seed
 from grunlock.text import TextFrontEnd
+from grunlock.training.fine_tuning import take_pretrained
 from grunlock.training.wide_path import ROWS, TABLE
 
 # They fix the shapes of a model's weights.
@@ -67,6 +68,8 @@ def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Arti
     notes: tuple[str, ...] = ()
     if base is not None:
         continue_from(model, base, data.labels)
+    elif recipe.pretrained is not None:
+        notes = take_pretrained(model, recipe.pretrained)
     elif isinstance(model.embedding, TokenEmbedding) and isinstance(data.front_end, TextFrontEnd):
         notes = _take_vectors(model.embedding, recipe, data.front_end)
     return Start(model, notes)

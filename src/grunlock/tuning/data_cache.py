@@ -8,6 +8,7 @@ from pathlib import Path
 
 from grunlock.data.prepare import Examples, prepare
 from grunlock.data.prepared import is_prepared
+from grunlock.data.pretrained import open_pretrained
 from grunlock.recipe import Recipe
 
 
@@ -52,4 +53,6 @@ def _key(recipe: Recipe) -> str:
     embedding = recipe.embedding
     if embedding is not None and embedding.vector_words:
         plain["words"] = embedding.model_dump(mode="json", include={"vectors", "vector_words", "size"})
+    if recipe.pretrained is not None:
+        plain["pretrained"] = {"sha256": open_pretrained(recipe.pretrained.path).sha256}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

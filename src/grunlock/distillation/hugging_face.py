@@ -88,7 +88,8 @@ def _open(folder: str | Path, kind: str) -> tuple[Any, Any]:
             got="transformers is not installed",
             cure='pip install "grunlock[teachers]"',
         ) from error
-    transformers.utils.logging.disable_progress_bar()
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = getattr(transformers, kind).from_pretrained(folder, local_files_only=True)

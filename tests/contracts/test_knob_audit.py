@@ -82,6 +82,7 @@ PROBES = {
     "data.text.test_fraction": Probe("0.3"),
     "data.text.empty_texts": Probe("keep"),
     "data.text.max_text_bytes": Probe("5"),
+    "data.text.unlabelled": Probe("{unlabelled}", ("virtual_adversarial.epsilon=0.3",)),
     "data.series.id_column": Probe("half"),
     "data.series.time_column": Probe("falling"),
     "data.series.label_column": Probe("label2"),
@@ -274,13 +275,19 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
             read_recipe("pretrain", [*settings, *network, *OF_TEXTS[2:]]),
             folder / name,
         )
+    (folder / "unlabelled.txt").write_text("the red house\n\na blue castle is blue\n")
     (folder / "series.csv").write_text("\n".join(series_lines()) + "\n")
     return folder / "table.csv"
 
 
 def _with_paths(override: str, folder: Path) -> str:
     """The override with the paths of the files and folders that the fixture made."""
-    files = {"{vectors}": "vectors.txt", "{pretrained}": "pretrained", "{longer}": "longer"}
+    files = {
+        "{vectors}": "vectors.txt",
+        "{pretrained}": "pretrained",
+        "{longer}": "longer",
+        "{unlabelled}": "unlabelled.txt",
+    }
     for name, file in files.items():
         override = override.replace(name, str(folder / file))
     return override

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from grunlock.data.batches import Batch
+from grunlock.data.batches import Batch, EndlessBatches
 from grunlock.data.prepare import prepare
 from grunlock.data.sources import InMemory
 from grunlock.errors import RecipeError
@@ -18,6 +18,7 @@ from grunlock.objectives.losses import distillation_losses, divergences
 from grunlock.recipe import Recipe, read_recipe
 from grunlock.seeding import generator
 from grunlock.training.batch_gradients import BatchGradients
+from grunlock.training.loop import Trainer
 from grunlock.training.start import build_start, derive_for
 from tests.conftest import colour_rows
 
@@ -163,3 +164,39 @@ def test_distillation_loss_is_the_softened_divergence() -> None:
 def test_rdrop_and_perturbations_exclude_each_other() -> None:
     with pytest.raises(RecipeError, match="with rdrop: adversarial and virtual_adversarial off"):
         read_recipe("tiny", ["rdrop={}", "adversarial={}"])
+
+
+def test_texts_without_labels_teach_to_stay(tmp_path: Path) -> None:
+    """Their loss joins each step's, depends on the step alone, and their targets on nothing."""
+    (tmp_path / "more.txt").write_text("a red house\n\nblue and green\n" * 9)
+    labels, texts = (list(column) for column in zip(*colour_rows(41), strict=True))
+    losses = {}
+    for name, settings in (("with", [f"data.unlabelled={tmp_path / 'more.txt'}"]), ("without", [])):
+        recipe = read_recipe("tiny", [*PLAIN, "virtual_adversarial.epsilon=0.3", "batches.size=8", *settings])
+        data = prepare(InMemory(texts, labels), recipe, tmp_path / name)
+        derived = derive_for(recipe, data)
+        trainer = Trainer(recipe, derived, data, build_start(recipe, derived, data, None).model)
+        losses[name] = trainer.compute_gradients(trainer.plan_epoch(0)[0])
+        assert trainer.compute_gradients(trainer.plan_epoch(0)[0]) == losses[name]
+        if name == "with":
+            assert data.unlabelled is not None
+            assert data.unlabelled.num_examples == 18
+            assert "18 texts without labels" in " ".join(data.notes)
+    assert losses["with"] > losses["without"] > 0
+
+
+def test_batches_without_end_are_a_function_of_the_step() -> None:
+    options = read_recipe("tiny", ["batches.size=4"]).batches
+    batches = EndlessBatches(np.arange(1, 12), options, seed=1)
+    first = [batches[step] for step in range(7)]
+    assert sorted(np.concatenate(first[:3])) == list(range(11))
+    assert sorted(np.concatenate(first[3:6])) == list(range(11))
+    assert not all(np.array_equal(a, b) for a, b in zip(first[:3], first[3:6], strict=True))
+    again = EndlessBatches(np.arange(1, 12), options, seed=1)
+    for step in (6, 2, 0):
+        np.testing.assert_array_equal(again[step], first[step])
+
+
+def test_unlabelled_texts_need_something_that_reads_them() -> None:
+    with pytest.raises(RecipeError, match="virtual_adversarial on with data.unlabelled"):
+        read_recipe("tiny", ["data.unlabelled=more.txt"])

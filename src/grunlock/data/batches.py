@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.recipe.schema import ExampleBatches, TokenBatches
-from grunlock.seeding import generator
+from grunlock.seeding import derive_seed, generator
 from grunlock.shapes import FloatArray, IntArray, PackedLayout
 from grunlock.text import DistinctTokens
 
@@ -65,6 +65,23 @@ def plan_batches(
             examples = examples[np.argsort(lengths[examples], kind="stable")]
         batches += _cut(examples, lengths, options.size, by_tokens=options.kind == "tokens")
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class EndlessBatches:
+    """The batches of a store, epoch after epoch, by number: what a step takes beside its labelled batch."""
+
+    def __init__(self, lengths: IntArray, options: ExampleBatches | TokenBatches, seed: int) -> None:
+        self._lengths, self._options, self._seed = lengths, options, derive_seed(seed, "unlabelled")
+        self._epoch, self._batches = 0, plan_batches(lengths, options, self._seed, 0)
+        self._size = len(self._batches)  # with a budget of tokens epochs differ a little: these count
+
+    def __getitem__(self, step: int) -> IntArray:
+        """The examples of a batch, a pure function of the seed and the step."""
+        epoch, place = divmod(step, self._size)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._batches = plan_batches(self._lengths, self._options, self._seed, epoch)
+        return self._batches[place % len(self._batches)]
 
 
 def evaluation_batches(lengths: IntArray, max_tokens: int) -> list[IntArray]:

@@ -27,6 +27,7 @@ from grunlock.text import TextFrontEnd, TokenTypes, TypeTable
 
 VERSION = 3
 FACTS, TOKENIZER, TYPES, SERIES = "prepared.json", "tokenizer.json", "types.npz", "series.json"
+UNLABELLED = "unlabelled"  # the store of texts without labels
 KEPT = "kept"  # a folder for what trainings on this data have in common
 
 
@@ -39,6 +40,7 @@ class PreparedData:
     labels:       class names, in the order of class indices
     label_counts: [K] training examples of each class
     calibration:  set aside from valid: neither weights nor any choice have seen it; None if not wanted
+    unlabelled:   texts whose targets mean nothing; None if not wanted
     notes:        sentences for the user: guesses, sizes, repeated and cut examples
     fingerprint:  sha256 over the rows of all splits
     folder:       where it lies
@@ -52,6 +54,7 @@ class PreparedData:
     valid: ExampleStore
     test: ExampleStore | None
     calibration: ExampleStore | None
+    unlabelled: ExampleStore | None
     notes: tuple[str, ...]
     fingerprint: str
     folder: Path
@@ -90,6 +93,7 @@ def open_prepared(folder: str | Path) -> PreparedData:
             valid=stores["valid"],
             test=stores.get("test"),
             calibration=stores.get("calibration"),
+            unlabelled=stores.get(UNLABELLED),
             notes=tuple(facts["notes"]),
             fingerprint=facts["fingerprint"],
             folder=folder,
@@ -132,7 +136,7 @@ def remove_prepared(folder: Path) -> None:
     """Remove what `prepare` writes, prepared.json first; other files of the folder stay."""
     for name in (FACTS, TOKENIZER, TYPES, SERIES):
         (folder / name).unlink(missing_ok=True)
-    for name in (*SPLITS, KEPT):
+    for name in (*SPLITS, UNLABELLED, KEPT):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from grunlock.data.checks import Progress, scan, settle_labels
 from grunlock.data.notes import repeat_notes, source_notes, split_notes
 from grunlock.data.parts import Part, assign_splits, chunks_of, split_names, targets_of, texts_of
-from grunlock.data.prepared import Known, PreparedData, open_prepared, remove_prepared, save_texts
+from grunlock.data.prepared import (
+    UNLABELLED,
+    Known,
+    PreparedData,
+    open_prepared,
+    remove_prepared,
+    save_texts,
+)
 from grunlock.data.pretrained import open_pretrained
 from grunlock.data.series.series_set import SeriesSet
-from grunlock.data.sources import InMemory, PathLike, Source, SplitSources, open_source
+from grunlock.data.sources import InMemory, PathLike, Source, SplitSources, open_source, read_texts
 from grunlock.data.splits import SPLITS, SplitName
 from grunlock.data.store import StoreWriter, writing_store
 from grunlock.data.teacher import TeacherAnswers
@@ -71,7 +78,7 @@ def prepare_texts(
     front_end = _train_front_end(parts, script, recipe) if known is None else known.front_end
     assert isinstance(front_end, TextFrontEnd)
     facts = {"labels": labels, "script": script, "notes": [*notes, *repeat_notes(parts)]}
-    _write(folder, parts, front_end, facts, teacher, progress)
+    _write(folder, parts, front_end, facts, teacher, options, progress)
     return open_prepared(folder)
 
 
@@ -141,6 +148,7 @@ def _write(
     front_end: TextFrontEnd,
     facts: dict[str, Any],
     teacher: TeacherAnswers | None,
+    options: TextDataOptions,
     progress: Progress | None,
 ) -> None:
     with storage_guard(folder):
@@ -156,10 +164,14 @@ def _write(
             for part in parts:
                 _tokenise(part, front_end, writers, outcome, progress)
             outcome.finish()
+        stores: list[str] = list(writers)
+        if options.unlabelled is not None:
+            stores.append(UNLABELLED)
+            facts["notes"].append(_write_unlabelled(folder / UNLABELLED, front_end, outcome.types, options))
         counts = np.bincount(targets_of(parts, "train"), minlength=len(facts["labels"]))
         rest = {
             "label_counts": counts.tolist(),
-            "splits": list(writers),
+            "splits": stores,
             "fingerprint": outcome.fingerprint(),
             "notes": [*facts["notes"], *outcome.notes(front_end, facts["script"])],
         }
@@ -167,6 +179,24 @@ def _write(
     except BaseException:
         remove_prepared(folder)
         raise
+
+
+def _write_unlabelled(
+    folder: Path, front_end: TextFrontEnd, types: TokenTypes, options: TextDataOptions
+) -> str:
+    """Store the texts of data.unlabelled, empty ones left out. Returns what to tell the user."""
+    assert options.unlabelled is not None
+    source = read_texts(options.unlabelled, options, labels="ignored")
+    with writing_store(folder) as (writer, facts):
+        for chunk in source.chunks():
+            texts = [text for text in chunk.texts if text and text.strip()]
+            if texts:
+                writer.append(front_end.encode(texts, types), np.zeros(len(texts), np.int32))
+        facts["fingerprint"] = source.name
+        num_texts = writer.num_examples
+    if not num_texts:
+        raise DataError("There is no text to learn from.", where=source.name, got="empty texts only")
+    return f"{num_texts:,} texts without labels from {source.name}"
 
 
 @dataclass

@@ -155,6 +155,8 @@ class Recipe(Section):
                 raise ValueError("with chunks: pooling.inputs = false, for pooling is over chunks, not steps")
         if self.pretrained is not None:
             self._check_rates_of_parts(self.pretrained)
+        if getattr(self.data, "unlabelled", None) is not None and self.virtual_adversarial is None:
+            raise ValueError("virtual_adversarial on with data.unlabelled, which nothing else reads")
         if self.rdrop is not None and (self.adversarial or self.virtual_adversarial):
             raise ValueError("with rdrop: adversarial and virtual_adversarial off")
         if self.attention is not None:

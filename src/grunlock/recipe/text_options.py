@@ -26,6 +26,7 @@ class TextDataOptions(Section):
     # their rows count as errors
     unseen_labels: Literal["refuse", "keep"] = "refuse"
     max_text_bytes: Count = 1_000_000  # a longer single text is refused
+    unlabelled: Annotated[str | None, Optional] = None  # file of texts for virtual_adversarial to learn from
 
 
 class TextOptions(Section):

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from grunlock.data.augmentation import augmented
-from grunlock.data.batches import Batch, plan_batches
-from grunlock.data.prepared import PreparedData
+from grunlock.data.batches import Batch, EndlessBatches, plan_batches
+from grunlock.data.prepared import UNLABELLED, PreparedData
 from grunlock.errors import TrainingError
 from grunlock.evaluation.splits import split_logits
 from grunlock.layers.norm import frozen_statistics
@@ -83,6 +83,9 @@ class Trainer:
         self.train_examples = data.train
         if isinstance(data.front_end, TextFrontEnd):
             self.train_examples = augmented(data.train, recipe.augmentation, data.front_end)
+        self.unlabelled = None
+        if data.unlabelled is not None:
+            self.unlabelled = EndlessBatches(data.unlabelled.lengths, recipe.batches, recipe.seed)
         self.progress = Progress()
         self.best_weights: Weights | None = None
 
@@ -168,6 +171,10 @@ class Trainer:
             seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, index)
             batch = self.train_examples.training_batch(examples, seed)
             loss_sum += self.gradients.add(batch, weights[index] / sum(weights), seed)
+        if self.unlabelled is not None and self.data.unlabelled is not None:
+            seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, UNLABELLED)
+            batch = self.data.unlabelled.batch(self.unlabelled[self.progress.step])
+            loss_sum += self.gradients.add_unlabelled(batch, seed)
         return loss_sum
 
     def batch_weight(self, examples: IntArray) -> float:

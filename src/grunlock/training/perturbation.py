@@ -46,6 +46,11 @@ class PerturbedPass:
         self._grad += rows.grad
         return loss.item(), rows.grad, logits.detach()
 
+    @torch.no_grad()
+    def answer(self) -> Tensor:
+        """Logits [B, K] at the vectors as they are, without gradients."""
+        return self._answer(self._rows)
+
     def adversarial(
         self, options: AdversarialOptions, grad: Tensor, loss_of: Callable[[Tensor], Tensor]
     ) -> float:

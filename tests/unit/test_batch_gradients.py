@@ -198,5 +198,5 @@ def test_batches_without_end_are_a_function_of_the_step() -> None:
 
 
 def test_unlabelled_texts_need_something_that_reads_them() -> None:
-    with pytest.raises(RecipeError, match="virtual_adversarial on with data.unlabelled"):
+    with pytest.raises(RecipeError, match=r"virtual_adversarial on with data\.unlabelled"):
         read_recipe("tiny", ["data.unlabelled=more.txt"])

@@ -4,10 +4,10 @@
     python benchmarks/ablations.py run ../shared/data/sst2 --seeds 4 3      # beside it, from the other end
     python benchmarks/ablations.py table sst2
 
-The recipe is `default`, against `seed`; beyond that, what the wide path that `unlock` searches with adds to
-either. One thread, judged on the validation split. Every training is a line of
-benchmarks/results/ablations/SET.jsonl, with which examples it gets right; what is there is not done again,
-and the table has the seeds that all recipes have.
+The recipe is `default` without its wide path, against `seed`; then what the wide path adds to either. One
+thread, judged on the validation split. Every training is a line of benchmarks/results/ablations/SET.jsonl,
+with which examples it gets right; what is there is not done again, and the table has the seeds that all
+recipes have.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def show_table(name: str) -> None:
 def _measure(run: Callable[[str, Recipe], list[SeedRun]]) -> tuple[AblationResult, list[Bought]]:
     """The ablation, and what the wide path adds to both recipes."""
     names = {FULL: "default", PLAIN: "seed"}
-    recipes = {name: read_recipe(built_in) for name, built_in in names.items()}
+    recipes = {name: read_recipe(built_in, ["wide=off"]) for name, built_in in names.items()}
     beyond = [
         bought(
             f"wide path beside {names[name]}",

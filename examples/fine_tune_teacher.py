@@ -6,8 +6,8 @@
     grunlock distill reviews.csv --teacher teachers/reviews
 
 --encoder FOLDER takes another encoder, as `save_pretrained` writes it. Splits are those that grunlock makes
-of the same data; the epoch with the lowest loss on validation is kept. With --folds N, besides, N models are
-tuned that each leave out a part of the training texts, and answers.npz says of each text what the model
+of the same data; the epoch with the best accuracy on validation is kept. With --folds N, besides, N models
+are tuned that each leave out a part of the training texts, and answers.npz says of each text what the model
 thinks that has not seen it: `grunlock distill reviews.csv --teacher teachers/reviews/answers.npz`.
 """
 
@@ -101,7 +101,7 @@ def tune(
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
     total = options.epochs * math.ceil(len(ids) / options.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, total))
-    best = math.inf
+    best = -math.inf, -math.inf
     for epoch in range(options.epochs):
         started = time.monotonic()
         model.train()
@@ -120,8 +120,8 @@ def tune(
             f"epoch {epoch + 1}  valid loss {valid_loss:.4f}  accuracy {accuracy:.4f}  {seconds:.0f} s",
             flush=True,
         )
-        if valid_loss < best:
-            best = valid_loss
+        if (accuracy, -valid_loss) > best:
+            best = accuracy, -valid_loss
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 

@@ -59,7 +59,7 @@ SETS = {
 
 
 SUBJECT = "gru"  # what the others are compared with
-ENCODERS: dict[str, tuple[str, ...]] = {
+NETWORKS: dict[str, tuple[str, ...]] = {
     SUBJECT: ("encoder.kind=gru",),
     "lstm": ("encoder.kind=lstm",),
     "mingru": ("encoder.kind=mingru",),
@@ -70,9 +70,12 @@ ENCODERS: dict[str, tuple[str, ...]] = {
     "bag": ("encoder.kind=bag",),
     "gru+attention": ("encoder.kind=gru", "attention={}"),
     "gru+stem": ("encoder.kind=gru", "stem={}"),
-    "gru+wide": ("encoder.kind=gru", "wide={}"),
+    "gru+wide": ("encoder.kind=gru", 'wide={training="together", characters=false}'),
     "gru+multi_attention": ("encoder.kind=gru", 'pooling.parts=["multi_attention"]'),
 }
+# The linear model of the recipe `default` would hide what the encoders have over each other. Of two settings
+# of the same option the later one counts.
+ENCODERS = {name: ("wide=off", *settings) for name, settings in NETWORKS.items()}
 TEXT_ONLY = ("gru+wide",)  # hashes tokens
 WITH_STEM = "gru+stem"  # of series that of their recipe, which every other encoder goes without
 

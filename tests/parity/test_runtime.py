@@ -72,7 +72,9 @@ SERIES_OPTIONS = [
 
 def built(overrides: list[str]) -> tuple[Recipe, TextFrontEnd, SequenceClassifier]:
     hidden = [] if "encoder.kind=bag" in overrides else ["encoder.hidden_size=5"]
-    recipe = read_recipe("default", ["embedding.size=6", *hidden, *overrides])
+    together = "wide={training='together', characters=false}"
+    wide = together if any(each.startswith("wide.") for each in overrides) else "wide=off"
+    recipe = read_recipe("default", ["embedding.size=6", wide, *hidden, *overrides])
     front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.ngrams)
     facts = facts_for(front_end)
     return recipe, front_end, away_from_its_start(recipe, facts)

@@ -29,7 +29,7 @@ def _seed() -> None:
 
 
 def tiny(*overrides: str) -> Recipe:
-    return read_recipe("default", [f"embedding.size={SIZE}", "encoder.hidden_size=3", *overrides])
+    return read_recipe("default", ["wide=off", f"embedding.size={SIZE}", "encoder.hidden_size=3", *overrides])
 
 
 def inputs(with_ngrams: bool = False) -> TokenInputs:

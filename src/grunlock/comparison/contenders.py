@@ -16,6 +16,7 @@ FASTTEXT_SETTINGS = (
     'pooling.parts=["mean"]',
     "embedding.ngrams={buckets=131072}",
     "head.dropout=0",
+    "wide=off",
 )
 
 

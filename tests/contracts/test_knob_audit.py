@@ -143,6 +143,7 @@ PROBES = {
     "chunks.dropout": Probe("0.5", ("chunks.chunk_steps=2", "chunks.hidden_size=4")),
     "wide": Probe("{buckets=64}"),
     "wide.buckets": Probe("16", ("wide.buckets=64",)),
+    "wide.features": Probe("naive_bayes", ("wide={buckets=64, training='apart', features='tfidf'}",)),
     "wide.max_length": Probe("1", ("wide.buckets=64",)),
     "wide.characters": Probe("true", ("wide.buckets=64",)),
     "wide.dropout": Probe("0.5", ("wide.buckets=64",)),

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from grunlock.data.prepared import KEPT, PreparedData, open_prepared
 from grunlock.errors import RecipeError
 from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.models import SequenceClassifier
+from grunlock.objectives.calibration import fit_weight
 from grunlock.recipe import override, read_recipe
 from grunlock.recipe.model_options import WideOptions
 from grunlock.text.token_ngrams import token_ngrams
 from grunlock.training import wide_linear, wide_path
 from grunlock.training.events import Event, WideFitted
 from grunlock.training.run import RunOptions, RunResult, train
-from grunlock.training.wide_linear import LinearModel, wide_model
+from grunlock.training.wide_linear import LinearModel, wide_models
 from tests.conftest import colour_rows
 from tests.workflows.conftest import SMALL, CommandLine
 
@@ -44,15 +46,17 @@ def test_the_network_is_the_one_without_the_path(run: RunResult, colours_csv: Pa
     assert np.abs(both - plain - shift).max() > 0.1
 
 
+@pytest.mark.parametrize("features", ["tfidf", "naive_bayes"])
 def test_the_path_is_a_linear_svm_on_the_same_features(
-    run: RunResult, monkeypatch: pytest.MonkeyPatch
+    features: Literal["tfidf", "naive_bayes"], run: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against scikit-learn on dense features made here, one text at a time."""
-    data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
+    options = WideOptions(training="apart", buckets=4096, features=features)
+    data = open_prepared(run.folder / "data")
     monkeypatch.setattr(wide_linear, "PASSES", 1000)
     monkeypatch.setattr(wide_linear, "TOLERANCE", 1e-4)
     monkeypatch.setattr(wide_linear, "MAX_TOKENS", 10**6)  # another model than the one kept from training
-    found = wide_model(data, options)
+    (found,) = wide_models(data, options)
 
     def dense(store: object, index: int) -> np.ndarray:
         batch = store.batch(np.array([index]))  # type: ignore[attr-defined]
@@ -65,11 +69,24 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
     seen = np.stack([dense(data.train, i) for i in range(data.train.num_examples)])
     rarity = np.log((1 + len(seen)) / (1 + (seen > 0).sum(axis=0))) + 1
     rarity /= np.sqrt(((seen * rarity) ** 2).sum(axis=1).mean())
-    model = LinearSVC(C=found.strength, max_iter=100_000, tol=1e-8)
-    model.fit(seen * rarity, np.asarray(data.train.targets))
+    targets = np.asarray(data.train.targets)
     unseen = np.stack([dense(data.valid, i) for i in range(data.valid.num_examples)])
-    expected = unseen * rarity @ model.coef_.T + model.intercept_
-    assert found.rows.tolist() == np.flatnonzero(seen.any(axis=0)).tolist()
+    present = seen.any(axis=0)
+    expected = np.empty((len(unseen), 3))
+    for k in range(3):
+        told = np.ones(4096)
+        if features == "naive_bayes":
+            inside, outside = (
+                1 + (seen[members] > 0).sum(axis=0) for members in (targets == k, targets != k)
+            )
+            inside, outside = inside / inside[present].sum(), outside / outside[present].sum()
+            told = np.abs(np.log(inside / outside))
+            told /= np.sqrt(np.square(told[present]).mean())
+        model = LinearSVC(C=found.strength, max_iter=100_000, tol=1e-8)
+        model.fit(seen * rarity * told, targets == k)
+        expected[:, k] = unseen * rarity * told @ model.coef_[0] + model.intercept_[0]
+    assert found.naive_bayes == (features == "naive_bayes")
+    assert found.rows.tolist() == np.flatnonzero(present).tolist()
     answers = unseen[:, found.rows] @ found.weights + found.bias
     np.testing.assert_allclose(answers, expected, atol=0.02 * np.abs(expected).max())
     np.testing.assert_allclose(found.valid_logits, answers, atol=1e-5)
@@ -91,7 +108,7 @@ def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.M
 def wide_model_of_all(data: PreparedData, options: WideOptions) -> LinearModel:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wide_linear, "MAX_TOKENS", 10**7)
-        return wide_model(data, options)
+        return wide_models(data, options)[0]
 
 
 def test_it_is_fitted_once_for_all_trainings_on_the_data(
@@ -167,3 +184,23 @@ def test_the_user_is_told(grunlock: CommandLine, colours_csv: Path, tmp_path: Pa
 def test_dropout_needs_gradients() -> None:
     with pytest.raises(RecipeError, match=r'dropout = 0 with training = "apart"'):
         read_recipe("tiny", ['wide={training="apart", dropout=0.1}'])
+
+
+def test_validation_decides_how_ngrams_count(run: RunResult) -> None:
+    """Of the two models the one whose sum with the network has the lower loss."""
+    data = open_prepared(run.folder / "data")
+    options = WideOptions(training="apart", buckets=4096)
+    tfidf, told = wide_models(data, options)
+    assert (tfidf.naive_bayes, told.naive_bayes) == (False, True)
+    targets = np.asarray(data.valid.targets, np.int64)
+    right = 5 * np.eye(3, dtype=np.float32)[targets]
+    chosen = []
+    for logits in (right - tfidf.valid_logits, right - told.valid_logits, np.zeros_like(right)):
+        losses = [fit_weight(logits, each.valid_logits, targets)[1] for each in (tfidf, told)]
+        chosen.append(wide_path.fit_wide(data, options, logits).model.naive_bayes)
+        assert chosen[-1] == (losses[1] < losses[0])
+
+
+def test_how_ngrams_count_is_for_a_path_apart() -> None:
+    with pytest.raises(RecipeError, match='features = "auto" with training = "together"'):
+        read_recipe("tiny", ["wide.features=tfidf"])

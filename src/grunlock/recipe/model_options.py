@@ -194,12 +194,16 @@ class WideOptions(Section):
     characters: bool = False  # n-grams of a token's characters as well, in half of the buckets
     # apart: by itself, and added to the finished network with a weight chosen on validation
     training: Literal["together", "apart"] = "together"
+    # apart: how n-grams count, by rarity alone or times how well each tells a class; auto: validation decides
+    features: Literal["auto", "tfidf", "naive_bayes"] = "auto"
     dropout: Probability = 0.0  # of single n-grams
 
     @model_validator(mode="after")
-    def _dropout_acts(self) -> "WideOptions":
+    def _options_act(self) -> "WideOptions":
         if self.training == "apart" and self.dropout:
             raise ValueError(f'dropout = 0 with training = "apart", got {self.dropout}')
+        if self.training == "together" and self.features != "auto":
+            raise ValueError(f'features = "auto" with training = "together", got {self.features}')
         return self
 
 

@@ -20,7 +20,7 @@ from grunlock.objectives.calibration import fit_weight
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import WideOptions
 from grunlock.shapes import FloatArray
-from grunlock.training.wide_linear import LinearModel, wide_model
+from grunlock.training.wide_linear import LinearModel, wide_models
 
 ROWS, TABLE, BIAS = "wide.rows", "wide.weights.weight", "head.bias"  # names of their weights
 
@@ -61,13 +61,13 @@ def fit_wide(
     options: WideOptions,
     logits: FloatArray,  # [validation examples, K] of the network
 ) -> WideFit:
-    """The linear model with the weight beside the network that has the lowest loss on validation.
+    """The linear model and the weight beside the network that have the lowest loss on validation.
 
     Raises MissingDependencyError without scikit-learn.
     """
-    model = wide_model(data, options)
     targets = np.asarray(data.valid.targets, dtype=np.int64)
-    weight, _ = fit_weight(logits, model.valid_logits, targets)
+    fits = [(model, *fit_weight(logits, model.valid_logits, targets)) for model in wide_models(data, options)]
+    model, weight, _ = min(fits, key=lambda fit: fit[2])
     return WideFit(
         model=model,
         weight=weight,

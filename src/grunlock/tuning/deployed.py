@@ -20,7 +20,7 @@ from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Recipe
 from grunlock.recipe.series_options import SeriesDataOptions
 from grunlock.training.start import build_start, derive_for
-from grunlock.training.wide_linear import wide_model
+from grunlock.training.wide_linear import wide_models
 from grunlock.training.wide_path import as_arrays, with_path
 
 NUM_EXAMPLES = 100
@@ -42,7 +42,8 @@ def cost_of_untrained(recipe: Recipe, data: PreparedData, examples: Sequence[obj
     state = build_start(recipe, derived, data, None).model.state_dict()
     weights, classes = as_arrays(state), len(data.labels)
     if recipe.wide_apart is not None:
-        weights = with_path(weights, wide_model(data, recipe.wide_apart), 1.0)
+        linear = wide_models(data, recipe.wide_apart)[0]  # the others are of the same size
+        weights = with_path(weights, linear, 1.0)
     # Metrics of the validation split are in the file too; those of chance are as long.
     chance = np.full((data.valid.num_examples, classes), 1.0 / classes)
     metrics = evaluate(chance, np.asarray(data.valid.targets, dtype=np.int64), data.labels).to_dict()

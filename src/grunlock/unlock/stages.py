@@ -17,7 +17,7 @@ from grunlock.recipe.validation import validate
 from grunlock.training.events import Event, StepDone
 from grunlock.training.run import RunOptions, complete
 from grunlock.training.run_folder import RunFolder, copy_result
-from grunlock.training.wide_linear import wide_model
+from grunlock.training.wide_linear import wide_models
 from grunlock.tuning import Budget, StudySettings, resume_study, tune
 from grunlock.tuning.data_cache import prepared_for
 from grunlock.tuning.deployed import cost_of_file, raw_examples
@@ -216,7 +216,7 @@ def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     data = prepared_for(middle, *road.data)
     pace = use_quickest_threads(middle, data, road.threads)
     if middle.wide_apart is not None:  # fitted now, or else the last trial might do it when its time is over
-        wide_model(open_prepared(data), middle.wide_apart)
+        wide_models(open_prepared(data), middle.wide_apart)
     left = road.seconds_left - RESERVED_SECONDS
     seconds = SEARCH_SHARE * left
     if "training.epochs" in space.ranges:

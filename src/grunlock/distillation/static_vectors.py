@@ -16,6 +16,11 @@ from grunlock.shapes import FloatArray
 from grunlock.text import SPECIAL_TOKENS, TextFrontEnd
 
 
+# Root mean square of a vector's length; GloVe's frequent words have about 5. Of length 1 a network learns worse
+# from them (benchmarks/LOG.md, cross-validation).
+LENGTH = 4.0
+
+
 def write_vectors(
     model: str | Path,
     words: Sequence[str],
@@ -57,7 +62,7 @@ def words_of(source: str, limit: int) -> list[str]:
 
 
 def principal_components(vectors: FloatArray, size: int) -> FloatArray:
-    """[n, size]: centred, turned into the directions of largest variance, of mean square length 1.
+    """[n, size]: centred, turned into the directions of largest variance, of root mean square length LENGTH.
 
     Raises DataError for fewer dimensions or vectors than `size`.
     """
@@ -71,5 +76,5 @@ def principal_components(vectors: FloatArray, size: int) -> FloatArray:
     centred = vectors - vectors.mean(axis=0)
     _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # rising
     found = centred @ directions[:, ::-1][:, :size].astype(np.float32)
-    scaled: FloatArray = found / np.sqrt(np.square(found).sum(axis=1).mean())
+    scaled: FloatArray = found * np.float32(LENGTH) / np.sqrt(np.square(found).sum(axis=1).mean())
     return scaled

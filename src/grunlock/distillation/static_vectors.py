@@ -15,8 +15,8 @@ from grunlock.recipe.text_options import TextDataOptions, TextOptions
 from grunlock.shapes import FloatArray
 from grunlock.text import SPECIAL_TOKENS, TextFrontEnd
 
-# Root mean square of a vector's length; GloVe's frequent words have about 5. Of length 1 a network learns worse
-# from them (benchmarks/LOG.md, cross-validation).
+# Root mean square of a vector's length; GloVe's frequent words have about 5. With length 1 networks learn
+# worse from them (benchmarks/LOG.md).
 LENGTH = 4.0
 
 

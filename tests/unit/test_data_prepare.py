@@ -24,7 +24,7 @@ def memory(texts=TEXTS, labels=LABELS):
 
 
 def recipe(**settings):
-    return recipe_from_settings(settings)
+    return recipe_from_settings({"wide": "off", **settings})
 
 
 def refusal(folder, source, *, valid=None, test=None, **settings):

@@ -36,6 +36,8 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared we
 # As accurate on imdb as a hundred passes (benchmarks/LOG.md).
 PASSES, TOLERANCE = 20, 1e-2
 MAX_TOKENS = 10**7  # that it learns from; of more, a random sample of texts; a process had 2.4 GB on imdb
+# Up to so many classes both ways of counting are tried: of 77 the second took twice as long and was no better.
+MOST_TOLD_CLASSES = 10
 SEED = 0  # the same model for every run on the same data
 
 
@@ -62,7 +64,8 @@ def wide_models(data: PreparedData, options: WideOptions) -> tuple[LinearModel, 
 
     Raises MissingDependencyError without scikit-learn.
     """
-    ways = {"auto": (False, True), "tfidf": (False,), "naive_bayes": (True,)}[options.features]
+    both = (False, True) if len(data.labels) <= MOST_TOLD_CLASSES else (False,)
+    ways = {"auto": both, "tfidf": (False,), "naive_bayes": (True,)}[options.features]
     folder = data.folder / KEPT
     paths = {naive_bayes: folder / f"wide-{_key(options, naive_bayes)}.npz" for naive_bayes in ways}
     found = {naive_bayes: _read(path) for naive_bayes, path in paths.items()}

@@ -36,7 +36,7 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared we
 # As accurate on imdb as a hundred passes (benchmarks/LOG.md).
 PASSES, TOLERANCE = 20, 1e-2
 MAX_TOKENS = 10**7  # that it learns from; of more, a random sample of texts; a process had 2.4 GB on imdb
-# Up to so many classes both ways of counting are tried: of 77 the second took twice as long and was no better.
+# Up to so many classes both ways of counting are tried; of 77 the second took twice as long and helped none.
 MOST_TOLD_CLASSES = 10
 SEED = 0  # the same model for every run on the same data
 

@@ -20,11 +20,13 @@ def test_splits_are_stratified(targets, valid_fraction, test_fraction, seed):
     everything = np.concatenate([splits.train, splits.valid, splits.test])
     assert sorted(everything.tolist()) == list(range(len(targets)))
     sizes = np.bincount(targets)
-    for part, fraction in ((splits.valid, valid_fraction), (splits.test, test_fraction)):
-        counts = np.bincount(targets[part], minlength=len(sizes))
-        assert (np.abs(counts - fraction * sizes) < 1.0 + 1e-9 * sizes).all() or (sizes <= 3).any()
     trained = np.bincount(targets[splits.train], minlength=len(sizes))
     assert (trained[sizes > 0] >= 1).all()
+    for part, fraction in ((splits.valid, valid_fraction), (splits.test, test_fraction)):
+        counts = np.bincount(targets[part], minlength=len(sizes))
+        within = np.abs(counts - fraction * sizes) < 1.0 + 1e-9 * sizes
+        kept_for_training = trained <= 1  # a class gives less than its share rather than its last example
+        assert (within | kept_for_training).all() or (sizes <= 3).any()
     again = stratified_splits(targets, valid_fraction, test_fraction, seed)
     assert splits.valid.tolist() == again.valid.tolist()
 

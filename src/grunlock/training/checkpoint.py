@@ -14,7 +14,7 @@ import torch
 from grunlock.errors import RunError
 from grunlock.files import atomic_file
 
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -5,8 +5,10 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from grunlock.audit.cross_validation import cross_validated_probs, stratified_folds, tfidf
+from grunlock.audit.cross_validation import cross_validated_probs, tfidf
 from grunlock.audit.label_errors import find_label_errors
+from grunlock.data.splits import stratified_folds
+from grunlock.seeding import generator
 
 
 def test_the_confident_joint_by_hand() -> None:
@@ -40,12 +42,12 @@ def test_a_class_without_examples_is_suggested_to_nobody() -> None:
 
 def test_folds_have_each_class_in_proportion() -> None:
     targets = np.repeat([0, 1, 2], [50, 23, 4])
-    folds = stratified_folds(targets, 5, seed=1)
+    folds = stratified_folds(targets, 5, generator(1))
     counts = np.array([np.bincount(folds[targets == k], minlength=5) for k in range(3)])
     assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all()
     assert np.ptp(np.bincount(folds)) <= 1
-    assert (folds == stratified_folds(targets, 5, seed=1)).all()
-    assert (folds != stratified_folds(targets, 5, seed=2)).any()
+    assert (folds == stratified_folds(targets, 5, generator(1))).all()
+    assert (folds != stratified_folds(targets, 5, generator(2))).any()
 
 
 def test_tfidf_is_scikit_learns() -> None:

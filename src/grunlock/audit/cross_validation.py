@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grunlock.data.splits import stratified_folds
 from grunlock.seeding import derive_seed, generator
 from grunlock.shapes import IntArray
 
@@ -39,15 +40,6 @@ def tfidf(counts: CsrMatrix) -> CsrMatrix:
     return (diags(1 / np.maximum(norms, np.float32(1e-12))) @ weighted).tocsr()
 
 
-def stratified_folds(targets: IntArray, num_folds: int, seed: int) -> IntArray:
-    """[M] fold of each example: each class is dealt out in turn, in random order."""
-    shuffled = generator(seed, "audit", "folds").permutation(len(targets))
-    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
-    folds = np.empty(len(targets), np.int64)
-    folds[by_class] = np.arange(len(targets)) % num_folds
-    return folds
-
-
 def cross_validated_probs(
     counts: CsrMatrix,
     targets: IntArray,
@@ -60,7 +52,7 @@ def cross_validated_probs(
     counts: [M, tokens] of distinct texts, so that no fold holds a copy of another one's text.
     progress: called with the folds done. A class that a model has not seen has probability 0.
     """
-    features, folds = tfidf(counts), stratified_folds(targets, FOLDS, seed)
+    features, folds = tfidf(counts), stratified_folds(targets, FOLDS, generator(seed, "audit", "folds"))
     probs = np.zeros((len(targets), num_classes))
     for fold in range(FOLDS):
         held_out = folds == fold

@@ -55,6 +55,15 @@ def stratified_splits(
     return Splits(of_train.astype(np.int64), of_valid.astype(np.int64), of_test.astype(np.int64))
 
 
+def stratified_folds(targets: NDArray[np.integer], num_folds: int, rng: np.random.Generator) -> IntArray:
+    """[M] fold of each example: each class is dealt out in turn, in random order."""
+    shuffled = rng.permutation(len(targets))
+    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
+    folds = np.empty(len(targets), np.int64)
+    folds[by_class] = np.arange(len(targets)) % num_folds
+    return folds
+
+
 def calibration_members(
     targets: NDArray[np.integer], calibration_fraction: float, seed: int
 ) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from grunlock.data.sources import InMemory
+from grunlock.data.splits import stratified_folds
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.distillation.teachers import ModelTeacher, mean_answers
 from grunlock.errors import DataError
@@ -33,11 +34,8 @@ def text_folds(texts: Sequence[str], labels: Sequence[str], num_folds: int, seed
     """[n] fold of each text. Classes are dealt out evenly in random order; copies of a text share a fold."""
     first_of: dict[str, int] = {}
     firsts = np.array([first_of.setdefault(text, i) for i, text in enumerate(texts)])
-    order = generator(seed, "folds").permutation(len(texts))
-    by_class = order[np.argsort(np.asarray(labels)[order], kind="stable")]
-    dealt = np.empty(len(texts), np.int64)
-    dealt[by_class] = np.arange(len(texts)) % num_folds
-    folds: IntArray = dealt[firsts]
+    _, targets = np.unique(labels, return_inverse=True)
+    folds: IntArray = stratified_folds(targets, num_folds, generator(seed, "folds"))[firsts]
     return folds
 
 

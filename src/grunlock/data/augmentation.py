@@ -1,10 +1,10 @@
-"""Random changes of training texts, at the level of tokens, and a store whose training batches have them.
+"""Random changes of training texts, at the level of tokens, and training batches that have them.
 
 Every change is a pure function of tokens [N], texts one after another, their lengths [B] (1 or more), and a
 generator; nothing is changed in place.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from grunlock.data.batches import Batch, ExampleStore
 from grunlock.data.store import TokenStore
 from grunlock.recipe.regularization_options import AugmentationOptions
 from grunlock.seeding import generator
+from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import IntArray
 from grunlock.text import TextFrontEnd
 
@@ -22,59 +23,27 @@ Tokens = NDArray[np.int32]
 MARKS = (*".;?:!,", "\u3002", "\uff1b", "\uff1f", "\uff1a", "\uff01", "\uff0c")
 
 
-@dataclass(frozen=True)
-class AugmentedTexts:
-    """A store of texts whose training batches are changed at random. Keeps data.batches.ExampleStore.
-
-    marks: vocabulary ids of punctuation that may be put in
-    max_tokens: that a text may have, None for any number
-    """
-
-    store: TokenStore
-    options: AugmentationOptions
-    marks: Tokens
-    max_tokens: int | None
-
-    @property
-    def num_examples(self) -> int:
-        return self.store.num_examples
-
-    @property
-    def lengths(self) -> IntArray:
-        return self.store.lengths
-
-    @property
-    def targets(self) -> NDArray[np.int32]:
-        return self.store.targets
-
-    @property
-    def fingerprint(self) -> str:
-        return self.store.fingerprint
-
-    def batch(self, examples: IntArray) -> Batch:
-        """As the store's."""
-        return self.store.batch(examples)
-
-    def training_batch(self, examples: IntArray, seed: int) -> Batch:
-        """The examples' texts, changed as `seed` decides."""
-        tokens, lengths = self.store.tokens_of(examples)
-        rng = generator(seed, "augmentation")
-        tokens = swapped(tokens, lengths, self.options.swap, rng)
-        tokens, lengths = deleted(tokens, lengths, self.options.deletion, rng)
-        rate, longest = self.options.punctuation, self.max_tokens
-        tokens, lengths = with_marks(tokens, lengths, rate, self.marks, longest, rng)
-        return self.store.lay_out(tokens, lengths, examples)
+TrainingBatches = Callable[[IntArray, int], Batch]  # of some examples, and the seed of what is random
 
 
-def augmented(
-    store: ExampleStore, options: AugmentationOptions | None, front_end: TextFrontEnd
-) -> ExampleStore:
-    """The store itself without options."""
-    if options is None or not isinstance(store, TokenStore):
-        return store
+def training_batches(
+    store: ExampleStore, options: AugmentationOptions | None, front_end: TextFrontEnd | SeriesFrontEnd
+) -> TrainingBatches:
+    """The store's own training batches; of texts, if there are options, with tokens changed at random."""
+    if options is None or not isinstance(store, TokenStore) or not isinstance(front_end, TextFrontEnd):
+        return store.training_batch
     ids = {token: i for i, token in enumerate(front_end.vocab())}
     marks = np.array([ids[mark] for mark in MARKS if mark in ids], np.int32)
-    return AugmentedTexts(store, options, marks, front_end.max_tokens)
+
+    def changed(examples: IntArray, seed: int) -> Batch:
+        tokens, lengths = store.tokens_of(examples)
+        rng = generator(seed, "augmentation")
+        tokens = swapped(tokens, lengths, options.swap, rng)
+        tokens, lengths = deleted(tokens, lengths, options.deletion, rng)
+        tokens, lengths = with_marks(tokens, lengths, options.punctuation, marks, front_end.max_tokens, rng)
+        return store.lay_out(tokens, lengths, examples)
+
+    return changed
 
 
 def swapped(tokens: Tokens, lengths: IntArray, rate: float, rng: np.random.Generator) -> Tokens:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grunlock.data.augmentation import augmented
+from grunlock.data.augmentation import training_batches
 from grunlock.data.batches import Batch, EndlessBatches, plan_batches
 from grunlock.data.prepared import UNLABELLED, PreparedData
 from grunlock.errors import TrainingError
@@ -33,7 +33,6 @@ from grunlock.recipe import Derived, Recipe
 from grunlock.runtime.probabilities import probabilities
 from grunlock.seeding import derive_seed
 from grunlock.shapes import FloatArray, IntArray
-from grunlock.text import TextFrontEnd
 from grunlock.training.batch_gradients import BatchGradients
 from grunlock.training.events import EpochDone, Listener, StepDone
 from grunlock.training.fine_tuning import PartRates
@@ -80,9 +79,7 @@ class Trainer:
             self.optimizer.watch_rows(self.average.before_rows_change)
         self.class_weights = class_weights(recipe.loss.class_weights, data.label_counts, data.labels)
         self.gradients = BatchGradients(recipe, model, self.class_weights)
-        self.train_examples = data.train
-        if isinstance(data.front_end, TextFrontEnd):
-            self.train_examples = augmented(data.train, recipe.augmentation, data.front_end)
+        self.training_batch = training_batches(data.train, recipe.augmentation, data.front_end)
         self.unlabelled = None
         if data.unlabelled is not None:
             self.unlabelled = EndlessBatches(data.unlabelled.lengths, recipe.batches, recipe.seed)
@@ -169,7 +166,7 @@ class Trainer:
         loss_sum = 0.0
         for index, examples in enumerate(batches):
             seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, index)
-            batch = self.train_examples.training_batch(examples, seed)
+            batch = self.training_batch(examples, seed)
             loss_sum += self.gradients.add(batch, weights[index] / sum(weights), seed)
         if self.unlabelled is not None and self.data.unlabelled is not None:
             seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, UNLABELLED)

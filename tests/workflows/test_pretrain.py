@@ -261,6 +261,11 @@ REFUSED = [
     (["encoder.kind=conv"], "encoder.kind = gru or lstm"),
     (["embedding.ngrams={}"], "embedding.ngrams off"),
     (["stem={}"], "stem off"),
+    (["sam={}"], "sam off"),
+    (["optim.kind=gd"], "optim.kind other than gd"),
+    (["schedule.kind=plateau"], "schedule.kind other than plateau"),
+    (["training.ema_decay=0.9"], "training.ema_decay off"),
+    (["training.patience_epochs=2"], "training.patience_epochs off"),
 ]
 
 

@@ -1,5 +1,6 @@
 """From texts without labels to token stores: a vocabulary, long texts in pieces, some texts set aside."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,12 +65,16 @@ def prepare_unlabelled(
     types, done = front_end.new_types(), 0
     folder.mkdir(parents=True, exist_ok=True)
     with writing_store(folder / "train") as train, writing_store(folder / "valid") as valid:
+        digests = {train[0]: hashlib.sha256(), valid[0]: hashlib.sha256()}
         for part in _in_thousands(texts()):
             pieces = whole.encode(part, types)
             members = np.isin(np.arange(done, done + len(part)), aside)
             for (writer, facts), chosen in ((train, ~members), (valid, members)):
                 _append(writer, pieces, chosen, front_end.max_tokens)
-                facts["fingerprint"] = f"{len(part)} texts"
+                for text, member in zip(part, chosen.tolist(), strict=True):
+                    if member:
+                        digests[writer].update(text.encode() + b"\0")
+                facts["fingerprint"] = digests[writer].hexdigest()
             done += len(part)
             progress("tokenising", done)
     write_atomically(folder / TOKENIZER, front_end.to_json())

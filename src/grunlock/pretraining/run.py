@@ -60,7 +60,9 @@ def resume_pretraining(folder: str | Path, listeners: Sequence[Listener] = ()) -
 
 
 def check_network(recipe: Recipe) -> None:
-    """Raises RecipeError unless states see nothing of what they predict and the embedding can be tied."""
+    """Raises RecipeError for states that see what they predict, for an embedding that cannot be tied, and for
+    options that this loop would ignore.
+    """
     encoder = recipe.encoder
     wanted = {
         "data.kind = text": recipe.data.kind == "text",
@@ -71,6 +73,11 @@ def check_network(recipe: Recipe) -> None:
         "stem off": recipe.stem is None,
         "chunks off": recipe.chunks is None,
         "attention off": recipe.attention is None,
+        "sam off": recipe.sam is None,
+        "optim.kind other than gd": recipe.optim.kind != "gd",
+        "schedule.kind other than plateau": recipe.schedule.kind != "plateau",
+        "training.ema_decay off": recipe.training.ema_decay is None,
+        "training.patience_epochs off": recipe.training.patience_epochs is None,
         "training.bptt_steps off": recipe.training.bptt_steps is None,
     }
     missing = [name for name, given in wanted.items() if not given]
@@ -79,7 +86,7 @@ def check_network(recipe: Recipe) -> None:
             "This network cannot be pretrained as a language model.",
             got="a recipe without " + ", ".join(missing),
             expected=", ".join(wanted),
-            cure="leave these parts off while pretraining; a stem or attention may be added when fine-tuning",
+            cure="leave these off while pretraining; the training that starts from it may have them",
         )
 
 

@@ -7,8 +7,8 @@
 
 --encoder FOLDER takes another encoder, as `save_pretrained` writes it. Splits are those that grunlock makes
 of the same data; the epoch with the best accuracy on validation is kept. With --folds N, besides, N models
-are tuned that each leave out a part of the training texts, and answers.npz says of each text what the model
-thinks that has not seen it: `grunlock distill reviews.csv --teacher teachers/reviews/answers.npz`.
+are tuned that each leave out a part of the training texts, and answers.jsonl says of each text what the model
+thinks that has not seen it: `grunlock distill reviews.csv --teacher teachers/reviews/answers.jsonl`.
 """
 
 import argparse
@@ -23,7 +23,9 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from grunlock.data.teacher import TeacherAnswers
 from grunlock.data.texts import LabelledTexts, labelled_splits
+from grunlock.distillation.answer_files import write_answers
 from grunlock.distillation.cross_fit import text_folds
 from grunlock.distillation.hugging_face import HuggingFaceTeacher
 from grunlock.recipe.text_options import TextDataOptions
@@ -158,7 +160,9 @@ def main() -> None:
             part = options.output / f"fold-{fold}"
             tune(encoder, learned, valid, labels, part, options)
             probs[folds == fold] = HuggingFaceTeacher(part).probabilities(unseen.texts)
-        np.savez(options.output / "answers.npz", texts=train.texts, labels=labels, probs=probs)
+        rows = {text: row for row, text in enumerate(train.texts)}
+        answers = TeacherAnswers(tuple(labels), rows, probs, str(options.output))
+        write_answers(answers, options.output / "answers.jsonl")
 
 
 if __name__ == "__main__":

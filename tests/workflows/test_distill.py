@@ -54,7 +54,7 @@ def test_several_teachers_teach_their_mean(teacher_run: Path, tmp_path: Path) ->
     np.savez(tmp_path / "sure.npz", texts=TEXTS, labels=sorted(set(LABELS)), probs=sure)
     other = FileTeacher(read_answers(tmp_path / "sure.npz"))
     distill(DATA, TAUGHT, tmp_path / "out", Lesson((ours, other)))
-    kept = read_answers(tmp_path / "out" / "answers.npz")
+    kept = read_answers(tmp_path / "out" / "answers.jsonl")
     text = next(iter(kept.rows))
     expected = (ours.probabilities([text])[0] + [1, 0, 0]) / 2
     np.testing.assert_allclose(kept.probs[kept.rows[text]], expected, rtol=1e-4)
@@ -82,10 +82,10 @@ def test_an_ensemble_of_its_own_kind_teaches(tmp_path: Path) -> None:
     run = distill(DATA, TAUGHT, tmp_path, lesson, notices=notices)
     assert told == [(0, 4), (1, 4), (2, 4), (3, 4)]
     first = run.artifact.read_bytes()
-    answers = (tmp_path / "answers.npz").read_bytes()
+    answers = (tmp_path / "answers.jsonl").read_bytes()
     again = distill(DATA, TAUGHT, tmp_path, lesson, notices=notices)  # goes on, and all is there
     assert len(told) == 4
-    assert (again.artifact.read_bytes(), (tmp_path / "answers.npz").read_bytes()) == (first, answers)
+    assert (again.artifact.read_bytes(), (tmp_path / "answers.jsonl").read_bytes()) == (first, answers)
 
 
 def test_new_texts_are_made_where_vectors_tell_like_words(teacher_run: Path, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_example_tunes_a_teacher(bert: Path, colours_csv: Path, tmp_path: Pa
         str(tmp_path / "t"),
     ]
     subprocess.run([*command, "--epochs", "1", "--folds", "2"], check=True, capture_output=True)
-    answers = read_answers(tmp_path / "t" / "answers.npz")
+    answers = read_answers(tmp_path / "t" / "answers.jsonl")
     np.testing.assert_allclose(answers.probs.sum(axis=1), 1, rtol=1e-4)
     from grunlock.distillation.hugging_face import HuggingFaceTeacher
 

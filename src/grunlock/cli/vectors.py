@@ -1,19 +1,11 @@
 """grunlock vectors"""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 MAX_WORDS = 200_000
-
-
-class How(StrEnum):
-    """Which of a Transformer's vectors."""
-
-    run = "run"
-    embeddings = "embeddings"
 
 
 def vectors_command(
@@ -25,14 +17,14 @@ def vectors_command(
     ] = None,
     size: Annotated[int, typer.Option(min=1, help="Of each vector.")] = 128,
     how: Annotated[
-        How,
+        Literal["run", "embeddings"],
         typer.Option(help="run: what the Transformer makes of each word; embeddings: its input embeddings."),
-    ] = How.run,
+    ] = "run",
 ) -> None:
     """Write static word vectors out of a Transformer, for --set embedding.vectors=FILE."""
     from grunlock.distillation.static_vectors import words_of, write_vectors
 
     found = [word for source in words or () for word in words_of(source, MAX_WORDS)]
-    count = write_vectors(model, found, size, output, how.value)
+    count = write_vectors(model, found, size, output, how)
     typer.echo(f"{count:,} words, {size} numbers each: {output}")
     typer.echo(f"next      grunlock train DATA --set embedding.vectors={output} --set embedding.size={size}")

@@ -3,6 +3,7 @@
 Numbers are probabilities if no row has a negative one and each row's sum is 1; else they are logits.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from grunlock.data.columns import TEXT_NAMES, Cell
 from grunlock.data.tables import json_records, open_table, table_format
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import DataError
+from grunlock.files import atomic_file
 from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray
 
@@ -47,6 +49,14 @@ def read_answers(path: str | Path, encoding: str = "utf-8", text_column: str | N
             got=numbers[first].tolist(),
         )
     return _by_text(texts, labels, _as_probabilities(numbers), path)
+
+
+def write_answers(answers: TeacherAnswers, path: Path) -> None:
+    """Write a .jsonl file of answers, whole or not at all."""
+    with atomic_file(path) as file:
+        for text, row in answers.rows.items():
+            probs = dict(zip(answers.labels, answers.probs[row].tolist(), strict=True))
+            file.write(json.dumps({"text": text, "probs": probs}, ensure_ascii=False).encode() + b"\n")
 
 
 def _as_probabilities(numbers: FloatArray) -> FloatArray:

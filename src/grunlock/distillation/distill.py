@@ -1,7 +1,7 @@
 """The whole of a distillation: answers of the teachers to all training texts, then the student.
 
-In the folder: `lesson.json` what was asked, `teachers/` runs of an ensemble of one's own kind, `answers.npz`
-what teachers said, `student/` the run that is wanted. What is finished there is not done again.
+In the folder: `lesson.json` what was asked, `teachers/` runs of an ensemble of one's own kind,
+`answers.jsonl` what teachers said, `student/` the run that is wanted. What is finished is not done again.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from grunlock.data.sources import InMemory, read_texts
 from grunlock.data.splits import SplitName
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.data.texts import Given, LabelledTexts, labelled_splits
-from grunlock.distillation.answer_files import read_answers
+from grunlock.distillation.answer_files import read_answers, write_answers
 from grunlock.distillation.cross_fit import cross_fit, joined
 from grunlock.distillation.synthesis import nearest_words, synthesize
 from grunlock.distillation.teachers import ModelTeacher, Teacher, mean_answers
 from grunlock.errors import DataError, RunError
-from grunlock.files import atomic_file, write_atomically
+from grunlock.files import write_atomically
 from grunlock.recipe import Recipe
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.seeding import generator
@@ -29,7 +29,7 @@ from grunlock.training.events import DataProgress
 from grunlock.training.run import RunOptions, complete
 from grunlock.training.run_folder import RunFolder
 
-ABOUT, ANSWERS, STUDENT, TEACHERS = "lesson.json", "answers.npz", "student", "teachers"
+ABOUT, ANSWERS, STUDENT, TEACHERS = "lesson.json", "answers.jsonl", "student", "teachers"
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ def distill(
     extra = transfer_texts(lesson.transfer, recipe.data, splits, notices.note)
     extra += synthetic_texts(lesson.synthetic, recipe, splits, extra, notices.note)
     _check_same(folder, lesson, recipe, splits, extra)
-    answers = _kept_answers(folder / ANSWERS)
-    if answers is None:
-        answers = _ask(lesson, recipe, folder / TEACHERS, splits, extra, notices, options)
-        _keep(answers, folder / ANSWERS)
+    kept = folder / ANSWERS
+    if not kept.is_file():
+        write_answers(_ask(lesson, recipe, folder / TEACHERS, splits, extra, notices, options), kept)
+    answers = read_answers(kept)
     labels = sorted(set(splits["train"].labels))
     train = with_transfer(splits["train"], extra, answers, labels, lesson.min_confidence, notices.note)
     apart = _in_memory(splits)
@@ -247,13 +247,3 @@ def _check_same(
             expected="the same, to go on with it",
             cure="choose another folder with -o",
         )
-
-
-def _keep(answers: TeacherAnswers, path: Path) -> None:
-    with atomic_file(path) as file:
-        texts = np.array(list(answers.rows))
-        np.savez(file, texts=texts, labels=np.array(answers.labels), probs=answers.probs)
-
-
-def _kept_answers(path: Path) -> TeacherAnswers | None:
-    return read_answers(path) if path.is_file() else None

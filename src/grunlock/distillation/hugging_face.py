@@ -25,7 +25,8 @@ class HuggingFaceTeacher:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._tokenizer, self._model = _open(folder, "AutoModelForSequenceClassification")
+        self._tokenizer = _open(folder, "AutoTokenizer")
+        self._model = _open(folder, "AutoModelForSequenceClassification").eval()
         self.name = str(folder)
 
     @property
@@ -47,7 +48,7 @@ def whole_words(folder: str | Path) -> list[str]:
 
     Raises as HuggingFaceTeacher.
     """
-    tokenizer, _ = _open(folder, "AutoModel")
+    tokenizer = _open(folder, "AutoTokenizer")
     by_id = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     specials = set(tokenizer.all_special_tokens)
     return [word for word, _ in by_id if word.isalpha() and word not in specials]
@@ -61,7 +62,7 @@ def word_vectors(folder: str | Path, words: Sequence[str], how: Literal["run", "
 
     Raises as HuggingFaceTeacher.
     """
-    tokenizer, model = _open(folder, "AutoModel")
+    tokenizer, model = _open(folder, "AutoTokenizer"), _open(folder, "AutoModel").eval()
     table = model.get_input_embeddings()
     found = np.empty((len(words), model.config.hidden_size), np.float32)
     specials = torch.tensor(tokenizer.all_special_ids)
@@ -77,8 +78,8 @@ def word_vectors(folder: str | Path, words: Sequence[str], how: Literal["run", "
     return found
 
 
-def _open(folder: str | Path, kind: str) -> tuple[Any, Any]:
-    """Tokenizer and model, ready to predict."""
+def _open(folder: str | Path, kind: str) -> Any:
+    """What the library's class of that name reads from the folder."""
     try:
         import transformers
     except ImportError as error:
@@ -91,8 +92,7 @@ def _open(folder: str | Path, kind: str) -> tuple[Any, Any]:
     logging: Any = transformers.utils.logging
     logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
+        return getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             "The folder holds no Transformer with its tokenizer.",
@@ -100,7 +100,6 @@ def _open(folder: str | Path, kind: str) -> tuple[Any, Any]:
             got=error,
             expected="what save_pretrained writes of the model and of its tokenizer",
         ) from error
-    return tokenizer, model.eval()
 
 
 def _batches(tokenizer: Any, model: Any, texts: Sequence[str]) -> Iterator[tuple[list[int], Any]]:

@@ -1,7 +1,7 @@
 """A pretrained network on disk: how it reads texts, and its weights. Who makes it is pretraining/'s business.
 
 tokenizer.json             the Hugging Face tokenizers format
-pretrained.json            {"version", "tokens", "text", "embedding_size", "encoder", "sha256", ...}
+pretrained.json            {"version", "tokens", "embedding_size", "encoder", "sha256", ...}
 weights.safetensors        float32 tensors embedding.* and encoder.* under a classifier's names
 """
 

@@ -32,7 +32,8 @@ from grunlock.kernels.library import native_library
 from grunlock.recipe import Recipe, read_recipe
 
 RESULTS = Path(__file__).parent / "results" / "ablations"
-WIDE = ("wide.training=apart", "wide.characters=true")
+WIDE = ("wide.training=apart", "wide.characters=true", "training.refit=false")
+NETWORK_ALONE = ("wide=off", "training.refit=false")
 ON = "valid"
 
 
@@ -102,7 +103,7 @@ def show_table(name: str) -> None:
 def _measure(run: Callable[[str, Recipe], list[SeedRun]]) -> tuple[AblationResult, list[Bought]]:
     """The ablation, and what the wide path adds to both recipes."""
     names = {FULL: "default", PLAIN: "seed"}
-    recipes = {name: read_recipe(built_in, ["wide=off"]) for name, built_in in names.items()}
+    recipes = {name: read_recipe(built_in, NETWORK_ALONE) for name, built_in in names.items()}
     beyond = [
         bought(
             f"wide path beside {names[name]}",

@@ -100,7 +100,8 @@ class Task:
     def overrides(self) -> list[str]:
         epochs = 1 if self.epochs is None else self.epochs
         plain = ["stem=off"] if self.data_set.is_series and self.encoder != WITH_STEM else []
-        return [*plain, *ENCODERS[self.encoder], f"seed={self.seed}", f"training.epochs={epochs}"]
+        training = [f"training.epochs={epochs}", "training.refit=false"]
+        return [*plain, *ENCODERS[self.encoder], f"seed={self.seed}", *training]
 
     def settings(self) -> dict[str, Any]:
         """What a result depends on besides code and machine, plain as in JSON."""

@@ -14,6 +14,7 @@ from grunlock.recipe import (
     all_keys,
     builtin_names,
     derive,
+    most_epochs,
     override,
     read_recipe,
     read_recipe_or_space,
@@ -80,6 +81,23 @@ def test_values_out_of_range_say_got_and_expected() -> None:
         read_recipe("default", ["encoder.zoneout=1.0"])
     with pytest.raises(RecipeError, match=r"text.lowercase(.|\n)*'yes'(.|\n)*boolean"):
         read_recipe("default", ["text.lowercase=yes"])
+
+
+@pytest.mark.parametrize(("examples", "epochs"), [(100, 15), (10_000, 15), (25_000, 6), (10**6, 4)])
+def test_epochs_by_the_number_of_examples(examples: int, epochs: int) -> None:
+    recipe = read_recipe("default")
+    assert derive(recipe, facts().model_copy(update={"num_train_examples": examples})).epochs == epochs
+    assert derive(read_recipe("default", ["training.epochs=7"]), facts()).epochs == 7
+    assert most_epochs(recipe) == 15
+
+
+def test_what_is_learned_anew_with_validation_examples() -> None:
+    small = facts().model_copy(update={"valid_from_train": True, "train_steps": 1000})
+    assert derive(read_recipe("default"), small).refit
+    for changed in ({"valid_from_train": False}, {"train_steps": 10**7}):
+        assert not derive(read_recipe("default"), small.model_copy(update=changed)).refit
+    for setting in ("training.refit=false", "distillation={}", "schedule.kind=plateau"):
+        assert not derive(read_recipe("default", [setting]), small).refit
 
 
 def test_an_option_of_another_kind_is_an_unknown_key() -> None:

@@ -27,6 +27,7 @@ from grunlock.shapes import FloatArray
 from grunlock.text.front_end import TextFrontEnd
 
 ARTIFACT_NAME = "model.grunlock"
+BEFORE_REFIT_NAME = "before_refit.grunlock"  # beside a model that has learned its validation examples too
 
 
 @dataclass(frozen=True)

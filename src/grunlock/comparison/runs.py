@@ -51,6 +51,8 @@ def run_seeds(
     """Train in folder/SEED for each seed. What is finished there is not done again, what was cut short goes
     on."""
     runs = []
+    if source.on == "valid":  # what is learned after the scores of validation does not change them
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"refit": False})})
     for seed in seeds:
         found = _run(recipe.model_copy(update={"seed": seed}), source, folder / str(seed))
         runs.append(found)
@@ -62,7 +64,13 @@ def run_seeds(
 def _run(recipe: Recipe, source: Source, folder: Path) -> SeedRun:
     run = complete(source.train, recipe, folder, valid=source.valid, test=source.test)
     probs, targets = run_answers(folder, source.on)
-    epochs = [record for record in read_history(run.history) if record["event"] == EVENT_NAMES[EpochDone]]
+    histories = [part.history for part in (run, run.refit) if part.history.is_file()]
+    epochs = [
+        record
+        for history in histories
+        for record in read_history(history)
+        if record["event"] == EVENT_NAMES[EpochDone]
+    ]
     return SeedRun(
         seed=recipe.seed,
         folder=folder,

@@ -12,7 +12,16 @@ from grunlock.recipe.validation import validate
 # Sections that are one trick as a whole: their options mean nothing without each other.
 WHOLE = ("optim", "sam", "schedule", "clip", "stem", "chunks", "attention", "wide", "loss")
 # What says how long, on which data, or only under which name; and calibration, which changes no answer.
-NEVER = ("name", "seed", "data", "calibration", "training.epochs", "training.metric", "training.keep")
+NEVER = (
+    "name",
+    "seed",
+    "data",
+    "calibration",
+    "training.epochs",
+    "training.refit",
+    "training.metric",
+    "training.keep",
+)
 NEVER_PREFIX = "training.checkpoint"
 
 

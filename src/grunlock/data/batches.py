@@ -4,7 +4,7 @@ What a batch holds of its examples is their store's business. Letters as in shap
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ class ExampleStore(Protocol):
     def fingerprint(self) -> str: ...
     def batch(self, examples: IntArray) -> Batch: ...
     def training_batch(self, examples: IntArray, seed: int) -> Batch: ...
+    def joined(self, other: Self) -> Self: ...  # its examples, then those of another split, in memory
 
 
 def plan_batches(

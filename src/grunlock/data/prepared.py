@@ -25,7 +25,7 @@ from grunlock.recipe.text_options import NgramOptions
 from grunlock.series import SeriesFrontEnd
 from grunlock.text import TextFrontEnd, TokenTypes, TypeTable
 
-VERSION = 3
+VERSION = 4
 FACTS, TOKENIZER, TYPES, SERIES = "prepared.json", "tokenizer.json", "types.npz", "series.json"
 UNLABELLED = "unlabelled"  # the store of texts without labels
 KEPT = "kept"  # a folder for what trainings on this data have in common
@@ -41,6 +41,7 @@ class PreparedData:
     label_counts: [K] training examples of each class
     calibration:  set aside from valid: neither weights nor any choice have seen it; None if not wanted
     unlabelled:   texts whose targets mean nothing; None if not wanted
+    valid_from_train: valid was cut from the training source, not given
     notes:        sentences for the user: guesses, sizes, repeated and cut examples
     fingerprint:  sha256 over the rows of all splits
     folder:       where it lies
@@ -55,6 +56,7 @@ class PreparedData:
     test: ExampleStore | None
     calibration: ExampleStore | None
     unlabelled: ExampleStore | None
+    valid_from_train: bool
     notes: tuple[str, ...]
     fingerprint: str
     folder: Path
@@ -94,6 +96,7 @@ def open_prepared(folder: str | Path) -> PreparedData:
             test=stores.get("test"),
             calibration=stores.get("calibration"),
             unlabelled=stores.get(UNLABELLED),
+            valid_from_train=facts["valid_from_train"],
             notes=tuple(facts["notes"]),
             fingerprint=facts["fingerprint"],
             folder=folder,

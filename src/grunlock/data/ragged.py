@@ -3,6 +3,7 @@
 Knows neither tokens nor series. A folder that exists under its final name is complete.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -176,3 +177,12 @@ def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, expected {expected}")
     # A plain view: np.memmap itself makes every indexing step slower.
     return np.asarray(np.memmap(path, dtype=dtype, mode="r", shape=shape))
+
+
+def joined_offsets(first: IntArray, second: IntArray) -> IntArray:
+    """Where each example starts when the rows of two stores stand one after the other."""
+    return np.concatenate([first, first[-1] + second[1:]])
+
+
+def joined_fingerprint(first: str, second: str) -> str:
+    return hashlib.sha256(f"{first}\n{second}".encode()).hexdigest()

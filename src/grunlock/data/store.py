@@ -16,6 +16,8 @@ from grunlock.data.ragged import (
     RaggedWriter,
     RowKind,
     damaged_store,
+    joined_fingerprint,
+    joined_offsets,
     open_ragged,
     writing_ragged,
 )
@@ -60,6 +62,16 @@ class TokenStore:
     def training_batch(self, examples: IntArray, seed: int) -> Batch:
         """As `batch`: a text is not changed before the network reads it."""
         return self.batch(examples)
+
+    def joined(self, other: "TokenStore") -> "TokenStore":
+        """Its examples, then those of another split of the same data, in memory and without a teacher."""
+        return TokenStore(
+            np.concatenate([self.tokens, other.tokens]),
+            joined_offsets(self.offsets, other.offsets),
+            np.concatenate([self.targets, other.targets]),
+            joined_fingerprint(self.fingerprint, other.fingerprint),
+            self.types,
+        )
 
     def tokens_of(self, examples: IntArray) -> tuple[Int32Array, IntArray]:
         """Some examples' tokens, one example after another, and their lengths."""

@@ -77,7 +77,12 @@ def prepare_texts(
     script = detect_script(texts_of(parts, "train"))
     front_end = _train_front_end(parts, script, recipe) if known is None else known.front_end
     assert isinstance(front_end, TextFrontEnd)
-    facts = {"labels": labels, "script": script, "notes": [*notes, *repeat_notes(parts)]}
+    facts = {
+        "labels": labels,
+        "script": script,
+        "valid_from_train": opened.valid is None,
+        "notes": [*notes, *repeat_notes(parts)],
+    }
     _write(folder, parts, front_end, facts, teacher, options, progress)
     return open_prepared(folder)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from grunlock.artifact import Artifact
+from grunlock.artifact import BEFORE_REFIT_NAME, Artifact
 from grunlock.artifact import read as read_artifact
 from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.errors import RunError
@@ -107,6 +107,8 @@ def _logits(
     if split not in RUN_SPLITS:
         raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
     artifact, data = read_artifact(model), open_prepared(prepared)
+    if split == "valid" and artifact.derived.refit:
+        artifact = _before_refit(Path(model))
     store = data.valid if split == "valid" else data.test
     if store is None:
         raise RunError(
@@ -116,6 +118,18 @@ def _logits(
         )
     forward = runtime_forward(artifact.network(precision))
     return artifact, *split_logits(forward, store, len(artifact.labels))
+
+
+def _before_refit(model: Path) -> Artifact:
+    """The model as it was before it learned the validation examples."""
+    path = (model if model.is_dir() else model.parent) / BEFORE_REFIT_NAME
+    if not path.is_file():
+        raise RunError(
+            "The model has learned its validation examples, so they say nothing about it.",
+            where=model,
+            cure=f"evaluate on other data, or put {BEFORE_REFIT_NAME} of its run beside it",
+        )
+    return read_artifact(path)
 
 
 def _columns(**columns: str | None) -> list[str]:

@@ -71,7 +71,7 @@ class Pretrainer:
     def fit(self, listen: Listener, after_step: Callable[[], None]) -> None:
         """Train until the last epoch. `after_step` may raise to stop."""
         with torch.random.fork_rng(devices=[]):
-            while self.progress.epoch < self.recipe.training.epochs:
+            while self.progress.epoch < self.derived.epochs:
                 started = time.monotonic()
                 batches = plan_batches(
                     self.data.train.lengths, self.recipe.batches, self.recipe.seed, self.progress.epoch

@@ -136,7 +136,7 @@ def _fit(trainer: Pretrainer, folder: Path, data: UnlabelledTexts, listeners: Se
 
         size = f"{data.counts.sum():,} tokens in {data.train.num_examples:,} pieces"
         note = f"{size}; vocabulary of {data.front_end.vocab_size:,} {data.front_end.tokens}"
-        tell(RunStarted(training.epochs, trainer.derived.total_steps, step, (note,)))
+        tell(RunStarted(trainer.derived.epochs, trainer.derived.total_steps, step, (note,)))
         trainer.fit(tell, after_step)
         checkpoint()
 

@@ -1,6 +1,6 @@
 """Recipes: reading, checking, deriving. Knows nothing of torch, data or training."""
 
-from grunlock.recipe.derived import DataFacts, Derived, SeriesFacts, TextFacts, derive
+from grunlock.recipe.derived import DataFacts, Derived, SeriesFacts, TextFacts, derive, most_epochs
 from grunlock.recipe.ranges import Choices, Range, SearchSpace
 from grunlock.recipe.read import (
     builtin_names,
@@ -27,6 +27,7 @@ __all__ = [
     "all_keys",
     "builtin_names",
     "derive",
+    "most_epochs",
     "override",
     "read_recipe",
     "read_recipe_or_space",

@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from grunlock.recipe.optimization_options import MilestonesSchedule
 from grunlock.recipe.schema import Recipe
 
+# How long `training.epochs = "auto"` trains, measured in benchmarks/LOG.md.
+MOST_EPOCHS, FEWEST_EPOCHS = 15, 4
+EXAMPLES_SEEN = 150_000  # in all epochs together, between these two bounds
+MOST_REFIT_STEPS = 4_000_000  # of all training sequences
+
 
 class TextFacts(BaseModel):
     """What a network has to know about the tokens it reads."""
@@ -39,6 +44,8 @@ class DataFacts(BaseModel):
     num_valid_examples: int
     num_classes: int
     longest_steps: int  # of a training sequence; for texts after cutting to max_tokens
+    train_steps: int = 0  # of all training sequences; older artifacts do not say
+    valid_from_train: bool = False  # the validation examples were cut from the training source
     batches_per_epoch: int
     inputs: Annotated[TextFacts | SeriesFacts, Field(discriminator="kind")]
 
@@ -49,6 +56,8 @@ class Derived(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     facts: DataFacts
+    epochs: int = 0  # older artifacts do not say
+    refit: bool = False
     steps_per_epoch: int
     total_steps: int
     warmup_steps: int
@@ -59,9 +68,12 @@ class Derived(BaseModel):
 def derive(recipe: Recipe, facts: DataFacts) -> Derived:
     """Everything computed from recipe and data. One optimiser step per batch; for gd per epoch."""
     steps_per_epoch = 1 if recipe.optim.kind == "gd" else facts.batches_per_epoch
-    total_steps = steps_per_epoch * recipe.training.epochs
+    epochs = derived_epochs(recipe, facts.num_train_examples)
+    total_steps = steps_per_epoch * epochs
     return Derived(
         facts=facts,
+        epochs=epochs,
+        refit=recipe.training.refit and _can_refit(recipe, facts),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         warmup_steps=round(recipe.schedule.warmup_fraction * total_steps),
@@ -70,6 +82,27 @@ def derive(recipe: Recipe, facts: DataFacts) -> Derived:
         else (),
         chrono_steps=max(2, facts.longest_steps),
     )
+
+
+def derived_epochs(recipe: Recipe, num_train_examples: int) -> int:
+    """training.epochs; if it is auto, as many as show EXAMPLES_SEEN examples: small sets need many passes,
+    large ones are learned by heart after a few."""
+    if recipe.training.epochs != "auto":
+        return recipe.training.epochs
+    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(EXAMPLES_SEEN / num_train_examples)))
+
+
+def most_epochs(recipe: Recipe) -> int:
+    """training.epochs before the data is known: the most that auto can be."""
+    return MOST_EPOCHS if recipe.training.epochs == "auto" else recipe.training.epochs
+
+
+def _can_refit(recipe: Recipe, facts: DataFacts) -> bool:
+    """A tenth more examples is worth something to small data only. A teacher has not answered the validation
+    examples; a plateau is seen on examples that are not learned from."""
+    small = facts.train_steps <= MOST_REFIT_STEPS
+    alone = recipe.distillation is None and recipe.schedule.kind != "plateau"
+    return facts.valid_from_train and small and alone
 
 
 def milestone_steps(

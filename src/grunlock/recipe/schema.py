@@ -85,9 +85,12 @@ class LossOptions(Section):
 class TrainingOptions(Section):
     """How long, judged by what, saved how often."""
 
-    epochs: Count = 15
+    epochs: Count | Literal["auto"] = 15  # auto: by the number of examples, see derived.py
     metric: ValidMetric = "accuracy"  # on validation: picks the epoch to keep; among equals the loss
     keep: Literal["best", "last"] = "best"
+    # where the validation examples were cut from the training source and this is small: when all is chosen,
+    # learn anew from both
+    refit: bool = False
     patience_epochs: Annotated[Count | None, Optional] = None  # stop when metric has not improved
     ema_decay: Annotated[Annotated[float, Field(gt=0.0, lt=1.0)] | None, Optional] = (
         None  # average of the weights, used for validation and kept

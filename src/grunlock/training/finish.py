@@ -1,23 +1,39 @@
-"""From a finished training to the artifact: kept weights, calibration, metrics on validation."""
+"""From finished weights to the artifact: wide path, calibration, promises, metrics on validation.
+
+And from weights that have learned the validation examples too, to the artifact with all that was chosen on
+these before.
+"""
 
 import json
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 
-from grunlock.artifact import Artifact, save
+from grunlock.artifact import Artifact
 from grunlock.data.prepared import PreparedData
 from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.files import write_atomically
 from grunlock.objectives.calibration import fit_temperature
 from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Derived, Recipe
+from grunlock.runtime.guarantees import Guarantees
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
+from grunlock.shapes import FloatArray
 from grunlock.training.events import DataProgress, Listener, WideFitted
 from grunlock.training.guarantees import find_guarantees
 from grunlock.training.run_folder import RunFolder
-from grunlock.training.wide_path import Array, as_arrays, fit_wide, with_path, with_silent_path
+from grunlock.training.wide_linear import fitted_anew
+from grunlock.training.wide_path import Array, WideFit, as_arrays, fit_wide, with_path, with_silent_path
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What validation has chosen and scored. valid_logits: [validation examples, K], not calibrated."""
+
+    artifact: Artifact
+    wide: WideFit | None
+    valid_logits: FloatArray
 
 
 def finish(
@@ -27,28 +43,22 @@ def finish(
     data: PreparedData,
     weights: dict[str, torch.Tensor],
     tell: Listener,
-) -> tuple[Artifact, str]:
-    """Write metrics.json and the artifact. Returns it with the sha256 of its file.
-
-    A wide path that learns apart is fitted first.
+) -> Chosen:
+    """The artifact of the best epoch's weights; metrics.json is written. A wide path that learns apart is
+    fitted first.
 
     Numbers come from the torch-free runtime, the one that will serve the model.
     """
-    arrays = _complete(recipe, data, weights, tell)
-    forward = runtime_forward(Network(recipe, arrays))
-    logits, targets = split_logits(forward, data.valid, len(data.labels))
+    arrays, wide = _complete(recipe, data, weights, tell)
+    logits, targets = split_logits(runtime_forward(Network(recipe, arrays)), data.valid, len(data.labels))
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
-    guarantees = None
-    if data.calibration is not None:
-        unseen, unseen_targets = split_logits(forward, data.calibration, len(data.labels))
-        guarantees = find_guarantees(logits, unseen, unseen_targets, temperature)
-        temperature = 1.0 if recipe.calibration is None else fit_temperature(unseen, unseen_targets)
+    guarantees, temperature = _promises(recipe, data, arrays, logits, temperature)
     scores = evaluate(probabilities(logits, temperature), targets, data.labels)
-    metrics: dict[str, Any] = scores.to_dict()
+    metrics = scores.to_dict()
     write_atomically(run.metrics, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     artifact = Artifact(
         recipe=recipe,
-        derived=derived,
+        derived=derived.model_copy(update={"refit": False}),  # these weights are not
         front_end=data.front_end,
         labels=data.labels,
         weights=arrays,
@@ -57,19 +67,61 @@ def finish(
         data_fingerprint=data.fingerprint,
         guarantees=guarantees,
     )
-    return artifact, save(artifact, run.artifact)
+    return Chosen(artifact, wide, logits)
+
+
+def finish_refit(
+    chosen: Chosen, derived: Derived, data: PreparedData, weights: dict[str, torch.Tensor], tell: Listener
+) -> Artifact:
+    """The artifact of weights that have learned `data.train`, the validation examples among them.
+
+    The wide path learns these examples too. Its strength and weight, the temperature (where no calibration
+    split decides it) and the metrics are those of the model before.
+    """
+    before, arrays = chosen.artifact, as_arrays(weights)
+    recipe = before.recipe
+    if chosen.wide is not None:
+        assert recipe.wide_apart is not None
+        tell(DataProgress("fitting the wide path on", data.train.num_examples))
+        model = fitted_anew(data.train, len(data.labels), recipe.wide_apart, chosen.wide.model)
+        arrays = with_path(arrays, model, chosen.wide.weight)
+    guarantees, temperature = _promises(recipe, data, arrays, chosen.valid_logits, before.temperature)
+    return replace(
+        before,
+        weights=arrays,
+        derived=derived.model_copy(update={"refit": True}),
+        guarantees=guarantees,
+        temperature=temperature,
+    )
+
+
+def _promises(
+    recipe: Recipe,
+    data: PreparedData,
+    arrays: dict[str, Array],
+    valid_logits: FloatArray,
+    temperature: float,
+) -> tuple[Guarantees | None, float]:
+    """What a calibration split lets the model promise, and the temperature that it asks for: without such a
+    split none, and the one that is given."""
+    if data.calibration is None:
+        return None, temperature
+    forward = runtime_forward(Network(recipe, arrays))
+    unseen, targets = split_logits(forward, data.calibration, len(data.labels))
+    guarantees = find_guarantees(valid_logits, unseen, targets, temperature)
+    return guarantees, 1.0 if recipe.calibration is None else fit_temperature(unseen, targets)
 
 
 def _complete(
     recipe: Recipe, data: PreparedData, weights: dict[str, torch.Tensor], tell: Listener
-) -> dict[str, Array]:
+) -> tuple[dict[str, Array], WideFit | None]:
     """The artifact's weights: the network's, and those of a path beside it that no gradient has reached."""
     arrays = as_arrays(weights)
     if recipe.wide_apart is None:
-        return arrays
+        return arrays, None
     tell(DataProgress("fitting the wide path on", data.train.num_examples))
     silent = with_silent_path(recipe, arrays, len(data.labels))
     logits, _ = split_logits(runtime_forward(Network(recipe, silent)), data.valid, len(data.labels))
     fit = fit_wide(data, recipe.wide_apart, logits)
     tell(WideFitted(fit.weight, fit.model.strength, fit.linear_accuracy, fit.network_accuracy))
-    return with_path(arrays, fit.model, fit.weight)
+    return with_path(arrays, fit.model, fit.weight), fit

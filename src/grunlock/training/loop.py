@@ -60,7 +60,12 @@ class Trainer:
     """One training of one recipe on prepared data."""
 
     def __init__(
-        self, recipe: Recipe, derived: Derived, data: PreparedData, model: SequenceClassifier
+        self,
+        recipe: Recipe,
+        derived: Derived,
+        data: PreparedData,
+        model: SequenceClassifier,
+        last_epoch: int | None = None,  # stop there, although the schedule goes on
     ) -> None:
         self.recipe = recipe
         self.derived = derived
@@ -83,6 +88,7 @@ class Trainer:
         self.unlabelled = None
         if data.unlabelled is not None:
             self.unlabelled = EndlessBatches(data.unlabelled.lengths, recipe.batches, recipe.seed)
+        self.last_epoch = derived.epochs if last_epoch is None else last_epoch
         self.progress = Progress()
         self.best_weights: Weights | None = None
 
@@ -96,7 +102,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        return self.progress.epoch >= self.recipe.training.epochs or self.stopped_early
+        return self.progress.epoch >= self.last_epoch or self.stopped_early
 
     @property
     def stopped_early(self) -> bool:

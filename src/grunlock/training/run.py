@@ -1,6 +1,5 @@
 """A whole run: data, network, loop, artifact, in a folder that can be resumed at any moment."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,13 +15,14 @@ from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import RunError, RunInterruptedError
-from grunlock.recipe import Derived, Recipe
+from grunlock.recipe import Recipe
 from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint
 from grunlock.training.events import CheckpointWritten, DataProgress, Event, Listener, RunDone, RunStarted
-from grunlock.training.finish import finish
+from grunlock.training.finish import Chosen, finish, finish_refit
 from grunlock.training.history import History
 from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
+from grunlock.training.refit import refit_listener, refit_note, refit_trainer
 from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
 from grunlock.training.start import build_start, check_continuable, check_taught, derive_for
 from grunlock.training.tensorboard import TensorBoard
@@ -86,7 +86,7 @@ def train(
         else:
             data = _prepare(run, recipe, (source, valid, test), base_artifact, teacher, options)
         trainer, notes = _build_trainer(run, recipe, data, base_artifact)
-    return _run(run, trainer, notes, options)
+    return _run(run, trainer, notes, base_artifact, options)
 
 
 def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
@@ -108,7 +108,7 @@ def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
     state = read_checkpoint(run.checkpoint)
     if state is not None:
         trainer.load_state_dict(state)
-    return _run(run, trainer, notes, options)
+    return _run(run, trainer, notes, base, options)
 
 
 def complete(
@@ -147,7 +147,8 @@ def complete(
                 teacher=teacher,
                 options=options,
             )
-    run.checkpoint.unlink(missing_ok=True)
+    for part in (run, run.refit):
+        part.checkpoint.unlink(missing_ok=True)
     return run
 
 
@@ -210,24 +211,47 @@ def _build_trainer(
     return Trainer(recipe, derived, data, start.model), (*data.notes, *start.notes)
 
 
-def _run(run: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunOptions) -> RunResult:
-    _fit(run, trainer, notes, options)
+def _run(
+    run: RunFolder, trainer: Trainer, notes: tuple[str, ...], base: Artifact | None, options: RunOptions
+) -> RunResult:
+    tell = _to_all(options)
+    _fit(run, run, trainer, notes, options)
     assert trainer.best_weights is not None  # set at the end of the first epoch
-    artifact, sha256 = finish(
-        run, trainer.recipe, trainer.derived, trainer.data, trainer.best_weights, _to_all(options)
-    )
-    return RunResult(run.path, artifact, sha256, json.loads(run.metrics.read_text(encoding="utf-8")))
+    chosen = finish(run, trainer.recipe, trainer.derived, trainer.data, trainer.best_weights, tell)
+    artifact = chosen.artifact
+    if trainer.derived.refit:
+        artifacts.save(artifact, run.before_refit)
+        artifact = _refit(run, trainer, chosen, base, options)
+    sha256 = artifacts.save(artifact, run.artifact)
+    return RunResult(run.path, artifact, sha256, artifact.metrics)
 
 
-def _fit(run: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunOptions) -> None:
+def _refit(
+    run: RunFolder, before: Trainer, chosen: Chosen, base: Artifact | None, options: RunOptions
+) -> Artifact:
+    trainer, folder = refit_trainer(before, base), run.refit
+    folder.path.mkdir(exist_ok=True)
+    state = read_checkpoint(folder.checkpoint)
+    if state is not None:
+        trainer.load_state_dict(state)
+    listener = refit_listener(_to_all(options))
+    _fit(run, folder, trainer, (refit_note(trainer),), RunOptions(listeners=[listener]))
+    assert trainer.best_weights is not None
+    return finish_refit(chosen, before.derived, trainer.data, trainer.best_weights, _to_all(options))
+
+
+def _fit(
+    run: RunFolder, folder: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunOptions
+) -> None:
+    """folder: where history and checkpoint of this part of the run are."""
     first_step, first_epoch = trainer.progress.step, trainer.progress.epoch
     training = trainer.recipe.training
     clock = CheckpointClock(training.checkpoint_every_seconds, training.checkpoint_every_steps)
     with ExitStack() as stack:
-        history = stack.enter_context(History(run.history, first_step, first_epoch))
+        history = stack.enter_context(History(folder.history, first_step, first_epoch))
         listeners: list[Listener] = [history, *options.listeners]
         if options.tensorboard:
-            listeners.append(TensorBoard(run.tensorboard, first_step))
+            listeners.append(TensorBoard(folder.tensorboard, first_step))
         stop = stack.enter_context(stop_request())
 
         def tell(event: Event) -> None:
@@ -236,18 +260,22 @@ def _fit(run: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunO
 
         def after_step() -> None:
             if stop.requested or clock.due(trainer.progress.step):
-                _save(run, trainer, tell)
+                _save(folder, trainer, tell)
                 clock.written()
             _stop_if_asked(stop, run, trainer)
 
-        tell(_started(trainer.derived, first_step, notes, training.epochs))
+        tell(_started(trainer, notes))
         trainer.fit(tell, after_step)
-        _save(run, trainer, tell)
+        _save(folder, trainer, tell)
         tell(RunDone(trainer.progress.step, trainer.progress.best_epoch, trainer.stopped_early))
 
 
-def _started(derived: Derived, step: int, notes: tuple[str, ...], epochs: int) -> RunStarted:
-    return RunStarted(epochs, derived.total_steps, step, notes)
+def _started(trainer: Trainer, notes: tuple[str, ...]) -> RunStarted:
+    return RunStarted(trainer.last_epoch, _num_steps(trainer), trainer.progress.step, notes)
+
+
+def _num_steps(trainer: Trainer) -> int:
+    return trainer.last_epoch * trainer.derived.steps_per_epoch
 
 
 def _save(run: RunFolder, trainer: Trainer, tell: Listener) -> None:
@@ -258,7 +286,7 @@ def _save(run: RunFolder, trainer: Trainer, tell: Listener) -> None:
 def _stop_if_asked(stop: StopRequest, run: RunFolder, trainer: Trainer) -> None:
     if stop.requested:
         raise RunInterruptedError(
-            f"Stopped after step {trainer.progress.step} of {trainer.derived.total_steps}.",
+            f"Stopped after step {trainer.progress.step} of {_num_steps(trainer)}.",
             where=run.path,
             cure=f"go on with: grunlock train --resume {run.path}",
         )

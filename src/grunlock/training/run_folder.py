@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grunlock._version import __version__
-from grunlock.artifact import ARTIFACT_NAME
+from grunlock.artifact import ARTIFACT_NAME, BEFORE_REFIT_NAME
 from grunlock.errors import RunError
 from grunlock.files import storage_error, write_atomically
 from grunlock.recipe import Derived, Recipe, read_recipe, to_toml
@@ -59,6 +59,16 @@ class RunFolder:
         return self.path / ARTIFACT_NAME
 
     @property
+    def before_refit(self) -> Path:
+        """The model that validation chose and scored, before it learned these examples too."""
+        return self.path / BEFORE_REFIT_NAME
+
+    @property
+    def refit(self) -> "RunFolder":
+        """History and checkpoint of the learning anew."""
+        return RunFolder(self.path / "refit")
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.json"
 
@@ -67,6 +77,8 @@ def copy_result(run: RunFolder, folder: Path) -> None:
     """Put a finished run's model, metrics and recipe into another folder, the model first."""
     own = RunFolder(folder)
     write_atomically(own.artifact, run.artifact.read_bytes())
+    if run.before_refit.is_file():
+        write_atomically(own.before_refit, run.before_refit.read_bytes())
     write_atomically(own.metrics, run.metrics.read_bytes())
     write_atomically(own.recipe, run.recipe.read_bytes())
 

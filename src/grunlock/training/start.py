@@ -37,6 +37,8 @@ def data_facts(data: PreparedData, batches_per_epoch: int) -> DataFacts:
         num_valid_examples=data.valid.num_examples,
         num_classes=len(data.labels),
         longest_steps=int(data.train.lengths.max()),
+        train_steps=int(data.train.lengths.sum()),
+        valid_from_train=data.valid_from_train,
         batches_per_epoch=batches_per_epoch,
         inputs=data.inputs,
     )

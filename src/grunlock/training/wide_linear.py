@@ -9,7 +9,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -79,6 +79,15 @@ def wide_models(data: PreparedData, options: WideOptions) -> tuple[LinearModel, 
     return tuple(model for model in found.values() if model is not None)
 
 
+def fitted_anew(
+    store: ExampleStore, num_classes: int, options: WideOptions, like: LinearModel
+) -> LinearModel:
+    """A model of other examples with the strength and the way of counting of one that validation chose."""
+    learned = _learned(store, options)
+    weights, bias = learned.fit(num_classes, like.strength, like.naive_bayes)
+    return replace(like, rows=learned.rows, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
+
+
 def ngram_features(store: ExampleStore, options: WideOptions, examples: IntArray) -> "csr_matrix":
     """[examples, buckets]: how often each n-gram is there over the root of their number, as the path adds
     them up. examples: rising."""
@@ -102,31 +111,50 @@ def ngram_features(store: ExampleStore, options: WideOptions, examples: IntArray
 
 def _fit_all(data: PreparedData, options: WideOptions, ways: Sequence[bool]) -> Iterator[LinearModel]:
     """The model of each way: whether n-grams count by how well they tell a class."""
-    chosen = _sample(data.train)
-    targets = np.asarray(data.train.targets, dtype=np.int64)[chosen]
-    features = ngram_features(data.train, options, chosen)
-    rows = np.unique(features.indices).astype(np.int32)
-    _keep_columns(features, rows)
-    rarity = _rarity(features)
-    features.data *= rarity[features.indices]
-    unseen = ngram_features(data.valid, options, np.arange(data.valid.num_examples))[:, rows]
+    learned = _learned(data.train, options)
+    unseen = ngram_features(data.valid, options, np.arange(data.valid.num_examples))[:, learned.rows]
     wanted = np.asarray(data.valid.targets, dtype=np.int64)
     nothing = np.zeros((len(wanted), len(data.labels)))
     for naive_bayes in ways:
-        fit = _fit_told if naive_bayes else _fit
         best: LinearModel | None = None
         lowest = np.inf
         for strength in STRENGTHS:
-            weights, bias = fit(features, targets, len(data.labels), strength)
-            weights *= rarity[:, None]
+            weights, bias = learned.fit(len(data.labels), strength, naive_bayes)
             logits = np.asarray(unseen @ weights + bias)
             _, loss = fit_weight(nothing, logits, wanted)
             if best is not None and loss >= lowest:
                 break
             weights, bias, logits = (each.astype(np.float32) for each in (weights, bias, logits))
-            best, lowest = LinearModel(rows, weights, bias, logits, strength, naive_bayes), loss
+            best, lowest = LinearModel(learned.rows, weights, bias, logits, strength, naive_bayes), loss
         assert best is not None
         yield best
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What a linear model learns from: features [n, M] times rarity [M], of columns `rows`; targets [n]."""
+
+    features: "csr_matrix"
+    rarity: FloatArray
+    rows: NDArray[np.int32]
+    targets: IntArray
+
+    def fit(self, num_classes: int, strength: float, naive_bayes: bool) -> tuple[FloatArray, FloatArray]:
+        """Weights [M, K] on features that have not been multiplied by rarity, and bias [K]."""
+        fit = _fit_told if naive_bayes else _fit
+        weights, bias = fit(self.features, self.targets, num_classes, strength)
+        weights *= self.rarity[:, None]
+        return weights, bias
+
+
+def _learned(store: ExampleStore, options: WideOptions) -> _Learned:
+    chosen = _sample(store)
+    features = ngram_features(store, options, chosen)
+    rows = np.unique(features.indices).astype(np.int32)
+    _keep_columns(features, rows)
+    rarity = _rarity(features)
+    features.data *= rarity[features.indices]
+    return _Learned(features, rarity, rows, np.asarray(store.targets, dtype=np.int64)[chosen])
 
 
 def _sample(store: ExampleStore) -> IntArray:

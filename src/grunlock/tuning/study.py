@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from grunlock.errors import RecipeError, StudyError
 from grunlock.files import storage_guard, write_atomically
-from grunlock.recipe import Choices, Range, SearchSpace, space_from_toml, space_to_toml
+from grunlock.recipe import Choices, Range, SearchSpace, most_epochs, space_from_toml, space_to_toml
 from grunlock.recipe.validation import validate
 from grunlock.training.run_folder import RunFolder, copy_result
 from grunlock.tuning.results import TrialRecord, best_trial
@@ -74,7 +74,7 @@ class Study:
             return int(found.high)
         if isinstance(found, Choices):
             return max(int(choice) for choice in found.choices)
-        return validate(self.space.at(self.space.example)).training.epochs
+        return most_epochs(validate(self.space.at(self.space.example)))
 
     def ask(self) -> optuna.Trial:
         """The next trial, its values chosen."""

@@ -12,7 +12,7 @@ from grunlock.comparison.linear import linear_answers
 from grunlock.data.prepared import open_prepared
 from grunlock.errors import StudyError
 from grunlock.files import atomic_file, write_atomically
-from grunlock.recipe import Recipe, SearchSpace, read_recipe, read_recipe_or_space
+from grunlock.recipe import Recipe, SearchSpace, most_epochs, read_recipe, read_recipe_or_space
 from grunlock.recipe.validation import validate
 from grunlock.training.events import Event, StepDone
 from grunlock.training.run import RunOptions, complete
@@ -102,12 +102,12 @@ def usual_gru(road: Road) -> StageDone:
             cure="raise --minutes",
         )
     begun = RunFolder(road.folder / "usual").recipe  # of a road that was stopped in this stage
-    epochs = read_recipe(begun).training.epochs if begun.is_file() else min(recipe.training.epochs, most)
+    wanted = most_epochs(recipe)
+    epochs = most_epochs(read_recipe(begun)) if begun.is_file() else min(wanted, most)
     run = _train(road, _with_epochs(recipe, epochs), road.folder / "usual", None)
     if _keeps_limits(road, run):
         copy_result(run, road.folder)
     station = _station(road, USUAL, recipe, [run], time.monotonic() - started)
-    wanted = recipe.training.epochs
     note = "" if epochs == wanted else f"{epochs} of {wanted} epochs: more did not fit"
     return StageDone(
         stage="usual",
@@ -221,7 +221,7 @@ def _fitting_space(road: Road) -> tuple[SearchSpace, float]:
     seconds = SEARCH_SHARE * left
     if "training.epochs" in space.ranges:
         return space, seconds
-    most = middle.training.epochs
+    most = most_epochs(middle)
     epochs = min(most, max(round(FEWEST_EPOCHS * most), int(seconds / WANTED_TRIALS / pace)))
     seconds = min(max(seconds, 1.2 * epochs * pace), MOST_SEARCH_SHARE * left)
     epochs = max(1, min(epochs, int(seconds / pace / 1.2)))

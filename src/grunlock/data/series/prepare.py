@@ -73,7 +73,12 @@ def prepare_series(
         *front_end_notes,
         *_repeat_notes(sets),
     ]
-    facts = {"labels": list(checked.labels), "notes": list(dict.fromkeys(notes)), "splits": list(sets)}
+    facts = {
+        "labels": list(checked.labels),
+        "valid_from_train": "valid" not in given,
+        "notes": list(dict.fromkeys(notes)),
+        "splits": list(sets),
+    }
     _write(folder, sets, targets, front_end, facts)
     return open_prepared(folder)
 

@@ -17,6 +17,8 @@ from grunlock.data.ragged import (
     RaggedWriter,
     RowKind,
     damaged_store,
+    joined_fingerprint,
+    joined_offsets,
     open_ragged,
     writing_ragged,
 )
@@ -67,6 +69,16 @@ class SeriesStore:
         rng = generator(seed, "augmentation")
         standardised, lengths = augment(standardised, lengths, self.front_end.options, rng)
         return self._packed(self.front_end.columns(standardised, lengths), lengths, examples)
+
+    def joined(self, other: "SeriesStore") -> "SeriesStore":
+        """Its series, then those of another split of the same data, in memory."""
+        return SeriesStore(
+            np.concatenate([self.values, other.values]),
+            joined_offsets(self.offsets, other.offsets),
+            np.concatenate([self.targets, other.targets]),
+            joined_fingerprint(self.fingerprint, other.fingerprint),
+            self.front_end,
+        )
 
     def _fetch(self, examples: IntArray) -> tuple[FloatArray, IntArray]:
         """Values [steps, C] of some series one after another, and their lengths."""

@@ -100,7 +100,7 @@ def tune(
     targets, valid_targets = (
         torch.tensor([labels.index(label) for label in part.labels]) for part in (train, valid)
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY, fused=True)
     total = options.epochs * math.ceil(len(ids) / options.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, total))
     best = -math.inf, -math.inf

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from grunlock import artifact as artifacts
 from grunlock.errors import GrunlockError, StorageError
 from grunlock.recipe import read_recipe
 from grunlock.training import checkpoint as checkpoints
-from grunlock.training import finish as finishing
 from grunlock.training.history import History
 from grunlock.training.run import RunOptions, resume, train
 from tests.workflows.conftest import SMALL, CommandLine
@@ -173,7 +173,7 @@ def test_a_crash_between_metrics_and_model(
     colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(finishing, "save", interrupted)
+        patched.setattr(artifacts, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(colours_csv, read_recipe("tiny", SMALL), tmp_path / "run")
     assert resume(tmp_path / "run").artifact.metrics["num_examples"] == 9

@@ -28,6 +28,7 @@ from grunlock.data.texts import LabelledTexts, labelled_splits
 from grunlock.distillation.answer_files import write_answers
 from grunlock.distillation.cross_fit import text_folds
 from grunlock.distillation.hugging_face import HuggingFaceTeacher
+from grunlock.recipe import read_recipe
 from grunlock.recipe.text_options import TextDataOptions
 
 WARMUP, WEIGHT_DECAY, MAX_NORM = 0.1, 0.01, 1.0
@@ -147,9 +148,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], help="how to read, data.unseen_labels=keep")
     options = parser.parse_args()
     encoder = options.encoder or packaged_encoder()
-    splits = labelled_splits(options.data, options.valid, None, TextDataOptions())
+    reading = read_recipe("default", options.set).data
+    assert isinstance(reading, TextDataOptions)
+    splits = labelled_splits(options.data, options.valid, None, reading)
     train, valid, labels = splits["train"], splits["valid"], sorted(set(splits["train"].labels))
     tune(encoder, train, valid, labels, options.output, options)
     if options.folds:

@@ -15,9 +15,10 @@ from grunlock.cli.main import app
 from grunlock.data.prepared import open_prepared
 from grunlock.data.sources import InMemory
 from grunlock.data.store import TokenStore
+from grunlock.data.vectors import LENGTH
 from grunlock.distillation.answer_files import read_answers
 from grunlock.distillation.distill import Lesson, Notices, distill
-from grunlock.distillation.static_vectors import LENGTH, write_vectors
+from grunlock.distillation.static_vectors import write_static_vectors
 from grunlock.distillation.teachers import FileTeacher, ModelTeacher
 from grunlock.errors import DataError, RunError
 from grunlock.recipe import read_recipe
@@ -328,6 +329,6 @@ def test_word_vectors_are_means_over_the_words_own_pieces(bert: Path) -> None:
 
 def test_more_components_than_dimensions_are_refused(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"not so many principal components(.|\n)*at most 8"):
-        write_vectors(bert, [], 9, tmp_path / "v.npz")
+        write_static_vectors(bert, [], 9, tmp_path / "v.npz")
     with pytest.raises(DataError, match=r"written to \.npz files"):
-        write_vectors(bert, [], 2, tmp_path / "v.txt")
+        write_static_vectors(bert, [], 2, tmp_path / "v.txt")

@@ -1,4 +1,4 @@
-"""Pretrained word vectors for a vocabulary, from the usual file formats. It trains nothing.
+"""Word vectors for a vocabulary, from the usual file formats, and files of new ones. It trains nothing.
 
 GloVe text (.txt), word2vec text with its header line (.vec) and binary (.bin), all also as .gz; .npz with
 `vectors` and `vocab`; .npy beside a word list of the same name in .vocab or .txt, a word a line.
@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 
 from grunlock.data.encoding import open_bytes, open_text
 from grunlock.errors import DataError
+from grunlock.files import atomic_file
 from grunlock.shapes import FloatArray
 from grunlock.text import TextFrontEnd
 
+# Root mean square of a new vector's length; GloVe's frequent words have about 5. With length 1 networks learn
+# worse from them (benchmarks/LOG.md).
+LENGTH = 4.0
 LONGEST_WORD_BYTES = 10_000  # in a .bin file; more means that the file is no word2vec file
 
 
@@ -83,6 +87,24 @@ def all_vectors(path: str | Path, limit: int) -> tuple[list[str], FloatArray]:
         words.append(word)
         vectors.append(np.asarray(vector, np.float32))
     return words, np.stack(vectors)
+
+
+def check_vector_file(path: str | Path) -> Path:
+    """Raises DataError for a file that `write_vectors` cannot write."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise DataError("Vectors are written to .npz files.", where=path, expected="a name ending in .npz")
+    return path
+
+
+def write_vectors(path: str | Path, words: Sequence[str], vectors: FloatArray) -> None:
+    """Write vectors [words, D], scaled to a root mean square length of LENGTH, to an .npz file.
+
+    Raises DataError for another suffix, StorageError if the disk is full.
+    """
+    scaled = vectors * np.float32(LENGTH) / np.sqrt(np.square(vectors).sum(axis=1).mean())
+    with atomic_file(check_vector_file(path)) as file:
+        np.savez_compressed(file, vectors=scaled.astype(np.float16), vocab=np.array(words))
 
 
 class _Rows:

@@ -8,19 +8,15 @@ import numpy as np
 
 from grunlock.data.sources import open_source, read_texts
 from grunlock.data.tables import PLAIN_TEXT_SUFFIXES
+from grunlock.data.vectors import check_vector_file, write_vectors
 from grunlock.distillation.hugging_face import whole_words, word_vectors
 from grunlock.errors import DataError
-from grunlock.files import atomic_file
 from grunlock.recipe.text_options import TextDataOptions, TextOptions
 from grunlock.shapes import FloatArray
 from grunlock.text import SPECIAL_TOKENS, TextFrontEnd
 
-# Root mean square of a vector's length; GloVe's frequent words have about 5. With length 1 networks learn
-# worse from them (benchmarks/LOG.md).
-LENGTH = 4.0
 
-
-def write_vectors(
+def write_static_vectors(
     model: str | Path,
     words: Sequence[str],
     size: int,
@@ -34,13 +30,9 @@ def write_vectors(
 
     Raises DataError for a folder without model, a file that is no .npz, a size that the model cannot give.
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise DataError("Vectors are written to .npz files.", where=path, expected="a name ending in .npz")
+    check_vector_file(path)
     all_words = list(dict.fromkeys([*words, *whole_words(model)]))
-    vectors = principal_components(word_vectors(model, all_words, how), size)
-    with atomic_file(path) as file:
-        np.savez_compressed(file, vectors=vectors.astype(np.float16), vocab=np.array(all_words))
+    write_vectors(path, all_words, principal_components(word_vectors(model, all_words, how), size))
     return len(all_words)
 
 
@@ -61,7 +53,7 @@ def words_of(source: str, limit: int) -> list[str]:
 
 
 def principal_components(vectors: FloatArray, size: int) -> FloatArray:
-    """[n, size]: centred, turned into the directions of largest variance, of root mean square length LENGTH.
+    """[n, size]: centred, and turned into the directions of largest variance.
 
     Raises DataError for fewer dimensions or vectors than `size`.
     """
@@ -74,6 +66,5 @@ def principal_components(vectors: FloatArray, size: int) -> FloatArray:
         )
     centred = vectors - vectors.mean(axis=0)
     _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # rising
-    found = centred @ directions[:, ::-1][:, :size].astype(np.float32)
-    scaled: FloatArray = found * np.float32(LENGTH) / np.sqrt(np.square(found).sum(axis=1).mean())
-    return scaled
+    found: FloatArray = centred @ directions[:, ::-1][:, :size].astype(np.float32)
+    return found

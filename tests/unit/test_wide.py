@@ -8,7 +8,7 @@ from grunlock.models.wide import WidePath
 from grunlock.recipe.model_options import WideOptions
 from grunlock.shapes import pack_layout
 from grunlock.text import DistinctTokens
-from grunlock.text.token_ngrams import token_ngrams, wide_ngrams
+from grunlock.text.token_ngrams import NgramBags, token_ngrams, weigh, wide_ngrams
 
 TEXTS = [[3, 4], [5, 3, 4, 3], [4]]
 LAYOUT = pack_layout(np.array([len(text) for text in TEXTS]))
@@ -102,3 +102,21 @@ def test_a_sequence_without_characters_has_the_logits_of_its_tokens() -> None:
     torch.testing.assert_close(found[1], table[runs.ids[2]])
     expected = table[runs.ids[:2]].sum(0) / 2**0.5 + table[characters.ids].sum(0) / 3**0.5
     torch.testing.assert_close(found[0], expected)
+
+
+def test_ngrams_that_a_model_knows_count_as_in_scikit_learn() -> None:
+    """Against its TfidfVectorizer, the n-grams being words."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    learned = ["3 3 4", "4 5", "3 5 5 5"]
+    texts = ["3 5 3 9", "9 9", "4 3 3 3 5"]
+    vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\d+").fit(learned)
+    expected = vectorizer.transform(texts).toarray()
+    ids = [int(word) for text in texts for word in text.split()]
+    offsets = np.cumsum([0, *(len(text.split()) for text in texts)])
+    rows = np.array([int(word) for word in vectorizer.get_feature_names_out()])
+    found = weigh(NgramBags(np.array(ids), offsets), rows, vectorizer.idf_.astype(np.float32))
+    dense = np.zeros_like(expected)
+    dense[found.owners, found.places] = found.values
+    np.testing.assert_allclose(dense, expected, rtol=1e-6)
+    assert len(weigh(NgramBags(np.array(ids), offsets), rows[:0], np.zeros(0, np.float32)).owners) == 0

@@ -130,4 +130,3 @@ def test_the_wide_path_and_promises_of_a_refit(colours_csv: Path, tmp_path: Path
     assert before.guarantees is not None
     assert after.guarantees is not None
     assert after.guarantees.num_examples == before.guarantees.num_examples
-    assert after.guarantees != before.guarantees

@@ -63,15 +63,20 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
         tokens = batch.inputs.vocab_ids[batch.inputs.inverse]
         runs = token_ngrams(tokens, batch.layout.batch_sizes, 2, 4096).ids
         row = np.zeros(4096)
-        np.add.at(row, runs, 1 / np.sqrt(len(runs)))
+        np.add.at(row, runs, 1)
         return row
 
     seen = np.stack([dense(data.train, i) for i in range(data.train.num_examples)])
     rarity = np.log((1 + len(seen)) / (1 + (seen > 0).sum(axis=0))) + 1
-    rarity /= np.sqrt(((seen * rarity) ** 2).sum(axis=1).mean())
     targets = np.asarray(data.train.targets)
     unseen = np.stack([dense(data.valid, i) for i in range(data.valid.num_examples)])
     present = seen.any(axis=0)
+
+    def weighed(counts: np.ndarray) -> np.ndarray:
+        values = np.where((counts > 0) & present, 1 + np.log(np.maximum(counts, 1)), 0) * rarity
+        return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
+
+    seen, unseen = weighed(seen), weighed(unseen)
     expected = np.empty((len(unseen), 3))
     for k in range(3):
         told = np.ones(4096)
@@ -83,8 +88,8 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
             told = np.abs(np.log(inside / outside))
             told /= np.sqrt(np.square(told[present]).mean())
         model = LinearSVC(C=found.strength, max_iter=100_000, tol=1e-8)
-        model.fit(seen * rarity * told, targets == k)
-        expected[:, k] = unseen * rarity * told @ model.coef_[0] + model.intercept_[0]
+        model.fit(seen * told, targets == k)
+        expected[:, k] = unseen * told @ model.coef_[0] + model.intercept_[0]
     assert found.naive_bayes == (features == "naive_bayes")
     assert found.rows.tolist() == np.flatnonzero(present).tolist()
     answers = unseen[:, found.rows] @ found.weights + found.bias
@@ -133,7 +138,8 @@ def test_characters_see_into_words_that_training_has_not_seen(colours_csv: Path,
     done = train(colours_csv, read_recipe("tiny", [*APART, "wide.characters=true"]), tmp_path / "run")
     said = done.artifact.classifier().logits(["greenish", "reddened", "bluer"])
     path = done.artifact.weights
-    silent = {**path, wide_path.ROWS: path[wide_path.ROWS][:0], wide_path.TABLE: path[wide_path.TABLE][:0]}
+    parts = (wide_path.ROWS, wide_path.RARITY, wide_path.TABLE)
+    silent = {**path, **{name: path[name][:0] for name in parts}}
     alone = replace(done.artifact, weights=silent).classifier().logits(["greenish", "reddened", "bluer"])
     heard = [done.artifact.labels[i] for i in (said - alone).argmax(axis=1)]
     assert heard == ["green", "red", "blue"]

@@ -9,7 +9,8 @@
         series.json          channels with mean, scale and indicators of missing values
         labels.json          list of class names; position = class index
         weights.safetensors  float32 tensors under the network's names; of a wide path that learned apart
-                             only the rows that training texts read, with their numbers as wide.rows
+                             only the rows of n-grams that it knows, with their buckets as wide.rows and
+                             their rarity as wide.rarity
         calibration.json     {"temperature": T}: probabilities are softmax(logits / T); if there was a
                              calibration split also "guarantees", see runtime/guarantees.py
         metrics.json         evaluation on the validation split

@@ -27,7 +27,7 @@ from grunlock.shapes import (
     last_rows,
     sequence_major_rows,
 )
-from grunlock.text.token_ngrams import wide_ngrams
+from grunlock.text.token_ngrams import weigh, wide_ngrams
 from grunlock.text.types import DistinctTokens
 
 
@@ -106,23 +106,18 @@ def _beside(inputs: FloatArray, encoded: Encoded) -> Encoded:
 def _wide(
     weights: Weights, options: WideOptions, tokens: DistinctTokens, layout: PackedLayout
 ) -> FloatArray:  # [B, K]
-    result = np.zeros((layout.num_sequences, weights["wide.weights.weight"].shape[1]), np.float32)
+    table = weights["wide.weights.weight"]
+    result = np.zeros((layout.num_sequences, table.shape[1]), np.float32)
     for found in wide_ngrams(tokens, layout.batch_sizes, options):
-        lengths = np.sqrt(np.maximum(found.counts, 1).astype(np.float32))
-        result += _bag_sums(_wide_rows(weights, found.ids), found.offsets) / lengths[:, None]
+        if options.training == "together":
+            lengths = np.sqrt(np.maximum(found.counts, 1).astype(np.float32))
+            result += _bag_sums(table[found.ids], found.offsets) / lengths[:, None]
+        else:
+            known = weigh(found, weights["wide.rows"], weights["wide.rarity"])
+            ends = np.cumsum(np.bincount(known.owners, minlength=layout.num_sequences))
+            rows = known.values[:, None] * table[known.places]
+            result += _bag_sums(rows, np.concatenate(([0], ends)))
     return result
-
-
-def _wide_rows(weights: Weights, ids: IntArray) -> FloatArray:  # [M, K]
-    table, kept = weights["wide.weights.weight"], weights.get("wide.rows")
-    if kept is None:
-        return table[ids]
-    if not len(kept):
-        return np.zeros((len(ids), table.shape[1]), np.float32)
-    place = np.minimum(np.searchsorted(kept, ids), len(kept) - 1)
-    rows: FloatArray = table[place]
-    rows[kept[place] != ids] = 0
-    return rows
 
 
 def _bag_sums(rows: FloatArray, offsets: IntArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """Hashed n-grams of tokens and of characters, for linear models on texts. Shared by training and runtime."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,39 @@ class NgramBags:
     def counts(self) -> IntArray:
         """[B]"""
         return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class WeighedNgrams:
+    """The distinct n-grams of a batch that a linear model knows, and how much each counts.
+
+    owners: [M] the sequence of each, rising
+    places: [M] the model's row of each
+    values: [M] float32; their squares add up to 1 in each sequence that has any
+    """
+
+    owners: IntArray
+    places: IntArray
+    values: NDArray[np.float32]
+
+
+def weigh(found: NgramBags, rows: NDArray[Any], rarity: NDArray[np.float32]) -> WeighedNgrams:
+    """TF-IDF: (1 + log count) * rarity, each sequence scaled to length 1 (scikit-learn's TfidfVectorizer with
+    sublinear_tf).
+
+    rows: the buckets that the model knows, rising; rarity: of each of them
+    """
+    nothing = np.zeros(0, np.int64)
+    if not len(rows):
+        return WeighedNgrams(nothing, nothing, np.zeros(0, np.float32))
+    place = np.minimum(np.searchsorted(rows, found.ids), len(rows) - 1)
+    known = rows[place] == found.ids
+    owner = np.repeat(np.arange(len(found.counts)), found.counts)[known]
+    pairs, counts = np.unique(owner * len(rows) + place[known], return_counts=True)
+    owners, places = np.divmod(pairs, len(rows))
+    values = (1.0 + np.log(counts)) * rarity[places]
+    squares = np.bincount(owners, values**2, minlength=len(found.counts))
+    return WeighedNgrams(owners, places, (values / np.sqrt(squares[owners])).astype(np.float32))
 
 
 def wide_ngrams(tokens: DistinctTokens, batch_sizes: IntArray, options: WideOptions) -> tuple[NgramBags, ...]:

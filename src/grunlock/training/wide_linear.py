@@ -1,8 +1,9 @@
 """The linear model of a wide path that learns apart: a linear SVM on hashed n-grams.
 
-N-grams count by their rarity (TF-IDF), or besides by how well they tell a class: the log of how much more
-often its texts have them than others (Wang & Manning 2012, "Baselines and bigrams"). The second is better on
-reviews and worse on topics; which one helps a network more, validation decides (wide_path.py).
+N-grams count by the logarithm of their number and by their rarity (TF-IDF, rows of length 1), or besides by
+how well they tell a class: the log of how much more often its texts have them than others (Wang & Manning
+2012, "Baselines and bigrams"). The second is better on reviews and worse on topics; which one helps a network
+more, validation decides (wide_path.py).
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from grunlock.recipe.model_options import WideOptions
 from grunlock.seeding import derive_seed, generator
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.text import DistinctTokens
-from grunlock.text.token_ngrams import wide_ngrams
+from grunlock.text.token_ngrams import NgramBags, weigh, wide_ngrams
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared weights; quickest first
 # As accurate on imdb as a hundred passes (benchmarks/LOG.md).
 PASSES, TOLERANCE = 20, 1e-2
+MOST_BYTES = 64 * 2**20  # of its rows in a model file: weights, bucket and rarity
 MAX_TOKENS = 10**7  # that it learns from; of more, a random sample of texts; a process had 2.4 GB on imdb
 # Up to so many classes both ways of counting are tried; of 77 the second took twice as long and helped none.
 MOST_TOLD_CLASSES = 10
@@ -43,13 +45,14 @@ SEED = 0  # the same model for every run on the same data
 
 @dataclass(frozen=True)
 class LinearModel:
-    """rows: [M] buckets that training texts have, rising; weights: [M, K]; bias: [K].
+    """rows: [M] buckets that it knows, rising; rarity: [M]; weights: [M, K]; bias: [K].
 
     valid_logits: [validation examples, K] of the data that it was fitted on
     naive_bayes: whether n-grams count by how well they tell a class
     """
 
     rows: NDArray[np.int32]
+    rarity: NDArray[np.float32]
     weights: FloatArray
     bias: FloatArray
     valid_logits: FloatArray
@@ -83,36 +86,76 @@ def fitted_anew(
     store: ExampleStore, num_classes: int, options: WideOptions, like: LinearModel
 ) -> LinearModel:
     """A model of other examples with the strength and the way of counting of one that validation chose."""
-    learned = _learned(store, options)
+    learned = _learned(store, num_classes, options)
     weights, bias = learned.fit(num_classes, like.strength, like.naive_bayes)
-    return replace(like, rows=learned.rows, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
+    return replace(
+        like,
+        rows=learned.rows,
+        rarity=learned.rarity,
+        weights=weights.astype(np.float32),
+        bias=bias.astype(np.float32),
+    )
 
 
-def ngram_features(store: ExampleStore, options: WideOptions, examples: IntArray) -> "csr_matrix":
-    """[examples, buckets]: how often each n-gram is there over the root of their number, as the path adds
-    them up. examples: rising."""
+def ngram_features(
+    store: ExampleStore,
+    options: WideOptions,
+    examples: IntArray,
+    rows: NDArray[np.int32],
+    rarity: NDArray[np.float32],
+) -> "csr_matrix":
+    """[examples, M] what the path makes of texts, as it answers. examples, rows: rising."""
     from scipy.sparse import csr_matrix, vstack
 
     parts: list[csr_matrix] = []
     read: list[IntArray] = []
+    for batch_examples, groups in _ngrams(store, options, examples):
+        found = [weigh(group, rows, rarity) for group in groups]
+        owners, places, values = (
+            np.concatenate([getattr(each, name) for each in found]) for name in ("owners", "places", "values")
+        )
+        parts.append(csr_matrix((values, (owners, places)), shape=(len(batch_examples), len(rows))))
+        read.append(batch_examples)
+    return vstack(parts, format="csr")[np.argsort(np.concatenate(read))]
+
+
+def known_ngrams(
+    store: ExampleStore, options: WideOptions, examples: IntArray, most: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The buckets [M] that are learned, rising, and the rarity of each: scikit-learn's smooth_idf.
+
+    They are those of all n-grams; where these are more than `most`, of those that at least so many texts have
+    that no more are left.
+    """
+    present = np.zeros(options.buckets, np.int32)
+    for batch_examples, groups in _ngrams(store, options, examples):
+        for group in groups:
+            owner = np.repeat(np.arange(len(batch_examples)), group.counts)
+            pairs = np.unique(owner * options.buckets + group.ids)
+            np.add.at(present, pairs % options.buckets, 1)
+    fewest = 1
+    while int((present >= fewest).sum()) > most:
+        fewest += 1
+    rows = np.flatnonzero(present >= fewest)
+    rarity = np.log((1.0 + len(examples)) / (1.0 + present[rows])) + 1.0
+    return rows.astype(np.int32), rarity.astype(np.float32)
+
+
+def _ngrams(
+    store: ExampleStore, options: WideOptions, examples: IntArray
+) -> Iterator[tuple[IntArray, tuple[NgramBags, ...]]]:
+    """Batches of examples, longest first, and the n-grams of each."""
     for some in evaluation_batches(store.lengths[examples], BATCH_TOKENS):
         batch = store.batch(examples[some])
         assert isinstance(batch.inputs, DistinctTokens)  # a recipe with a wide path is one for texts
-        groups = wide_ngrams(batch.inputs, batch.layout.batch_sizes, options)
-        rows = [np.repeat(np.arange(len(some)), found.counts) for found in groups]
-        scales = [np.repeat(np.maximum(found.counts, 1) ** -0.5, found.counts) for found in groups]
-        places = (np.concatenate(rows), np.concatenate([found.ids for found in groups]))
-        values = np.concatenate(scales).astype(np.float32)
-        # What is there twice is added up.
-        parts.append(csr_matrix((values, places), shape=(len(some), options.buckets)))
-        read.append(batch.examples)
-    return vstack(parts, format="csr")[np.argsort(np.concatenate(read))]
+        yield batch.examples, wide_ngrams(batch.inputs, batch.layout.batch_sizes, options)
 
 
 def _fit_all(data: PreparedData, options: WideOptions, ways: Sequence[bool]) -> Iterator[LinearModel]:
     """The model of each way: whether n-grams count by how well they tell a class."""
-    learned = _learned(data.train, options)
-    unseen = ngram_features(data.valid, options, np.arange(data.valid.num_examples))[:, learned.rows]
+    learned = _learned(data.train, len(data.labels), options)
+    everything = np.arange(data.valid.num_examples)
+    unseen = ngram_features(data.valid, options, everything, learned.rows, learned.rarity)
     wanted = np.asarray(data.valid.targets, dtype=np.int64)
     nothing = np.zeros((len(wanted), len(data.labels)))
     for naive_bayes in ways:
@@ -125,35 +168,31 @@ def _fit_all(data: PreparedData, options: WideOptions, ways: Sequence[bool]) -> 
             if best is not None and loss >= lowest:
                 break
             weights, bias, logits = (each.astype(np.float32) for each in (weights, bias, logits))
-            best, lowest = LinearModel(learned.rows, weights, bias, logits, strength, naive_bayes), loss
+            best = LinearModel(learned.rows, learned.rarity, weights, bias, logits, strength, naive_bayes)
+            lowest = loss
         assert best is not None
         yield best
 
 
 @dataclass(frozen=True)
 class _Learned:
-    """What a linear model learns from: features [n, M] times rarity [M], of columns `rows`; targets [n]."""
+    """What a linear model learns from: features [n, M] of the buckets `rows`, of rarity [M]; targets [n]."""
 
     features: "csr_matrix"
-    rarity: FloatArray
+    rarity: NDArray[np.float32]
     rows: NDArray[np.int32]
     targets: IntArray
 
     def fit(self, num_classes: int, strength: float, naive_bayes: bool) -> tuple[FloatArray, FloatArray]:
-        """Weights [M, K] on features that have not been multiplied by rarity, and bias [K]."""
+        """Weights [M, K] and bias [K]."""
         fit = _fit_told if naive_bayes else _fit
-        weights, bias = fit(self.features, self.targets, num_classes, strength)
-        weights *= self.rarity[:, None]
-        return weights, bias
+        return fit(self.features, self.targets, num_classes, strength)
 
 
-def _learned(store: ExampleStore, options: WideOptions) -> _Learned:
+def _learned(store: ExampleStore, num_classes: int, options: WideOptions) -> _Learned:
     chosen = _sample(store)
-    features = ngram_features(store, options, chosen)
-    rows = np.unique(features.indices).astype(np.int32)
-    _keep_columns(features, rows)
-    rarity = _rarity(features)
-    features.data *= rarity[features.indices]
+    rows, rarity = known_ngrams(store, options, chosen, MOST_BYTES // (4 * (num_classes + 2)))
+    features = ngram_features(store, options, chosen, rows, rarity)
     return _Learned(features, rarity, rows, np.asarray(store.targets, dtype=np.int64)[chosen])
 
 
@@ -162,21 +201,6 @@ def _sample(store: ExampleStore) -> IntArray:
     order = generator(SEED, "wide").permutation(store.num_examples)
     enough = int(np.searchsorted(np.cumsum(store.lengths[order]), MAX_TOKENS)) + 1
     return np.sort(order[:enough])
-
-
-def _keep_columns(features: "csr_matrix", columns: NDArray[np.int32]) -> None:
-    """Leave out all other columns, which are empty; in place, for there may be a hundred million cells."""
-    features.indices = np.searchsorted(columns, features.indices).astype(np.int32)
-    features.resize(features.shape[0], len(columns))
-
-
-def _rarity(features: "csr_matrix") -> FloatArray:
-    """[columns]: scikit-learn's smooth_idf, scaled so that rows have a length of about 1."""
-    present = np.bincount(features.indices, minlength=features.shape[1])
-    rarity = np.log((1.0 + features.shape[0]) / (1.0 + present)) + 1.0
-    squares = (features.data * rarity[features.indices]) ** 2
-    result: FloatArray = (rarity / np.sqrt(squares.sum() / features.shape[0])).astype(np.float32)
-    return result
 
 
 def _fit(
@@ -246,7 +270,8 @@ def log_count_ratios(features: "csr_matrix", members: NDArray[np.bool_]) -> Floa
 
 
 def _key(options: WideOptions, naive_bayes: bool) -> str:
-    what = [options.buckets, options.max_length, options.characters, naive_bayes, STRENGTHS, MAX_TOKENS]
+    limits = [STRENGTHS, MAX_TOKENS, MOST_BYTES]
+    what = [options.buckets, options.max_length, options.characters, naive_bayes, *limits]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
@@ -256,6 +281,7 @@ def _read(path: Path) -> LinearModel | None:
         with path.open("rb") as file, np.load(file) as stored:
             return LinearModel(
                 rows=stored["rows"],
+                rarity=stored["rarity"],
                 weights=stored["weights"],
                 bias=stored["bias"],
                 valid_logits=stored["valid_logits"],

@@ -24,7 +24,9 @@ class HuggingFaceTeacher:
     Raises MissingDependencyError without transformers, DataError for a folder that holds no such model.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, quick: bool = True) -> None:
+        """quick: products in bfloat16 where the processor has them, in half the time."""
+        self._quick = quick and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
         self._tokenizer = _open(folder, "AutoTokenizer")
         self._model = _open(folder, "AutoModelForSequenceClassification").eval()
         self.name = str(folder)
@@ -37,7 +39,7 @@ class HuggingFaceTeacher:
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """[B, K]"""
         found = np.empty((len(texts), len(self.labels)), np.float32)
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._quick):
             for rows, batch in _batches(self._tokenizer, self._model, texts):
                 found[rows] = torch.softmax(self._model(**batch).logits.float(), dim=1).numpy()
         return found

@@ -13,7 +13,7 @@ import pytest
 
 from grunlock import artifact as artifacts
 from grunlock.artifact import Artifact
-from grunlock.artifact.format import MANIFEST, RECIPE, REST
+from grunlock.artifact.format import MANIFEST, MAX_DEFLATED_BYTES, RECIPE, REST
 from grunlock.errors import ArtifactError, DataError, StorageError
 
 MEMBERS = (RECIPE, "tokenizer.json", *REST)
@@ -90,8 +90,15 @@ def test_a_missing_member_is_refused(path: Path) -> None:
 
 
 def test_a_compression_bomb_is_refused_unread(path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"too large or compressed"):
-        artifacts.load(rewritten(path, lambda members: None, zipfile.ZIP_DEFLATED))
+    def blow_up(members: dict[str, bytes]) -> None:
+        members["weights.safetensors"] = bytes(MAX_DEFLATED_BYTES + 1)
+
+    bomb = rewritten(path, blow_up, zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < MAX_DEFLATED_BYTES / 100
+    with pytest.raises(ArtifactError, match=r"too large or compressed(.|\n)*expected: *at most"):
+        artifacts.load(bomb)
+    with pytest.raises(ArtifactError, match="compressed in an unknown way"):
+        artifacts.load(rewritten(path, lambda members: None, zipfile.ZIP_BZIP2))
 
 
 def test_an_unknown_version_is_refused(path: Path) -> None:
@@ -100,7 +107,7 @@ def test_an_unknown_version_is_refused(path: Path) -> None:
         members[MANIFEST] = json.dumps({**manifest, "format_version": 99}).encode()
 
     with pytest.raises(
-        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 2(.|\n)*install"
+        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 3(.|\n)*install"
     ):
         artifacts.load(rewritten(path, age))
 

@@ -7,13 +7,14 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.numpy
 from safetensors import SafetensorError
 
 from grunlock._version import __version__
 from grunlock.artifact.format import read_members, write_members
+from grunlock.artifact.int8_storage import packed, unpacked
 from grunlock.errors import ArtifactError
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Derived, Recipe, SeriesFacts, TextFacts, to_toml
@@ -30,6 +31,9 @@ ARTIFACT_NAME = "model.grunlock"
 BEFORE_REFIT_NAME = "before_refit.grunlock"  # beside a model that has learned its validation examples too
 
 
+Storage = Literal["float32", "int8"]
+
+
 @dataclass(frozen=True)
 class Artifact:
     """Everything a trained model is."""
@@ -43,6 +47,7 @@ class Artifact:
     metrics: dict[str, Any]
     data_fingerprint: str
     guarantees: Guarantees | None = None
+    storage: Storage = "float32"  # of the weights in the file; in memory they are float32
 
     def network(self, precision: InferencePrecision = "float32") -> Network:
         """Raises KernelError for a precision that the layers or this machine cannot have."""
@@ -60,11 +65,14 @@ class Artifact:
 
 def save(artifact: Artifact, path: Path) -> str:
     """Write the artifact atomically. Returns the sha256 of the file."""
+    small = artifact.storage == "int8"
     members = {
         "recipe.toml": to_toml(artifact.recipe).encode(),
         _front_end_member(artifact.recipe): artifact.front_end.to_json().encode(),
         "labels.json": _json(list(artifact.labels)),
-        "weights.safetensors": safetensors.numpy.save(artifact.weights),
+        "weights.safetensors": safetensors.numpy.save(
+            packed(artifact.weights) if small else artifact.weights
+        ),
         "calibration.json": _json(_calibration(artifact)),
         "metrics.json": _json(artifact.metrics),
         "card.md": card(artifact).encode(),
@@ -73,8 +81,9 @@ def save(artifact: Artifact, path: Path) -> str:
         "library_version": __version__,
         "data_fingerprint": artifact.data_fingerprint,
         "derived": artifact.derived.model_dump(mode="json"),
+        "storage": artifact.storage,
     }
-    return write_members(path, members, about)
+    return write_members(path, members, about, deflated=small)
 
 
 def read(path: str | Path) -> Artifact:
@@ -89,7 +98,9 @@ def read(path: str | Path) -> Artifact:
         recipe = validate(tomllib.loads(members["recipe.toml"].decode()))
         derived = Derived.model_validate(manifest["derived"])
         front_end = _read_front_end(members[_front_end_member(recipe)].decode(), recipe, derived)
+        storage: Storage = "int8" if manifest.get("storage") == "int8" else "float32"
         weights = safetensors.numpy.load(members["weights.safetensors"])
+        weights = unpacked(weights) if storage == "int8" else weights
         labels = tuple(json.loads(members["labels.json"]))
         calibration = json.loads(members["calibration.json"])
         temperature, promises = float(calibration["temperature"]), calibration.get("guarantees")
@@ -99,7 +110,7 @@ def read(path: str | Path) -> Artifact:
         raise ArtifactError("A member of the model file cannot be read.", where=path, got=error) from error
     fingerprint = str(manifest.get("data_fingerprint"))
     artifact = Artifact(
-        recipe, derived, front_end, labels, weights, temperature, metrics, fingerprint, guarantees
+        recipe, derived, front_end, labels, weights, temperature, metrics, fingerprint, guarantees, storage
     )
     _check_sizes(path, artifact)
     return artifact
@@ -189,6 +200,9 @@ def _check_sizes(path: Path, artifact: Artifact) -> None:
         expected["embedding.tokens.weight"] = (artifact.front_end.vocab_size, size)
     elif isinstance(inputs, SeriesFacts) and size is not None:
         expected["embedding.projection.weight"] = (size, inputs.num_features)
+    if artifact.recipe.wide_apart is not None:
+        rows = artifact.weights.get("wide.rows")
+        expected["wide.rarity"] = (0 if rows is None else len(rows),)
     for name, shape in expected.items():
         found = artifact.weights.get(name)
         if found is None or found.shape != shape:

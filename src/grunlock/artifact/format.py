@@ -1,14 +1,16 @@
 """The file format of `model.grunlock`: members in, one verified zip out, and back.
 
-    A zip whose members are stored, not compressed, in this order and none else:
+    A zip in this order and none else, whose members are all stored or all deflated:
 
         manifest.json        format, format_version, library_version, data_fingerprint, derived,
-                             and for every other member its size and sha256
+                             storage of the weights (float32, int8), and for every other member its size
+                             and sha256
         recipe.toml          the recipe, every option written out
         tokenizer.json       the Hugging Face tokenizers format; or, for numeric series,
         series.json          channels with mean, scale and indicators of missing values
         labels.json          list of class names; position = class index
-        weights.safetensors  float32 tensors under the network's names; of a wide path that learned apart
+        weights.safetensors  float32 tensors under the network's names, or what int8_storage.py makes of
+                             them; of a wide path that learned apart
                              only the rows of n-grams that it knows, with their buckets as wide.rows and
                              their rarity as wide.rarity
         calibration.json     {"temperature": T}: probabilities are softmax(logits / T); if there was a
@@ -31,7 +33,8 @@ from grunlock.errors import ArtifactError
 from grunlock.files import atomic_file
 
 FORMAT = "grunlock"
-FORMAT_VERSION = 2  # 1: texts only, no kind of data
+FORMAT_VERSION = 3  # 1: texts only, no kind of data; 2: no storage, n-grams of a wide path without rarity
+READABLE = (2, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 RECIPE = "recipe.toml"
 FRONT_ENDS = ("tokenizer.json", "series.json")  # a model has one of them
@@ -42,12 +45,16 @@ REST = (
     "metrics.json",
     "card.md",
 )
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MAX_WEIGHTS_BYTES = 8 * 2**30
+MAX_DEFLATED_BYTES = 64 * 2**20  # of a member once inflated: what is deflated is a small model
 MAX_MEMBER_BYTES = 256 * 2**20  # of every other member
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can state
 
 
-def write_members(path: Path, members: Mapping[str, bytes], about: Mapping[str, Any]) -> str:
+def write_members(
+    path: Path, members: Mapping[str, bytes], about: Mapping[str, Any], *, deflated: bool = False
+) -> str:
     """Write atomically, in the order of the members. `about` joins the manifest. Returns the file's sha256.
 
     Raises StorageError if the disk refuses.
@@ -61,10 +68,11 @@ def write_members(path: Path, members: Mapping[str, bytes], about: Mapping[str, 
             for name in members
         },
     }
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2, sort_keys=True))
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        how = {"compress_type": zipfile.ZIP_DEFLATED, "compresslevel": 9} if deflated else {}
+        archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2, sort_keys=True), **how)
         for name in members:
-            archive.writestr(_entry(name), members[name])
+            archive.writestr(_entry(name), members[name], **how)
     with path.open("rb") as written:
         return hashlib.file_digest(written, "sha256").hexdigest()
 
@@ -114,12 +122,14 @@ def _check_directory(path: Path, archive: zipfile.ZipFile) -> tuple[str, ...]:
         )
     for entry in archive.infolist():
         limit = MAX_WEIGHTS_BYTES if entry.filename == "weights.safetensors" else MAX_MEMBER_BYTES
-        if entry.file_size > limit or entry.compress_type != zipfile.ZIP_STORED:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            limit = min(limit, MAX_DEFLATED_BYTES)
+        if entry.file_size > limit or entry.compress_type not in COMPRESSIONS:
             raise ArtifactError(
-                "A member of the model file is too large or compressed.",
+                "A member of the model file is too large or compressed in an unknown way.",
                 where=f"{path}, {entry.filename}",
                 got=f"{entry.file_size} bytes, compression {entry.compress_type}",
-                expected=f"at most {limit} bytes, stored",
+                expected=f"at most {limit} bytes, stored or deflated",
             )
     return members
 
@@ -131,7 +141,7 @@ def _read_manifest(path: Path, content: bytes) -> dict[str, Any]:
         raise ArtifactError("The manifest is not JSON.", where=f"{path}, {MANIFEST}", got=error) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ArtifactError("This is not a grunlock model.", where=f"{path}, {MANIFEST}")
-    if manifest.get("format_version") != FORMAT_VERSION:
+    if manifest.get("format_version") not in READABLE:
         raise ArtifactError(
             "The model file has a version this library does not know.",
             where=path,

@@ -15,6 +15,7 @@ from grunlock.cli import (
     ablate,
     audit,
     bench,
+    compress,
     demo,
     distill,
     doctor,
@@ -48,6 +49,7 @@ app.command(name="ablate")(ablate.ablate_command)
 app.command(name="distill")(distill.distill_command)
 app.command(name="pretrain")(pretrain.pretrain_command)
 app.command(name="lr-range")(lr_range.lr_range_command)
+app.command(name="compress")(compress.compress_command)
 app.command(name="vectors")(vectors.vectors_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)

@@ -117,7 +117,7 @@ def _wide(
             ends = np.cumsum(np.bincount(known.owners, minlength=layout.num_sequences))
             rows = known.values[:, None] * table[known.places]
             result += _bag_sums(rows, np.concatenate(([0], ends)))
-    return result
+    return result if options.training == "together" else result + weights["wide.bias"]
 
 
 def _bag_sums(rows: FloatArray, offsets: IntArray) -> FloatArray:

@@ -19,7 +19,7 @@ from grunlock.training.start import build_start, derive_for
 
 def refit_trainer(before: Trainer, base: Artifact | None) -> Trainer:
     """A trainer before its first step, from the same start as the one that has found its best epoch."""
-    recipe, data = _keeping_last(before.recipe), _with_validation(before.data)
+    recipe, data = _keeping_last(before.recipe), with_validation(before.data)
     derived = derive_for(recipe, data)
     start = build_start(recipe, derived, data, base)
     progress, keep = before.progress, before.recipe.training.keep
@@ -46,7 +46,8 @@ def _keeping_last(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=changes)})
 
 
-def _with_validation(data: PreparedData) -> PreparedData:
+def with_validation(data: PreparedData) -> PreparedData:
+    """The data with the validation examples behind the training examples."""
     train = data.train.joined(data.valid)
     counts = np.bincount(train.targets, minlength=len(data.labels))
     return replace(data, train=train, label_counts=tuple(counts.tolist()))

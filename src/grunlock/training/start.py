@@ -17,7 +17,7 @@ from grunlock.recipe import DataFacts, Derived, Recipe, derive
 from grunlock.seeding import derive_seed
 from grunlock.text import TextFrontEnd
 from grunlock.training.fine_tuning import take_pretrained
-from grunlock.training.wide_path import RARITY, ROWS, TABLE
+from grunlock.training.wide_path import BIAS, RARITY, ROWS, TABLE
 
 # They fix the shapes of a model's weights.
 SHARED_SECTIONS = ("text", "embedding", "series", "stem", "encoder", "chunks", "attention", "pooling", "wide")
@@ -119,8 +119,8 @@ def continue_from(model: SequenceClassifier, base: Artifact, labels: tuple[str, 
     known = len(base.labels)  # prepare() keeps old labels in front, in their order
     assert labels[:known] == base.labels
     for name, value in base.weights.items():
-        if name in (ROWS, RARITY, TABLE) and base.recipe.wide_apart is not None:  # they will be fitted anew
-            continue
+        if base.recipe.wide_apart is not None and name in (ROWS, RARITY, TABLE, BIAS):
+            continue  # they will be fitted anew
         tensor = torch.from_numpy(value)
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor
     model.load_state_dict(state)

@@ -86,15 +86,15 @@ def fitted_anew(
     store: ExampleStore, num_classes: int, options: WideOptions, like: LinearModel
 ) -> LinearModel:
     """A model of other examples with the strength and the way of counting of one that validation chose."""
-    learned = _learned(store, num_classes, options)
-    weights, bias = learned.fit(num_classes, like.strength, like.naive_bayes)
-    return replace(
-        like,
-        rows=learned.rows,
-        rarity=learned.rarity,
-        weights=weights.astype(np.float32),
-        bias=bias.astype(np.float32),
-    )
+    return _fitted(_learned(store, num_classes, options), num_classes, like)
+
+
+def fitted_on(
+    store: ExampleStore, num_classes: int, options: WideOptions, like: LinearModel, rows: NDArray[np.int32]
+) -> LinearModel:
+    """A model of some of another's n-grams only. rows: of its buckets, rising."""
+    learned = _learned_of(store, options, rows, like.rarity[np.searchsorted(like.rows, rows)])
+    return _fitted(learned, num_classes, like)
 
 
 def ngram_features(
@@ -189,9 +189,26 @@ class _Learned:
         return fit(self.features, self.targets, num_classes, strength)
 
 
+def _fitted(learned: _Learned, num_classes: int, like: LinearModel) -> LinearModel:
+    weights, bias = learned.fit(num_classes, like.strength, like.naive_bayes)
+    return replace(
+        like,
+        rows=learned.rows,
+        rarity=learned.rarity,
+        weights=weights.astype(np.float32),
+        bias=bias.astype(np.float32),
+    )
+
+
 def _learned(store: ExampleStore, num_classes: int, options: WideOptions) -> _Learned:
+    most = MOST_BYTES // (4 * (num_classes + 2))
+    return _learned_of(store, options, *known_ngrams(store, options, _sample(store), most))
+
+
+def _learned_of(
+    store: ExampleStore, options: WideOptions, rows: NDArray[np.int32], rarity: NDArray[np.float32]
+) -> _Learned:
     chosen = _sample(store)
-    rows, rarity = known_ngrams(store, options, chosen, MOST_BYTES // (4 * (num_classes + 2)))
     features = ngram_features(store, options, chosen, rows, rarity)
     return _Learned(features, rarity, rows, np.asarray(store.targets, dtype=np.int64)[chosen])
 

@@ -23,7 +23,7 @@ from grunlock.shapes import FloatArray
 from grunlock.training.wide_linear import LinearModel, wide_models
 
 # Names of their weights.
-ROWS, RARITY, TABLE, BIAS = "wide.rows", "wide.rarity", "wide.weights.weight", "head.bias"
+ROWS, RARITY, TABLE, BIAS = "wide.rows", "wide.rarity", "wide.weights.weight", "wide.bias"
 
 Array = NDArray[Any]
 
@@ -47,14 +47,15 @@ def with_silent_path(recipe: Recipe, weights: Mapping[str, Array], num_classes: 
     if recipe.wide_apart is None:
         return dict(weights)
     rows, table = np.empty(0, np.int32), np.empty((0, num_classes), np.float32)
-    return {**weights, ROWS: rows, RARITY: np.empty(0, np.float32), TABLE: table}
+    nothing = {RARITY: np.empty(0, np.float32), BIAS: np.zeros(num_classes, np.float32)}
+    return {**weights, **nothing, ROWS: rows, TABLE: table}
 
 
 def with_path(weights: Mapping[str, Array], model: LinearModel, weight: float) -> dict[str, Array]:
     """A network's weights with the path's. Of the table only the rows of the linear model are there."""
     scale = np.float32(weight)
-    path = {ROWS: model.rows, RARITY: model.rarity, TABLE: scale * model.weights}
-    return {**weights, **path, BIAS: weights[BIAS] + scale * model.bias}
+    path = {ROWS: model.rows, RARITY: model.rarity, TABLE: scale * model.weights, BIAS: scale * model.bias}
+    return {**weights, **path}
 
 
 def fit_wide(

@@ -1,0 +1,5 @@
+"""A trained model in fewer bytes, for as little loss as possible."""
+
+from grunlock.compression.compress import Compressed, compress
+
+__all__ = ["Compressed", "compress"]

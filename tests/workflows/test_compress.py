@@ -1,0 +1,142 @@
+"""A model in fewer bytes: what it loses is bounded, what does not fit is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from grunlock.artifact import Artifact, load, read, save
+from grunlock.artifact.int8_storage import packed, unpacked
+from grunlock.compression import compress
+from grunlock.compression.compress import rounded, size_of, word_counts
+from grunlock.compression.narrowing import can_narrow, narrowed
+from grunlock.compression.pruning import importance
+from grunlock.data.prepared import open_prepared
+from grunlock.data.store import TokenStore
+from grunlock.errors import RunError
+from grunlock.evaluation import evaluate_run
+from grunlock.recipe import read_recipe
+from grunlock.training.run import train
+from grunlock.training.wide_linear import wide_models
+from tests.conftest import colour_rows
+from tests.workflows.conftest import CommandLine
+
+SETTINGS = [
+    "embedding.size=16",
+    "encoder.hidden_size=24",
+    'wide={training="apart", buckets=65536, characters=true}',
+    "training.epochs=4",
+    "data.valid_fraction=0.2",
+]
+TEXTS = [text for _, text in colour_rows(30, offset=500)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compress")
+    path = folder / "colours.csv"
+    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in colour_rows(120)))
+    return train(path, read_recipe("tiny", SETTINGS), folder / "run").folder
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_it_fits_and_still_knows(refit: bool, colours_csv: Path, tmp_path: Path) -> None:
+    recipe = read_recipe("tiny", [*SETTINGS, f"training.refit={str(refit).lower()}"])
+    folder = train(colours_csv, recipe, tmp_path / "run").folder
+    whole = size_of(read(folder))
+    budget = whole // 3
+    found = compress(folder, budget)
+    path = tmp_path / "small.grunlock"
+    save(found.artifact, path)
+    assert path.stat().st_size == found.num_bytes <= budget
+    assert found.after.nll <= found.before.nll + 0.1
+    small = read(path)
+    assert small.storage == "int8"
+    assert small.derived.refit == refit
+    assert small.metrics["nll"] == pytest.approx(found.after.nll)
+    agreement = np.mean(np.array(load(path).predict(TEXTS)) == np.array(load(folder).predict(TEXTS)))
+    assert agreement > 0.9
+    if not refit:  # a file of its own is scored as it was when it was chosen
+        (folder / "model.grunlock").write_bytes(path.read_bytes())
+        assert evaluate_run(folder, "valid").nll == pytest.approx(found.after.nll, abs=1e-6)
+
+
+def test_a_smaller_budget_costs_words_and_ngrams(run: Path) -> None:
+    whole = size_of(rounded(read(run)))
+    large, small = compress(run, whole), compress(run, int(0.75 * whole))
+    assert large.num_ngrams is not None
+    assert small.num_ngrams is not None
+    assert small.num_ngrams < large.num_ngrams
+    assert small.num_bytes <= 0.75 * whole
+    assert large.after.nll <= small.after.nll
+
+
+def test_what_cannot_be_made_so_small_is_refused(run: Path, grunlock: CommandLine, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot be made so small(.|\n)*expected: at least [\d,]+ bytes"):
+        compress(run, 2000)
+    save(read(run), tmp_path / "model.grunlock")
+    with pytest.raises(RunError, match=r"needs the data of the run"):
+        compress(tmp_path, 2000)
+    done = grunlock("compress", run, "--max-size", "2KB", "-o", tmp_path / "small.grunlock")
+    assert done.code != 0
+    assert "cannot be made so small" in done.err
+    assert not (tmp_path / "small.grunlock").exists()
+
+
+def test_the_command(run: Path, grunlock: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "small.grunlock"
+    done = grunlock("compress", run, "--max-size", "30KB", "-o", path)
+    assert done.code == 0, done.err
+    assert "on validation, before" in done.out
+    assert path.stat().st_size <= 30_000
+
+
+def test_int8_rows_err_by_half_a_step_at_most(run: Path) -> None:
+    weights = read(run).weights
+    again = unpacked(packed(weights))
+    assert again.keys() == weights.keys()
+    for name, value in weights.items():
+        if value.dtype.kind != "f" or value.ndim != 2:
+            continue
+        step = np.abs(value).max(axis=1, keepdims=True) / 127
+        assert (np.abs(again[name] - value) <= 0.57 * step + 1e-7).all(), name  # the scale is a float16
+    np.testing.assert_array_equal(again["wide.rows"], weights["wide.rows"])
+
+
+def logits(artifact: Artifact) -> np.ndarray:
+    return np.asarray(artifact.classifier().logits(TEXTS))
+
+
+def test_vectors_that_differ_in_few_directions_lose_nothing(run: Path) -> None:
+    artifact = read(run)
+    name = "embedding.tokens.weight"
+    rng = np.random.default_rng(0)
+    flat = rng.normal(size=(artifact.weights[name].shape[0], 5)) @ rng.normal(size=(5, 16))
+    artifact = replace(artifact, weights={**artifact.weights, name: flat.astype(np.float32)})
+    counts = np.ones(len(flat), np.int64)
+    assert can_narrow(artifact)
+    five = narrowed(artifact, 5, counts)
+    assert five.recipe.embedding is not None
+    assert five.recipe.embedding.size == five.weights[name].shape[1] == 5
+    np.testing.assert_allclose(logits(five), logits(artifact), atol=1e-4)
+    assert np.abs(logits(narrowed(artifact, 3, counts)) - logits(artifact)).max() > 1e-3
+
+
+def test_words_count_as_often_as_they_occur(run: Path) -> None:
+    data, artifact = open_prepared(run / "data"), read(run)
+    assert isinstance(data.train, TokenStore)
+    counts = word_counts(data.train, artifact)
+    assert counts.sum() == len(data.train.tokens)
+    red = artifact.front_end.vocab().index("red")  # type: ignore[union-attr]
+    assert counts[red] == (np.asarray(data.train.tokens) == red).sum()
+
+
+def test_the_ngrams_that_tell_classes_apart_matter_most(run: Path) -> None:
+    data = open_prepared(run / "data")
+    recipe = read(run).recipe
+    assert recipe.wide is not None
+    model = wide_models(data, recipe.wide)[0]
+    order = np.argsort(-importance(model, data.train.num_examples))
+    apart = np.abs(model.weights - model.weights.mean(axis=1, keepdims=True)).max(axis=1)
+    assert apart[order[:10]].mean() > 5 * apart[order[-100:]].mean()

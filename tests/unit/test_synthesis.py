@@ -42,7 +42,7 @@ def test_new_texts_differ_and_hold_like_words_only(vectors: Path) -> None:
     known = {word for text in texts for word in text.split()} | {"great", "bad", "movie"}
     assert {word for text in found for word in text.split()} <= known
     assert any("great" in text for text in found)
-    assert not any("good" in text and "awful" in text for text in found)
+    assert any(text.startswith("a ") and text.endswith("it is") for text in found)  # spliced
     assert any(len(text.split()) == 1 for text in found)
     assert found == synthesize(texts, 40, nearest_words(WORDS, vectors), generator(0, "a"))
 

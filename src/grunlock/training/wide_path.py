@@ -25,6 +25,11 @@ from grunlock.training.wide_linear import LinearModel, wide_models
 # Names of their weights.
 ROWS, RARITY, TABLE, BIAS = "wide.rows", "wide.rarity", "wide.weights.weight", "wide.bias"
 
+# Sure answers of a network that has learned its texts by heart cost little loss, beside a linear model's many
+# small ones, and decide all the same: on tnews the loss wants a weight that is a third of what accuracy wants.
+RAISED = (1.0, 1.5, 2.0, 3.0, 5.0)
+ENOUGH_EXAMPLES = 2000
+
 Array = NDArray[Any]
 
 
@@ -63,13 +68,17 @@ def fit_wide(
     options: WideOptions,
     logits: FloatArray,  # [validation examples, K] of the network
 ) -> WideFit:
-    """The linear model and the weight beside the network that have the lowest loss on validation.
+    """The linear model and the weight beside the network that have the lowest loss on validation. Where there
+    are enough examples to tell, the weight is raised while that brings accuracy.
 
     Raises MissingDependencyError without scikit-learn.
     """
     targets = np.asarray(data.valid.targets, dtype=np.int64)
     fits = [(model, *fit_weight(logits, model.valid_logits, targets)) for model in wide_models(data, options)]
     model, weight, _ = min(fits, key=lambda fit: fit[2])
+    if len(targets) >= ENOUGH_EXAMPLES:
+        right = [((logits + f * weight * model.valid_logits).argmax(axis=1) == targets).sum() for f in RAISED]
+        weight *= RAISED[int(np.argmax(right))]  # the first of equals
     return WideFit(
         model=model,
         weight=weight,

@@ -83,12 +83,12 @@ def test_values_out_of_range_say_got_and_expected() -> None:
         read_recipe("default", ["text.lowercase=yes"])
 
 
-@pytest.mark.parametrize(("examples", "epochs"), [(100, 10), (10_000, 10), (20_000, 5), (10**6, 4)])
+@pytest.mark.parametrize(("examples", "epochs"), [(100, 8), (10_000, 8), (20_000, 5), (10**6, 3)])
 def test_epochs_by_the_number_of_examples(examples: int, epochs: int) -> None:
     recipe = read_recipe("default")
     assert derive(recipe, facts().model_copy(update={"num_train_examples": examples})).epochs == epochs
     assert derive(read_recipe("default", ["training.epochs=7"]), facts()).epochs == 7
-    assert most_epochs(recipe) == 10
+    assert most_epochs(recipe) == 8
 
 
 def test_what_is_learned_anew_with_validation_examples() -> None:

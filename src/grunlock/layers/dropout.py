@@ -51,7 +51,7 @@ def drop_elements(rows: Tensor, rate: float, training: bool) -> Tensor:
 
 def drop_weight(weight: Tensor, rate: float, training: bool) -> Tensor:
     """DropConnect: entries of a matrix dropped for one whole batch (Merity 2017)."""
-    return torch.nn.functional.dropout(weight, rate, training) if rate else weight
+    return drop_elements(weight, rate, training)
 
 
 def zoneout_of(rate: float, training: bool) -> DrawnZoneout | float | None:

@@ -93,7 +93,7 @@ class Pretrainer:
         self.optimizer.train_mode()
         self.optimizer.set_lr_factor(factor)
         self.optimizer.zero_grad()
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         loss = self.model.loss(_inputs(self.data.train, examples), seed)
         value, grad_norm, clipped, applied = 0.0, 0.0, False, loss is not None
         if loss is not None:

@@ -9,7 +9,7 @@ from grunlock.recipe.optimization_options import MilestonesSchedule
 from grunlock.recipe.schema import Recipe
 
 # How long `training.epochs = "auto"` trains, measured in benchmarks/LOG.md.
-MOST_EPOCHS, FEWEST_EPOCHS = 10, 4
+MOST_EPOCHS, FEWEST_EPOCHS = 8, 3
 EXAMPLES_SEEN = 100_000  # in all epochs together, between these two bounds
 MOST_REFIT_STEPS = 4_000_000  # of all training sequences
 

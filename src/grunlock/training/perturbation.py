@@ -64,7 +64,7 @@ class PerturbedPass:
 
         They are moved to where it grows fastest: one step of the power method from a random direction.
         """
-        torch.manual_seed(self._seed)
+        torch.default_generator.manual_seed(self._seed)
         probe = self._along(torch.randn_like(self._rows), options.probe).requires_grad_()
         rise = divergences(logits, self._answer(self._rows + probe)).sum()
         (direction,) = torch.autograd.grad(rise, probe)
@@ -85,7 +85,7 @@ class PerturbedPass:
         return loss.item()
 
     def _answer(self, rows: Tensor) -> Tensor:
-        torch.manual_seed(self._seed)
+        torch.default_generator.manual_seed(self._seed)
         return self._model.answer(IndexedRows.of_rows(rows, self._sizes), self._inputs)
 
     def _along(self, direction: Tensor, share: float) -> Tensor:

@@ -70,7 +70,7 @@ class TruncatedPass:
             for stretch, encoded in self._encode(rows):
                 pooling.add(encoded, stretch.batch_sizes)
         pooled = pooling.pooled().requires_grad_()
-        torch.manual_seed(derive_seed(self._seed, "dropout", "head"))
+        torch.default_generator.manual_seed(derive_seed(self._seed, "dropout", "head"))
         loss = loss_of(self._model.logits_of(pooled, inputs))
         loss.backward()  # type: ignore[no-untyped-call]
         assert pooled.grad is not None
@@ -85,7 +85,7 @@ class TruncatedPass:
         """Each stretch's states, from those before it, which count as given."""
         states: CarriedStates | None = None
         for stretch in stretches(rows.batch_sizes, self._bptt_steps):
-            torch.manual_seed(derive_seed(self._seed, "dropout", stretch.place))
+            torch.default_generator.manual_seed(derive_seed(self._seed, "dropout", stretch.place))
             index = rows.index[stretch.first_row : stretch.last_row]
             part = IndexedRows(rows.vectors, index, stretch.batch_sizes)
             encoded, states = self._encoder.advance(part, states)

@@ -9,8 +9,9 @@ more, validation decides (wide_path.py).
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -33,12 +34,12 @@ from grunlock.text.token_ngrams import NgramBags, weigh, wide_ngrams
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # an example's loss beside half its squared weights; quickest first
+STRENGTHS, USUAL = (0.1, 0.3, 1.0, 3.0), 1.0  # an example's loss beside half its squared weights
 # As accurate on imdb as a hundred passes (benchmarks/LOG.md).
 PASSES, TOLERANCE = 20, 1e-2
 MOST_BYTES = 64 * 2**20  # of its rows in a model file: weights, bucket and rarity
 MAX_TOKENS = 10**7  # that it learns from; of more, a random sample of texts; a process had 2.4 GB on imdb
-# Up to so many classes both ways of counting are tried: the second is a model for each class, and helps reviews.
+# Up to so many classes both ways of counting are tried: the second is a model for each, and helps reviews.
 MOST_TOLD_CLASSES = 3
 SEED = 0  # the same model for every run on the same data
 
@@ -158,20 +159,31 @@ def _fit_all(data: PreparedData, options: WideOptions, ways: Sequence[bool]) -> 
     unseen = ngram_features(data.valid, options, everything, learned.rows, learned.rarity)
     wanted = np.asarray(data.valid.targets, dtype=np.int64)
     nothing = np.zeros((len(wanted), len(data.labels)))
+
+    def fitted(naive_bayes: bool, strength: float) -> tuple[float, LinearModel]:
+        weights, bias = learned.fit(len(data.labels), strength, naive_bayes)
+        logits = np.asarray(unseen @ weights + bias)
+        _, loss = fit_weight(nothing, logits, wanted)
+        weights, bias, logits = (each.astype(np.float32) for each in (weights, bias, logits))
+        return loss, LinearModel(learned.rows, learned.rarity, weights, bias, logits, strength, naive_bayes)
+
     for naive_bayes in ways:
-        best: LinearModel | None = None
-        lowest = np.inf
-        for strength in STRENGTHS:
-            weights, bias = learned.fit(len(data.labels), strength, naive_bayes)
-            logits = np.asarray(unseen @ weights + bias)
-            _, loss = fit_weight(nothing, logits, wanted)
-            if best is not None and loss >= lowest:
+        yield _lowest(partial(fitted, naive_bayes))
+
+
+def _lowest(fitted: Callable[[float], tuple[float, LinearModel]]) -> LinearModel:
+    """The model with the lowest loss: from USUAL down while that helps, or up."""
+    start = STRENGTHS.index(USUAL)
+    loss, best = fitted(USUAL)
+    for others in (STRENGTHS[:start][::-1], STRENGTHS[start + 1 :]):
+        for strength in others:
+            other_loss, other = fitted(strength)
+            if other_loss >= loss:
                 break
-            weights, bias, logits = (each.astype(np.float32) for each in (weights, bias, logits))
-            best = LinearModel(learned.rows, learned.rarity, weights, bias, logits, strength, naive_bayes)
-            lowest = loss
-        assert best is not None
-        yield best
+            loss, best = other_loss, other
+        if best.strength != USUAL:
+            break
+    return best
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from grunlock.training.wide_linear import LinearModel, wide_models
 ROWS, RARITY, TABLE, BIAS = "wide.rows", "wide.rarity", "wide.weights.weight", "wide.bias"
 
 # A network that has learned its texts by heart decides where it is wrong and sure, and costs little loss
-# beside a linear model: on tnews the weight with the lowest loss is a third of that with the highest accuracy.
+# beside a linear model: on tnews the weight of the lowest loss is a third of that of the highest accuracy.
 RAISED = (1.0, 1.5, 2.0, 3.0, 5.0)
 ENOUGH_EXAMPLES = 2000
 

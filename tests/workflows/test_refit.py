@@ -13,6 +13,7 @@ from grunlock.data.prepared import open_prepared
 from grunlock.data.store import TokenStore
 from grunlock.errors import RunError, RunInterruptedError
 from grunlock.evaluation import evaluate_run, run_answers
+from grunlock.recipe import derived as derived_values
 from grunlock.recipe import read_recipe
 from grunlock.training.events import EpochDone, Event, RunStarted, StepDone
 from grunlock.training.loop import Trainer
@@ -66,6 +67,22 @@ def test_it_learns_all_examples_for_as_many_epochs(colours_csv: Path, tmp_path: 
     assert isinstance(alone, TokenStore)
     found = joined.tokens_of(last)[0]
     assert np.array_equal(found, alone.tokens_of(np.array([alone.num_examples - 1]))[0])
+
+
+def test_more_examples_do_not_shorten_the_schedule(
+    colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 72 examples auto makes 5 epochs, of the 81 with validation it would make 4."""
+    monkeypatch.setattr(derived_values, "EXAMPLES_SEEN", 360)
+    recipe = read_recipe("tiny", [*SETTINGS, "training.epochs=auto", "training.refit=false"])
+    train(colours_csv, recipe, tmp_path / "run")
+    data = open_prepared(tmp_path / "run" / "data")
+    derived = derive_for(recipe, data)
+    assert (data.train.num_examples, data.valid.num_examples, derived.epochs) == (72, 9, 5)
+    first = Trainer(recipe, derived, data, build_start(recipe, derived, data, None).model)
+    first.progress.best_epoch = 5
+    again = refit_trainer(first, None)
+    assert again.last_epoch == again.derived.epochs == 5
 
 
 def test_an_interrupted_refit_goes_on_to_the_same_artifact(colours_csv: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray, IntArray
-from grunlock.training.guarantees import find_guarantees
+from grunlock.training.finish import promises
 from grunlock.training.refit import with_validation
 from grunlock.training.run_folder import RunFolder
 from grunlock.training.wide_path import WideFit, fit_wide, with_silent_path
@@ -177,11 +177,9 @@ def _finished(artifact: Artifact, logits: FloatArray, pruning: Pruning | None, d
 
 
 def _with_promises(artifact: Artifact, valid_logits: FloatArray, data: PreparedData) -> Artifact:
-    if data.calibration is None:
-        return artifact
-    unseen, targets = split_logits(_forward(artifact), data.calibration, len(data.labels))
-    guarantees = find_guarantees(valid_logits, unseen, targets, artifact.temperature)
-    temperature = 1.0 if artifact.recipe.calibration is None else fit_temperature(unseen, targets)
+    guarantees, temperature = promises(
+        artifact.recipe, data, artifact.weights, valid_logits, artifact.temperature
+    )
     return replace(artifact, guarantees=guarantees, temperature=temperature)
 
 

@@ -52,7 +52,7 @@ def finish(
     arrays, wide = _complete(recipe, data, weights, tell)
     logits, targets = split_logits(runtime_forward(Network(recipe, arrays)), data.valid, len(data.labels))
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
-    guarantees, temperature = _promises(recipe, data, arrays, logits, temperature)
+    guarantees, temperature = promises(recipe, data, arrays, logits, temperature)
     scores = evaluate(probabilities(logits, temperature), targets, data.labels)
     metrics = scores.to_dict()
     write_atomically(run.metrics, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
@@ -85,7 +85,7 @@ def finish_refit(
         tell(DataProgress("fitting the wide path on", data.train.num_examples))
         model = fitted_anew(data.train, len(data.labels), recipe.wide_apart, chosen.wide.model)
         arrays = with_path(arrays, model, chosen.wide.weight)
-    guarantees, temperature = _promises(recipe, data, arrays, chosen.valid_logits, before.temperature)
+    guarantees, temperature = promises(recipe, data, arrays, chosen.valid_logits, before.temperature)
     return replace(
         before,
         weights=arrays,
@@ -95,7 +95,7 @@ def finish_refit(
     )
 
 
-def _promises(
+def promises(
     recipe: Recipe,
     data: PreparedData,
     arrays: dict[str, Array],

@@ -19,7 +19,7 @@ from grunlock.training.start import build_start, derive_for
 
 def refit_trainer(before: Trainer, base: Artifact | None) -> Trainer:
     """A trainer before its first step, from the same start as the one that has found its best epoch."""
-    recipe, data = _keeping_last(before.recipe), with_validation(before.data)
+    recipe, data = _as_before(before.recipe, before.derived.epochs), with_validation(before.data)
     derived = derive_for(recipe, data)
     start = build_start(recipe, derived, data, base)
     progress, keep = before.progress, before.recipe.training.keep
@@ -41,8 +41,9 @@ def refit_note(trainer: Trainer) -> str:
     return f"learning anew with the validation examples, {trainer.last_epoch} epochs"
 
 
-def _keeping_last(recipe: Recipe) -> Recipe:
-    changes = {"keep": "last", "patience_epochs": None}
+def _as_before(recipe: Recipe, epochs: int) -> Recipe:
+    """With the epochs that its own examples gave, of which the last ones count."""
+    changes = {"epochs": epochs, "keep": "last", "patience_epochs": None}
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=changes)})
 
 

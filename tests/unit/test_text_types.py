@@ -1,13 +1,15 @@
 """Token types: distinct tokens give the tokens back, and tables survive being stored."""
 
 import zlib
+from functools import partial
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grunlock.recipe.text_options import NgramOptions
-from grunlock.text.types import TokenTypes, context_ngrams, vocab_table, word_ngrams
+from grunlock.text.types import FEW_TYPES, TokenTypes, context_ngrams, vocab_table, word_ngrams
 
 OPTIONS = NgramOptions(buckets=97, min_length=2, max_length=3)
 
@@ -59,3 +61,19 @@ def test_grown_table_is_the_same_after_storing():
         "eel", OPTIONS
     )
     assert stored.find("new", 0, list) == 5
+
+
+@pytest.mark.parametrize("num_new", [1, FEW_TYPES, FEW_TYPES + 1])
+@pytest.mark.parametrize("words", [["cat"], ["cat", "w0", "cat", "w0", "[unk]"], ["w0"]])
+def test_new_types_beside_the_table_are_those_in_it(num_new: int, words: list[str]) -> None:
+    def grown() -> TokenTypes:
+        types = TokenTypes(3, vocab_table(["[unk]", "[empty]", "cat"], OPTIONS, 2))
+        for i in range(num_new):
+            types.find(f"w{i}", 0, partial(word_ngrams, f"w{i}", OPTIONS))
+        return types
+
+    tokens = np.array([{"[unk]": 0, "cat": 2, "w0": 3}[word] for word in words])
+    stored = TokenTypes(3, grown().table()).distinct(tokens)
+    for one, other in zip(vars(grown().distinct(tokens)).values(), vars(stored).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype == np.int64

@@ -21,6 +21,7 @@ from grunlock.shapes import IntArray, range_rows
 Int32Array = NDArray[np.int32]
 
 FEW_TOKENS = 64  # up to that many, a dictionary is quicker than numpy's calls
+FEW_TYPES = 64  # up to that many new ones, their arrays are made at each call
 FLAG_TYPES_PER_TOKEN = 32  # above that, sorting the tokens is quicker than a pass over all types
 
 
@@ -89,27 +90,37 @@ class TokenTypes:
     def table(self) -> TypeTable | None:
         """All types as arrays, None without n-grams. Surfaces keep their types afterwards."""
         if self._table is not None and self._vocab_ids:
-            old = self._table
-            ends = old.ngram_offsets[-1] + np.cumsum(np.array(self._ngram_counts, np.int64))
+            old, new = self._table, self._added_table()
             self._table = TypeTable(
-                np.concatenate([old.vocab_ids, np.array(self._vocab_ids, np.int64)]),
-                np.concatenate([old.ngram_offsets, ends]),
-                np.concatenate([old.ngram_ids, np.array(self._ngram_ids, np.int32)]),
+                np.concatenate([old.vocab_ids, new.vocab_ids]),
+                np.concatenate([old.ngram_offsets, old.ngram_offsets[-1] + new.ngram_offsets[1:]]),
+                np.concatenate([old.ngram_ids, new.ngram_ids]),
             )
             self._vocab_ids, self._ngram_counts, self._ngram_ids = array("q"), array("q"), array("i")
         return self._table
 
+    def _added_table(self) -> TypeTable:
+        """Of the types that are not yet in _table."""
+        return TypeTable(
+            np.array(self._vocab_ids, np.int64),
+            np.concatenate(([0], np.array(self._ngram_counts, np.int64).cumsum())),
+            np.array(self._ngram_ids, np.int32),
+        )
+
     def distinct(self, tokens: NDArray[np.integer]) -> DistinctTokens:
         """Each type of tokens [N] once, and where it goes."""
         types, inverse = self._unique(tokens)
-        table = self.table()
+        # A few new types are looked up beside the table: a copy of it would take longer than all else.
+        table = self._table if len(self._vocab_ids) <= FEW_TYPES else self.table()
         if table is None:
             return DistinctTokens(types, inverse)
-        starts = table.ngram_offsets[types]
-        counts = table.ngram_offsets[types + 1] - starts
-        offsets = np.concatenate(([0], np.cumsum(counts)))
-        ngram_ids = table.ngram_ids[range_rows(starts, counts)].astype(np.int64)
-        return DistinctTokens(table.vocab_ids[types], inverse, ngram_ids, offsets)
+        known = int(types.searchsorted(len(table.vocab_ids)))
+        parts = [_entries(table, types[:known])]
+        if known < len(types):
+            parts.append(_entries(self._added_table(), types[known:] - len(table.vocab_ids)))
+        vocab_ids, counts, ngram_ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        offsets = np.concatenate(([0], counts.cumsum()))
+        return DistinctTokens(vocab_ids, inverse, ngram_ids.astype(np.int64), offsets)
 
     def _unique(self, tokens: NDArray[np.integer]) -> tuple[IntArray, IntArray]:
         if len(tokens) <= FEW_TOKENS:
@@ -127,6 +138,13 @@ class TokenTypes:
         place = np.empty(num_types, dtype=np.int64)
         place[types] = np.arange(len(types))
         return types, place[tokens]
+
+
+def _entries(table: TypeTable, types: IntArray) -> tuple[IntArray, IntArray, Int32Array]:
+    """Vocabulary ids and counts of n-grams of some types, and these n-grams."""
+    starts = table.ngram_offsets[types]
+    counts = table.ngram_offsets[types + 1] - starts
+    return table.vocab_ids[types], counts, table.ngram_ids[range_rows(starts, counts)]
 
 
 def word_ngrams(word: str, options: NgramOptions) -> list[int]:

@@ -139,8 +139,8 @@ def row_places(batch_sizes: IntArray) -> tuple[IntArray, IntArray]:
 
 def range_rows(starts: IntArray, counts: IntArray) -> IntArray:
     """starts[0], starts[0] + 1, ... as many as counts[0] says, then those of the next, and so on."""
-    ahead = np.cumsum(counts) - counts
-    result: IntArray = np.arange(counts.sum()) + np.repeat(starts - ahead, counts)
+    shifts = np.repeat(starts - counts.cumsum() + counts, counts)
+    result: IntArray = np.arange(len(shifts)) + shifts
     return result
 
 

@@ -59,7 +59,7 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
     def dense(store: object, index: int) -> np.ndarray:
         batch = store.batch(np.array([index]))  # type: ignore[attr-defined]
         tokens = batch.inputs.vocab_ids[batch.inputs.inverse]
-        runs = token_ngrams(tokens, batch.layout.batch_sizes, 2, 4096).ids
+        runs = token_ngrams(tokens, batch.layout.lengths, 2, 4096).ids
         row = np.zeros(4096)
         np.add.at(row, runs, 1)
         return row

@@ -27,7 +27,7 @@ from grunlock.shapes import (
     last_rows,
     sequence_major_rows,
 )
-from grunlock.text.token_ngrams import weigh, wide_ngrams
+from grunlock.text.token_ngrams import NgramBags, count_ngrams, weigh, wide_ngrams
 from grunlock.text.types import DistinctTokens
 
 
@@ -77,7 +77,7 @@ class Network:
         pooled = pool(weights, recipe.pooling.parts, encoded)
         result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
         if recipe.wide is not None and isinstance(inputs, DistinctTokens):
-            result = result + _wide(weights, recipe.wide, inputs, layout)
+            result = result + _wide(weights, recipe.wide, inputs, layout.batch_sizes)
         return result
 
 
@@ -104,20 +104,22 @@ def _beside(inputs: FloatArray, encoded: Encoded) -> Encoded:
 
 
 def _wide(
-    weights: Weights, options: WideOptions, tokens: DistinctTokens, layout: PackedLayout
+    weights: Weights, options: WideOptions, tokens: DistinctTokens, batch_sizes: IntArray
 ) -> FloatArray:  # [B, K]
-    table = weights["wide.weights.weight"]
-    result = np.zeros((layout.num_sequences, table.shape[1]), np.float32)
-    for found in wide_ngrams(tokens, layout.batch_sizes, options):
-        if options.training == "together":
-            lengths = np.sqrt(np.maximum(found.counts, 1).astype(np.float32))
-            result += _bag_sums(table[found.ids], found.offsets) / lengths[:, None]
-        else:
-            known = weigh(found, weights["wide.rows"], weights["wide.rarity"])
-            ends = np.cumsum(np.bincount(known.owners, minlength=layout.num_sequences))
-            rows = known.values[:, None] * table[known.places]
-            result += _bag_sums(rows, np.concatenate(([0], ends)))
-    return result if options.training == "together" else result + weights["wide.bias"]
+    table, bags = weights["wide.weights.weight"], wide_ngrams(tokens, batch_sizes, options)
+    if options.training == "together":
+        sums = [_bag_sums(table[found.ids], found.offsets) / _roots(found) for found in bags]
+        result: FloatArray = np.sum(sums, axis=0)
+        return result
+    known = weigh(count_ngrams(bags), weights["wide.rows"], weights["wide.rarity"])
+    rows, bias = table.take(known.places, axis=0), weights["wide.bias"]
+    if batch_sizes[0] == 1:
+        return (known.values @ rows + bias)[None]
+    return _bag_sums(known.values[:, None] * rows, known.offsets) + bias
+
+
+def _roots(found: NgramBags) -> FloatArray:  # [B, 1]
+    return np.sqrt(np.maximum(found.counts, 1).astype(np.float32))[:, None]
 
 
 def _bag_sums(rows: FloatArray, offsets: IntArray) -> FloatArray:

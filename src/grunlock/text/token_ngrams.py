@@ -1,5 +1,6 @@
 """Hashed n-grams of tokens and of characters, for linear models on texts. Shared by training and runtime."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,26 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.recipe.model_options import WideOptions
-from grunlock.shapes import (
-    IntArray,
-    range_rows,
-    row_places,
-    sequence_lengths,
-    sequence_major_rows,
-    shifted_rows,
-)
+from grunlock.shapes import IntArray, range_rows, sequence_lengths, sequence_major_rows
 from grunlock.text.types import DistinctTokens
 
 # Odd, with well mixed bits: the golden ratio's fraction, and splitmix64's first multiplier (Steele 2014).
-STEP = np.uint64(0x9E3779B97F4A7C15)
-MIX = np.uint64(0xBF58476D1CE4E5B9)
+# Arrays, because these are quicker than numpy's scalars.
+STEP, MIX, ONE, HIGH, LOW = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 1, 30, 27], np.uint64)[:, None]
+
+BAG_SHIFT = 32  # a bucket is an int32
 
 
 @dataclass(frozen=True)
 class NgramBags:
     """The n-grams of a batch, sequence after sequence, longest sequence first.
 
-    ids:     [M] int64 buckets
+    ids:     [M] int64 buckets, those of a sequence in any order
     offsets: [B + 1] int64, where each sequence's begin in ids
     """
 
@@ -40,36 +36,84 @@ class NgramBags:
 
 
 @dataclass(frozen=True)
+class NgramCounts:
+    """Each n-gram of each bag once. A sequence has a bag for each kind of n-gram.
+
+    keys:     [M] int64, rising: bag * 2**BAG_SHIFT + bucket; bag: sequence * kinds + kind
+    counts:   [M] int32
+    num_bags: B * kinds
+    kinds:    bags of a sequence
+    """
+
+    keys: IntArray
+    counts: NDArray[np.int32]
+    num_bags: int
+    kinds: int
+
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """[M] the bucket of each"""
+        return self.keys.astype(np.int32)  # the low half
+
+    @property
+    def bags(self) -> IntArray:
+        """[M] the bag of each, rising"""
+        return self.keys >> BAG_SHIFT
+
+
+@dataclass(frozen=True)
 class WeighedNgrams:
     """The distinct n-grams of a batch that a linear model knows, and how much each counts.
 
-    owners: [M] the sequence of each, rising
-    places: [M] the model's row of each
-    values: [M] float32; their squares add up to 1 in each sequence that has any
+    offsets: [B + 1] where each sequence's begin
+    places:  [M] the model's row of each
+    values:  [M] float32; their squares add up to 1 in each bag that has any
     """
 
-    owners: IntArray
+    offsets: IntArray
     places: IntArray
     values: NDArray[np.float32]
 
 
-def weigh(found: NgramBags, rows: NDArray[Any], rarity: NDArray[np.float32]) -> WeighedNgrams:
-    """TF-IDF: (1 + log count) * rarity, each sequence scaled to length 1 (scikit-learn's TfidfVectorizer with
+def count_ngrams(bags: Sequence[NgramBags], order: IntArray | None = None) -> NgramCounts:
+    """Count those of each kind, of the same sequences, in buckets below 2**31.
+
+    order: [B] each sequence's place in the result; None: as they stand
+    """
+    keys = np.concatenate([_keys(each, kind, len(bags), order) for kind, each in enumerate(bags)])
+    keys.sort()
+    edges = np.ones(len(keys) + 1, np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=edges[1:-1])
+    (starts,) = edges.nonzero()
+    counts = (starts[1:] - starts[:-1]).astype(np.int32)
+    return NgramCounts(keys[starts[:-1]], counts, sum(len(each.offsets) - 1 for each in bags), len(bags))
+
+
+def _keys(found: NgramBags, kind: int, kinds: int, order: IntArray | None) -> IntArray:
+    num_sequences = len(found.offsets) - 1
+    if num_sequences == 1:
+        return found.ids + (kind << BAG_SHIFT)
+    place = np.arange(num_sequences) if order is None else order
+    return found.ids + np.repeat((place * kinds + kind) << BAG_SHIFT, found.counts)
+
+
+def weigh(found: NgramCounts, rows: NDArray[Any], rarity: NDArray[np.float32]) -> WeighedNgrams:
+    """TF-IDF: (1 + log count) * rarity, each bag scaled to length 1 (scikit-learn's TfidfVectorizer with
     sublinear_tf).
 
-    rows: the buckets that the model knows, rising; rarity: of each of them
+    rows: the buckets that the model knows, int32, rising; rarity: of each of them
     """
-    nothing = np.zeros(0, np.int64)
     if not len(rows):
-        return WeighedNgrams(nothing, nothing, np.zeros(0, np.float32))
-    place = np.minimum(np.searchsorted(rows, found.ids), len(rows) - 1)
-    known = rows[place] == found.ids
-    owner = np.repeat(np.arange(len(found.counts)), found.counts)[known]
-    pairs, counts = np.unique(owner * len(rows) + place[known], return_counts=True)
-    owners, places = np.divmod(pairs, len(rows))
-    values = (1.0 + np.log(counts)) * rarity[places]
-    squares = np.bincount(owners, values**2, minlength=len(found.counts))
-    return WeighedNgrams(owners, places, (values / np.sqrt(squares[owners])).astype(np.float32))
+        nothing = np.zeros(found.num_bags // found.kinds + 1, np.int64)
+        return WeighedNgrams(nothing, nothing[:0], np.zeros(0, np.float32))
+    ids = found.ids
+    places = rows.searchsorted(ids)
+    (known,) = (rows.take(places, mode="clip") == ids).nonzero()
+    bags, places = found.bags[known], places[known]
+    values = (1.0 + np.log(found.counts[known])) * rarity[places]
+    lengths = np.sqrt(np.bincount(bags, values * values))
+    offsets = bags.searchsorted(np.arange(0, found.num_bags + 1, found.kinds))
+    return WeighedNgrams(offsets, places, (values / lengths[bags]).astype(np.float32))
 
 
 def wide_ngrams(tokens: DistinctTokens, batch_sizes: IntArray, options: WideOptions) -> tuple[NgramBags, ...]:
@@ -77,51 +121,67 @@ def wide_ngrams(tokens: DistinctTokens, batch_sizes: IntArray, options: WideOpti
 
     tokens.inverse: [N] in packed order
     """
-    vocab_ids = tokens.vocab_ids[tokens.inverse]
+    types = tokens.inverse
+    if batch_sizes[0] > 1:
+        types = types[sequence_major_rows(batch_sizes)]
+    lengths = sequence_lengths(batch_sizes)
     if not options.characters:
-        return (token_ngrams(vocab_ids, batch_sizes, options.max_length, options.buckets),)
+        return (token_ngrams(tokens.vocab_ids[types], lengths, options.max_length, options.buckets),)
     half = options.buckets // 2
-    characters = character_ngrams(tokens, batch_sizes, options.buckets - half)
+    characters = character_ngrams(tokens, types, lengths, options.buckets - half)
     behind = NgramBags(characters.ids + half, characters.offsets)
-    return token_ngrams(vocab_ids, batch_sizes, options.max_length, half), behind
+    return token_ngrams(tokens.vocab_ids[types], lengths, options.max_length, half), behind
 
 
-def character_ngrams(tokens: DistinctTokens, batch_sizes: IntArray, buckets: int) -> NgramBags:
+def character_ngrams(tokens: DistinctTokens, types: IntArray, lengths: IntArray, buckets: int) -> NgramBags:
     """The n-grams of each token's type, hashed anew. A sequence may have none.
 
-    tokens: with n-grams; inverse [N] in packed order
+    tokens: with n-grams; types: [N] of them, sequence after sequence; lengths: [B]
     """
     assert tokens.ngram_ids is not None
     assert tokens.ngram_offsets is not None
-    types = tokens.inverse[sequence_major_rows(batch_sizes)]
-    starts, ends = tokens.ngram_offsets[types], tokens.ngram_offsets[types + 1]
-    found = tokens.ngram_ids[range_rows(starts, ends - starts)]
-    ids = (_mixed(found.astype(np.uint64) + np.uint64(1)) % np.uint64(buckets)).astype(np.int64)
-    before = np.concatenate(([0], np.cumsum(ends - starts)))  # n-grams ahead of each token
-    tokens_before = np.concatenate(([0], np.cumsum(sequence_lengths(batch_sizes))))
-    return NgramBags(ids, before[tokens_before])
+    hashed = _buckets(_mixed(tokens.ngram_ids.astype(np.uint64) + ONE), buckets)
+    if len(lengths) == 1 and len(types) == len(tokens.vocab_ids):  # each type once
+        return _one_bag(hashed)
+    starts = tokens.ngram_offsets[types]
+    counts = tokens.ngram_offsets[types + 1] - starts
+    return _bags(hashed[range_rows(starts, counts)], counts, lengths)
 
 
-def token_ngrams(vocab_ids: IntArray, batch_sizes: IntArray, max_length: int, buckets: int) -> NgramBags:
-    """All runs of 1 to max_length tokens. vocab_ids: [N] in packed order."""
-    step, sequence = row_places(batch_sizes)
-    behind = [np.append(vocab_ids, 0)[shifted_rows(batch_sizes, -k)] for k in range(max_length)]
-    hashes: list[NDArray[np.uint64]] = []
-    owners: list[IntArray] = []
-    value = np.zeros(len(vocab_ids), np.uint64)
-    for length in range(1, max_length + 1):
-        value = _mixed(value + behind[length - 1].astype(np.uint64) + np.uint64(1))
-        whole = step >= length - 1
-        hashes.append(value[whole])
-        owners.append(sequence[whole])
-    owner = np.concatenate(owners)
-    order = np.argsort(owner, kind="stable")
-    ids = (np.concatenate(hashes)[order] % np.uint64(buckets)).astype(np.int64)
-    counts = np.bincount(owner, minlength=int(batch_sizes[0]))
-    return NgramBags(ids, np.concatenate(([0], np.cumsum(counts))))
+def token_ngrams(vocab_ids: IntArray, lengths: IntArray, max_length: int, buckets: int) -> NgramBags:
+    """All runs of 1 to max_length tokens. vocab_ids: [N], sequence after sequence; lengths: [B]"""
+    num_tokens = len(vocab_ids)
+    ahead = vocab_ids.astype(np.uint64) + ONE
+    hashes = [_mixed(ahead)]  # of the runs of each length, by where they begin
+    while len(hashes) < min(max_length, num_tokens):
+        hashes.append(_mixed(hashes[-1][1:] + ahead[: -len(hashes)]))
+    if len(lengths) == 1:
+        return _one_bag(_buckets(np.concatenate(hashes), buckets))
+    table = np.zeros((num_tokens, max_length), np.uint64)
+    for k, found in enumerate(hashes):
+        table[: len(found), k] = found
+    left = np.repeat(lengths.cumsum(), lengths) - np.arange(num_tokens)  # in the sequence, from each token on
+    counts = np.minimum(left, max_length)
+    return _bags(_buckets(table[np.arange(max_length) < counts[:, None]], buckets), counts, lengths)
+
+
+def _one_bag(ids: IntArray) -> NgramBags:
+    return NgramBags(ids, np.array([0, len(ids)]))
+
+
+def _bags(ids: IntArray, counts: IntArray, lengths: IntArray) -> NgramBags:
+    """counts: [N] n-grams of each token; lengths: [B] tokens of each sequence"""
+    before = np.concatenate(([0], counts.cumsum()))
+    return NgramBags(ids, before[np.concatenate(([0], lengths.cumsum()))])
+
+
+def _buckets(hashes: NDArray[np.uint64], buckets: int) -> IntArray:
+    return (hashes % np.uint64(buckets)).astype(np.int64)
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     value = value * STEP
-    value = (value ^ (value >> np.uint64(30))) * MIX
-    return value ^ (value >> np.uint64(27))
+    value ^= value >> HIGH
+    value *= MIX
+    value ^= value >> LOW
+    return value

@@ -9,7 +9,8 @@ more, validation decides (wide_path.py).
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from grunlock.data.batches import ExampleStore, evaluation_batches
+from grunlock.data.batches import ExampleStore
 from grunlock.data.prepared import KEPT, PreparedData
 from grunlock.errors import MissingDependencyError
 from grunlock.evaluation.splits import BATCH_TOKENS
@@ -29,7 +30,7 @@ from grunlock.recipe.model_options import WideOptions
 from grunlock.seeding import derive_seed, generator
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.text import DistinctTokens
-from grunlock.text.token_ngrams import NgramBags, weigh, wide_ngrams
+from grunlock.text.token_ngrams import NgramCounts, count_ngrams, weigh, wide_ngrams
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -38,7 +39,8 @@ STRENGTHS, USUAL = (0.1, 0.3, 1.0, 3.0), 1.0  # an example's loss beside half it
 # As accurate on imdb as a hundred passes (benchmarks/LOG.md).
 PASSES, TOLERANCE = 20, 1e-2
 MOST_BYTES = 64 * 2**20  # of its rows in a model file: weights, bucket and rarity
-MAX_TOKENS = 10**7  # that it learns from; of more, a random sample of texts; a process had 2.4 GB on imdb
+# That it learns from; of more, a random sample of texts. A process had 2.0 GB on 20,000 texts of imdb.
+MAX_TOKENS = 10**7
 # Up to so many classes both ways of counting are tried: the second is a model for each, and helps reviews.
 MOST_TOLD_CLASSES = 3
 SEED = 0  # the same model for every run on the same data
@@ -105,51 +107,59 @@ def ngram_features(
     rows: NDArray[np.int32],
     rarity: NDArray[np.float32],
 ) -> "csr_matrix":
-    """[examples, M] what the path makes of texts, as it answers. examples, rows: rising."""
-    from scipy.sparse import csr_matrix, vstack
+    """[examples, M] what the path makes of texts, as it answers. rows: rising."""
+    return _features(_counted(store, options, examples), rows, rarity)
 
-    parts: list[csr_matrix] = []
-    read: list[IntArray] = []
-    for batch_examples, groups in _ngrams(store, options, examples):
-        found = [weigh(group, rows, rarity) for group in groups]
-        owners, places, values = (
-            np.concatenate([getattr(each, name) for each in found]) for name in ("owners", "places", "values")
-        )
-        parts.append(csr_matrix((values, (owners, places)), shape=(len(batch_examples), len(rows))))
-        read.append(batch_examples)
-    return vstack(parts, format="csr")[np.argsort(np.concatenate(read))]
+
+def _features(
+    counted: Iterable[NgramCounts], rows: NDArray[np.int32], rarity: NDArray[np.float32]
+) -> "csr_matrix":
+    from scipy.sparse import csr_matrix
+
+    lengths, places, values = [], [], []
+    for found in counted:
+        known = weigh(found, rows, rarity)
+        lengths.append(np.diff(known.offsets))
+        places.append(known.places.astype(np.int32))
+        values.append(known.values)
+    offsets = np.concatenate(([0], np.concatenate(lengths).cumsum()))
+    arrays = np.concatenate(values), np.concatenate(places), offsets
+    return csr_matrix(arrays, shape=(len(offsets) - 1, len(rows)))
 
 
 def known_ngrams(
-    store: ExampleStore, options: WideOptions, examples: IntArray, most: int
+    counted: Iterable[NgramCounts], num_examples: int, buckets: int, most: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The buckets [M] that are learned, rising, and the rarity of each: scikit-learn's smooth_idf.
 
     They are those of all n-grams; where these are more than `most`, of those that at least so many texts have
     that no more are left.
     """
-    present = np.zeros(options.buckets, np.int32)
-    for batch_examples, groups in _ngrams(store, options, examples):
-        for group in groups:
-            owner = np.repeat(np.arange(len(batch_examples)), group.counts)
-            pairs = np.unique(owner * options.buckets + group.ids)
-            np.add.at(present, pairs % options.buckets, 1)
+    present = np.zeros(buckets, np.int32)
+    for found in counted:
+        np.add.at(present, found.ids.astype(np.int64), np.int32(1))  # with other types it is far slower
     fewest = 1
     while int((present >= fewest).sum()) > most:
         fewest += 1
     rows = np.flatnonzero(present >= fewest)
-    rarity = np.log((1.0 + len(examples)) / (1.0 + present[rows])) + 1.0
+    rarity = np.log((1.0 + num_examples) / (1.0 + present[rows])) + 1.0
     return rows.astype(np.int32), rarity.astype(np.float32)
 
 
-def _ngrams(
-    store: ExampleStore, options: WideOptions, examples: IntArray
-) -> Iterator[tuple[IntArray, tuple[NgramBags, ...]]]:
-    """Batches of examples, longest first, and the n-grams of each."""
-    for some in evaluation_batches(store.lengths[examples], BATCH_TOKENS):
-        batch = store.batch(examples[some])
+def _counted(store: ExampleStore, options: WideOptions, examples: IntArray) -> Iterator[NgramCounts]:
+    """The n-grams of some examples after the others, in their order."""
+    ends = store.lengths[examples].cumsum()
+    for some in np.split(examples, np.flatnonzero(np.diff(ends // BATCH_TOKENS)) + 1):
+        batch = store.batch(some)
         assert isinstance(batch.inputs, DistinctTokens)  # a recipe with a wide path is one for texts
-        yield batch.examples, wide_ngrams(batch.inputs, batch.layout.batch_sizes, options)
+        layout = batch.layout
+        yield count_ngrams(wide_ngrams(batch.inputs, layout.batch_sizes, options), layout.order)
+
+
+def _emptied(counted: deque[NgramCounts]) -> Iterator[NgramCounts]:
+    """Each, and kept no longer: what is made of it takes its place in memory."""
+    while counted:
+        yield counted.popleft()
 
 
 def _fit_all(data: PreparedData, options: WideOptions, ways: Sequence[bool]) -> Iterator[LinearModel]:
@@ -214,7 +224,11 @@ def _fitted(learned: _Learned, num_classes: int, like: LinearModel) -> LinearMod
 
 def _learned(store: ExampleStore, num_classes: int, options: WideOptions) -> _Learned:
     most = MOST_BYTES // (4 * (num_classes + 2))
-    return _learned_of(store, options, *known_ngrams(store, options, _sample(store), most))
+    chosen = _sample(store)
+    counted = deque(_counted(store, options, chosen))
+    rows, rarity = known_ngrams(counted, len(chosen), options.buckets, most)
+    features = _features(_emptied(counted), rows, rarity)
+    return _Learned(features, rarity, rows, np.asarray(store.targets, dtype=np.int64)[chosen])
 
 
 def _learned_of(
@@ -267,12 +281,15 @@ def _fit_told(
 
     A weight on such a feature is that weight times its factor on the feature itself.
     """
+    from scipy.sparse import csr_matrix
+
     classes = np.unique(targets)
     weights, biases = np.zeros((features.shape[1], num_classes)), np.full(num_classes, np.nan)
     for k in classes[1:] if len(classes) == 2 else classes:
         ratios = log_count_ratios(features, targets == k)
-        told = features.copy()
-        told.data *= ratios[told.indices]
+        # float64, else liblinear's interface would copy the whole.
+        data = (features.data * ratios[features.indices]).astype(np.float64)
+        told = csr_matrix((data, features.indices, features.indptr), shape=features.shape)
         found, bias = _fit(told, (targets == k).astype(np.int64), 2, strength)
         weights[:, k], biases[k] = found[:, 1] * ratios, bias[1]
     if len(classes) == 2:

@@ -144,6 +144,7 @@ PROBES = {
     "wide": Probe("{buckets=64}"),
     "wide.buckets": Probe("16", ("wide.buckets=64",)),
     "wide.features": Probe("naive_bayes", ("wide={buckets=64, training='apart', features='tfidf'}",)),
+    "wide.complement": Probe("false", ("wide={buckets=64, training='apart'}",)),
     "wide.max_length": Probe("1", ("wide.buckets=64",)),
     "wide.characters": Probe("true", ("wide.buckets=64",)),
     "wide.dropout": Probe("0.5", ("wide.buckets=64",)),

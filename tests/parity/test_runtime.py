@@ -75,7 +75,7 @@ def built(overrides: list[str]) -> tuple[Recipe, TextFrontEnd, SequenceClassifie
     together = "wide={training='together', characters=false}"
     wide = together if any(each.startswith("wide.") for each in overrides) else "wide=off"
     recipe = read_recipe("default", ["embedding.size=6", wide, *hidden, *overrides])
-    front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.ngrams)
+    front_end = TextFrontEnd.train(lambda: TEXTS, recipe.text, recipe.ngrams_of(recipe.text.tokens))
     facts = facts_for(front_end)
     return recipe, front_end, away_from_its_start(recipe, facts)
 

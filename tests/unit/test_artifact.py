@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,12 @@ import pytest
 from grunlock import artifact as artifacts
 from grunlock.artifact import Artifact
 from grunlock.artifact.format import MANIFEST, MAX_DEFLATED_BYTES, RECIPE, REST
+from grunlock.data.sources import InMemory
 from grunlock.errors import ArtifactError, DataError, StorageError
+from grunlock.recipe import read_recipe
+from grunlock.training.run import train
+from grunlock.training.wide_path import with_silent_path
+from tests.conftest import colour_rows
 
 MEMBERS = (RECIPE, "tokenizer.json", *REST)
 
@@ -107,7 +113,7 @@ def test_an_unknown_version_is_refused(path: Path) -> None:
         members[MANIFEST] = json.dumps({**manifest, "format_version": 99}).encode()
 
     with pytest.raises(
-        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 3(.|\n)*install"
+        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 4(.|\n)*install"
     ):
         artifacts.load(rewritten(path, age))
 
@@ -177,3 +183,28 @@ def test_predictions_do_not_depend_on_the_company(path: Path) -> None:
     many = [f"{text} {i}" for i in range(40) for text in TEXTS]
     alone = np.concatenate([model.predict_proba([text]) for text in many])
     np.testing.assert_allclose(model.predict_proba(many), alone, atol=1e-6)
+
+
+def test_a_file_of_version_3_counts_characters_in_the_embeddings_buckets(tmp_path: Path) -> None:
+    """As it was when that file was written."""
+    rows = [(label, text) for label, text in colour_rows(40)]
+    data = InMemory([text for _, text in rows], [label for label, _ in rows], "rows")
+    settings = ["embedding.ngrams.buckets=50", 'wide={buckets=64, characters=true, training="apart"}']
+    done = train(data, read_recipe("tiny", [*settings, "training.epochs=1"]), tmp_path / "run")
+
+    def age(members: dict[str, bytes]) -> None:
+        manifest = json.loads(members[MANIFEST])
+        members[MANIFEST] = json.dumps({**manifest, "format_version": 3}).encode()
+
+    old = artifacts.read(rewritten(done.folder / "model.grunlock", age))
+    assert old.front_end.ngrams.buckets == 50  # type: ignore[union-attr]
+    assert done.artifact.front_end.ngrams.buckets > 2**30  # type: ignore[union-attr]
+    network = [
+        np.asarray(replace(each, weights=without_path(each)).classifier().logits(TEXTS))
+        for each in (old, done.artifact)
+    ]
+    np.testing.assert_allclose(*network, rtol=1e-5, atol=1e-6)
+
+
+def without_path(artifact: Artifact) -> dict[str, np.ndarray]:
+    return with_silent_path(artifact.recipe, artifact.weights, len(artifact.labels))

@@ -251,7 +251,7 @@ def test_unfinished_or_damaged_folder(tmp_path):
     prepare(memory(), recipe(), tmp_path)
     facts = json.loads((tmp_path / "prepared.json").read_text())
     (tmp_path / "prepared.json").write_text(json.dumps(facts | {"version": 99}))
-    with pytest.raises(DataError, match="version 99, expected 4"):
+    with pytest.raises(DataError, match="version 99, expected 5"):
         open_prepared(tmp_path)
     (tmp_path / "prepared.json").write_text(json.dumps(facts))
     (tmp_path / "train" / "tokens").write_bytes(b"1234")

@@ -41,7 +41,7 @@ def inputs(with_ngrams: bool = False) -> TokenInputs:
 
 
 def embedding(*overrides: str) -> TokenEmbedding:
-    return TokenEmbedding(VOCAB_SIZE, tiny(*overrides).embedding)
+    return TokenEmbedding(VOCAB_SIZE, tiny(*overrides).embedding, tokens="words")
 
 
 def spread(rows: IndexedRows) -> Tensor:

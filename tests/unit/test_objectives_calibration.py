@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from grunlock.errors import DataError, MissingDependencyError, ShapeError
-from grunlock.objectives.calibration import HIGHEST, LOWEST, fit_temperature, fit_weight
+from grunlock.objectives.calibration import HIGHEST, LOWEST, fit_temperature, fit_weights
 
 Doubles = NDArray[np.float64]
 
@@ -87,19 +87,41 @@ def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
         fit_temperature([[1.0, 0.0]], [1])
 
 
-@pytest.mark.parametrize("true_weight", [0.0, 0.5, 3.0])
-def test_finds_the_weight_that_made_the_targets(true_weight: float) -> None:
-    """Logits are the sum of two parts; each model has one, and the second is off by a factor."""
+@pytest.mark.parametrize("true_weights", [(0.0, 0.0), (0.5, 0.0), (3.0, 0.3)])
+def test_finds_the_weights_that_made_the_targets(true_weights: tuple[float, float]) -> None:
+    """Logits are the sum of three parts; each model has one, and two are off by a factor."""
     random = np.random.default_rng(1)
-    first, second = random.normal(size=(2, 20_000, 3)) * 2.0
-    targets = (first + true_weight * second + random.gumbel(size=first.shape)).argmax(axis=1)
-    weight, loss = fit_weight(first, second, targets)
-    assert weight == pytest.approx(true_weight, rel=0.08, abs=0.03)
-    whole = first + weight * second
-    assert loss == pytest.approx(nll(whole, targets, fit_temperature(whole, targets)))
-    assert loss <= nll(first, targets, fit_temperature(first, targets))
+    first, *others = random.normal(size=(3, 20_000, 3)) * 2.0
+    truth = first + sum(weight * other for weight, other in zip(true_weights, others, strict=True))
+    targets = (truth + random.gumbel(size=first.shape)).argmax(axis=1)
+    weights, loss = fit_weights(first, others, targets)
+    assert weights == pytest.approx(true_weights, rel=0.08, abs=0.03)
+    whole = first + sum(weight * other for weight, other in zip(weights, others, strict=True))
+    assert loss == pytest.approx(nll(whole, targets, fit_temperature(whole, targets)), rel=1e-6)
+    assert loss <= nll(first, targets, fit_temperature(first, targets)) + 1e-9
+
+
+def test_no_weights_near_those_found_are_better() -> None:
+    random = np.random.default_rng(2)
+    first, *others = random.normal(size=(3, 300, 4))
+    targets = (first + others[0] + random.gumbel(size=first.shape)).argmax(axis=1)
+    weights, loss = fit_weights(first, others, targets)
+    for changes in ((0.02, 0.0), (-0.02, 0.0), (0.0, 0.02), (0.02, 0.02)):
+        whole = first + sum(max(0.0, w + c) * o for w, c, o in zip(weights, changes, others, strict=True))
+        assert nll(whole, targets, fit_temperature(whole, targets)) >= loss - 1e-7
 
 
 def test_a_model_that_says_the_opposite_gets_no_weight() -> None:
     logits, targets = calibrated(500)
-    assert fit_weight(logits, -np.eye(3)[targets], targets)[0] == 0.0
+    assert fit_weights(logits, [-np.eye(3)[targets]], targets)[0] == (0.0,)
+
+
+def test_a_model_that_knows_nothing_leaves_the_others_finite_weights() -> None:
+    logits, targets = calibrated(500)
+    (weight,), _ = fit_weights(np.zeros_like(logits), [logits], targets)
+    assert 0.0 < weight <= 100.0 * HIGHEST
+
+
+def test_weights_need_logits_of_one_shape() -> None:
+    with pytest.raises(ShapeError, match="others"):
+        fit_weights([[1.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]], [1])

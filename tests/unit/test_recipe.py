@@ -22,6 +22,7 @@ from grunlock.recipe import (
     space_to_toml,
     to_toml,
 )
+from grunlock.recipe.text_options import CHARACTER_NGRAMS, NgramOptions
 from tests.conftest import small_facts
 
 
@@ -279,3 +280,31 @@ def test_heads_that_do_not_divide_are_refused() -> None:
         read_recipe("default", ["encoder.kind=transformer", "encoder.hidden_size=8", "encoder.num_heads=3"])
     with pytest.raises(RecipeError, match=r"output size a multiple of 2 \* num_heads = 8, got 10"):
         read_recipe("default", ["encoder.hidden_size=5", "attention.num_heads=4"])
+
+
+def test_ngrams_of_the_embedding_follow_the_kind_of_token() -> None:
+    embedding = read_recipe("default", []).embedding
+    assert embedding is not None
+    assert embedding.ngrams_of("words") is None
+    assert embedding.ngrams_of("characters") == CHARACTER_NGRAMS
+    chosen = read_recipe("default", ["embedding.ngrams.buckets=100"]).embedding
+    assert chosen is not None
+    assert chosen.ngrams_of("words") == chosen.ngrams_of("characters") == NgramOptions(buckets=100)
+
+
+def test_a_wide_path_sees_finer_buckets_of_which_the_embeddings_are_remainders() -> None:
+    recipe = read_recipe("default", ["embedding.ngrams.buckets=100"])
+    front_end = recipe.ngrams_of("words")
+    assert front_end is not None
+    assert front_end.buckets % 100 == 0
+    assert front_end.buckets > 2**30
+    assert read_recipe("default", ["embedding.ngrams.buckets=100", "wide=off"]).ngrams_of(
+        "words"
+    ) == NgramOptions(buckets=100)
+
+
+def test_a_section_that_may_be_one_word_has_messages_of_its_own() -> None:
+    with pytest.raises(RecipeError, match=r"embedding\.ngrams\n(.|\n)*'aut'\n(.|\n)*a table or 'auto'"):
+        read_recipe("default", ["embedding.ngrams=aut"])
+    with pytest.raises(RecipeError, match=r"1 fault(.|\n)*did you mean embedding\.ngrams\.buckets"):
+        read_recipe("default", ["embedding.ngrams.bucket=3"])

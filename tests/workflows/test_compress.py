@@ -19,6 +19,7 @@ from grunlock.evaluation import evaluate_run
 from grunlock.recipe import read_recipe
 from grunlock.training.run import train
 from grunlock.training.wide_linear import wide_models
+from grunlock.training.wide_path import summed
 from tests.conftest import colour_rows
 from tests.workflows.conftest import CommandLine
 
@@ -136,7 +137,7 @@ def test_the_ngrams_that_tell_classes_apart_matter_most(run: Path) -> None:
     data = open_prepared(run / "data")
     recipe = read(run).recipe
     assert recipe.wide is not None
-    model = wide_models(data, recipe.wide)[0]
-    order = np.argsort(-importance(model, data.train.num_examples))
-    apart = np.abs(model.weights - model.weights.mean(axis=1, keepdims=True)).max(axis=1)
+    table = summed(wide_models(data, recipe.wide)[:1], [1.0])
+    order = np.argsort(-importance(table, data.train.num_examples))
+    apart = np.abs(table.weights - table.weights.mean(axis=1, keepdims=True)).max(axis=1)
     assert apart[order[:10]].mean() > 5 * apart[order[-100:]].mean()

@@ -7,17 +7,18 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from sklearn.naive_bayes import ComplementNB
 from sklearn.svm import LinearSVC
 
 from grunlock.data.prepared import KEPT, PreparedData, open_prepared
 from grunlock.errors import RecipeError
 from grunlock.evaluation.splits import runtime_forward, split_logits
 from grunlock.models import SequenceClassifier
-from grunlock.objectives.calibration import fit_weight
+from grunlock.objectives.calibration import fit_weights
 from grunlock.recipe import override, read_recipe
 from grunlock.recipe.model_options import WideOptions
 from grunlock.text.token_ngrams import token_ngrams
-from grunlock.training import wide_linear, wide_path
+from grunlock.training import wide_estimators, wide_features, wide_linear, wide_path
 from grunlock.training.events import Event, WideFitted
 from grunlock.training.run import RunOptions, RunResult, train
 from grunlock.training.wide_linear import LinearModel, wide_models
@@ -49,11 +50,11 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
     features: Literal["tfidf", "naive_bayes"], run: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against scikit-learn on dense features made here, one text at a time."""
-    options = WideOptions(training="apart", buckets=4096, features=features)
+    options = WideOptions(training="apart", buckets=4096, features=features, complement=False)
     data = open_prepared(run.folder / "data")
-    monkeypatch.setattr(wide_linear, "PASSES", 1000)
-    monkeypatch.setattr(wide_linear, "TOLERANCE", 1e-4)
-    monkeypatch.setattr(wide_linear, "MAX_TOKENS", 10**6)  # another model than the one kept from training
+    monkeypatch.setattr(wide_estimators, "PASSES", 1000)
+    monkeypatch.setattr(wide_estimators, "TOLERANCE", 1e-4)
+    monkeypatch.setattr(wide_features, "MAX_TOKENS", 10**6)  # another model than the one kept from training
     (found,) = wide_models(data, options)
 
     def dense(store: object, index: int) -> np.ndarray:
@@ -88,7 +89,7 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
         model = LinearSVC(C=found.strength, max_iter=100_000, tol=1e-8)
         model.fit(seen * told, targets == k)
         expected[:, k] = unseen * told @ model.coef_[0] + model.intercept_[0]
-    assert found.naive_bayes == (features == "naive_bayes")
+    assert found.kind == features
     assert found.rows.tolist() == np.flatnonzero(present).tolist()
     answers = unseen[:, found.rows] @ found.weights + found.bias
     np.testing.assert_allclose(answers, expected, atol=0.02 * np.abs(expected).max())
@@ -97,20 +98,20 @@ def test_the_path_is_a_linear_svm_on_the_same_features(
 
 def test_of_many_examples_a_sample_is_read(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
     data, options = open_prepared(run.folder / "data"), WideOptions(training="apart", buckets=4096)
-    monkeypatch.setattr(wide_linear, "MAX_TOKENS", 100)
+    monkeypatch.setattr(wide_features, "MAX_TOKENS", 100)
     zeros = np.zeros((data.valid.num_examples, 3), np.float32)
     fit = wide_path.fit_wide(data, options, zeros)
     shutil.rmtree(data.folder / KEPT)  # else it would only be read again
     again = wide_path.fit_wide(data, options, zeros)
-    np.testing.assert_array_equal(fit.model.rows, again.model.rows)
-    np.testing.assert_array_equal(fit.model.weights, again.model.weights)
-    assert len(fit.model.rows) < len(wide_model_of_all(data, options).rows)
+    np.testing.assert_array_equal(fit.table.rows, again.table.rows)
+    np.testing.assert_array_equal(fit.table.weights, again.table.weights)
+    assert len(fit.table.rows) < len(wide_model_of_all(data, options).rows)
     assert fit.linear_accuracy > 0.8  # an example with another's target would not teach that
 
 
 def wide_model_of_all(data: PreparedData, options: WideOptions) -> LinearModel:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wide_linear, "MAX_TOKENS", 10**7)
+        patch.setattr(wide_features, "MAX_TOKENS", 10**7)
         return wide_models(data, options)[0]
 
 
@@ -123,7 +124,7 @@ def test_it_is_fitted_once_for_all_trainings_on_the_data(
     kept = next((run.folder / "data" / KEPT).iterdir())
     recipe = override(run.artifact.recipe, ["seed=5"])
     with monkeypatch.context() as patch:
-        patch.setattr(wide_linear, "_fit", never)
+        patch.setattr(wide_linear, "fit_linear", never)
         again = train("unused", recipe, tmp_path / "again", prepared=run.folder / "data")
     assert again.artifact.weights[wide_path.TABLE].any()
 
@@ -193,17 +194,51 @@ def test_validation_decides_how_ngrams_count(run: RunResult) -> None:
     """Of the two models the one whose sum with the network has the lower loss."""
     data = open_prepared(run.folder / "data")
     options = WideOptions(training="apart", buckets=4096)
-    tfidf, told = wide_models(data, options)
-    assert (tfidf.naive_bayes, told.naive_bayes) == (False, True)
+    tfidf, told, beside = wide_models(data, options)
+    assert [model.kind for model in (tfidf, told, beside)] == ["tfidf", "naive_bayes", "complement"]
     targets = np.asarray(data.valid.targets, np.int64)
     right = 5 * np.eye(3, dtype=np.float32)[targets]
     chosen = []
     for logits in (right - tfidf.valid_logits, right - told.valid_logits, np.zeros_like(right)):
-        losses = [fit_weight(logits, each.valid_logits, targets)[1] for each in (tfidf, told)]
-        chosen.append(wide_path.fit_wide(data, options, logits).model.naive_bayes)
-        assert chosen[-1] == (losses[1] < losses[0])
+        pairs = [[each.valid_logits, beside.valid_logits] for each in (tfidf, told)]
+        losses = [fit_weights(logits, pair, targets)[1] for pair in pairs]
+        found = wide_path.fit_wide(data, options, logits)
+        chosen.append(found.models[0].kind)
+        assert chosen[-1] == ("naive_bayes" if losses[1] < losses[0] else "tfidf")
+        assert [model.kind for model in found.models[1:]] == ["complement"]
 
 
 def test_how_ngrams_count_is_for_a_path_apart() -> None:
     with pytest.raises(RecipeError, match='features = "auto" with training = "together"'):
         read_recipe("tiny", ["wide.features=tfidf"])
+
+
+def test_complement_naive_bayes_is_scikit_learns(run: RunResult) -> None:
+    """Up to a constant of each text, which moves no probability."""
+    data = open_prepared(run.folder / "data")
+    options = WideOptions(training="apart", buckets=4096)
+    (*_, found) = wide_models(data, options)
+    learned = wide_features.linear_data(data.train, 3, options)
+    theirs = ComplementNB(alpha=found.strength).fit(learned.features, learned.targets)
+    ours = learned.features @ found.weights + found.bias
+    expected = learned.features @ theirs.feature_log_prob_.T
+    np.testing.assert_allclose(
+        ours - ours.mean(axis=1, keepdims=True), expected - expected.mean(axis=1, keepdims=True), atol=1e-4
+    )
+    assert found.strength in wide_linear.SMOOTHINGS
+
+
+def test_the_sum_of_linear_models_is_one_table(run: RunResult) -> None:
+    data = open_prepared(run.folder / "data")
+    options = WideOptions(training="apart", buckets=4096)
+    fit = wide_path.fit_wide(data, options, np.zeros((data.valid.num_examples, 3), np.float32))
+    table = fit.table
+    everything = np.arange(data.valid.num_examples)
+    unseen = wide_features.ngram_features(data.valid, options, everything, table.rows, table.rarity)
+    expected = sum(w * model.valid_logits for w, model in zip(fit.weights, fit.models, strict=True))
+    np.testing.assert_allclose(unseen @ table.weights + table.bias, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_complement_is_for_a_path_apart() -> None:
+    with pytest.raises(RecipeError, match='complement = true with training = "together"'):
+        read_recipe("tiny", ["wide.complement=false"])

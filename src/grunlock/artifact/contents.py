@@ -97,7 +97,8 @@ def read(path: str | Path) -> Artifact:
     try:
         recipe = validate(tomllib.loads(members["recipe.toml"].decode()))
         derived = Derived.model_validate(manifest["derived"])
-        front_end = _read_front_end(members[_front_end_member(recipe)].decode(), recipe, derived)
+        version = int(manifest["format_version"])
+        front_end = _read_front_end(members[_front_end_member(recipe)].decode(), recipe, derived, version)
         storage: Storage = "int8" if manifest.get("storage") == "int8" else "float32"
         weights = safetensors.numpy.load(members["weights.safetensors"])
         weights = unpacked(weights) if storage == "int8" else weights
@@ -129,10 +130,15 @@ def _front_end_member(recipe: Recipe) -> str:
     return "tokenizer.json" if recipe.data.kind == "text" else "series.json"
 
 
-def _read_front_end(stored: str, recipe: Recipe, derived: Derived) -> TextFrontEnd | SeriesFrontEnd:
+def _read_front_end(
+    stored: str, recipe: Recipe, derived: Derived, version: int
+) -> TextFrontEnd | SeriesFrontEnd:
     inputs, text = derived.facts.inputs, recipe.text
     if isinstance(inputs, TextFacts) and text is not None:
-        return TextFrontEnd.from_json(stored, inputs.tokens, text.max_tokens, recipe.ngrams, text.cut)
+        ngrams = recipe.ngrams_of(inputs.tokens)
+        if version <= 3 and recipe.embedding is not None:
+            ngrams = recipe.embedding.ngrams_of(inputs.tokens) or ngrams
+        return TextFrontEnd.from_json(stored, inputs.tokens, text.max_tokens, ngrams, text.cut)
     if isinstance(inputs, SeriesFacts) and recipe.series is not None:
         return SeriesFrontEnd.from_json(stored, recipe.series)
     raise ValueError(f"the manifest says {inputs.kind}, the recipe {recipe.data.kind}")

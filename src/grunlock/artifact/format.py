@@ -33,8 +33,10 @@ from grunlock.errors import ArtifactError
 from grunlock.files import atomic_file
 
 FORMAT = "grunlock"
-FORMAT_VERSION = 3  # 1: texts only, no kind of data; 2: no storage, n-grams of a wide path without rarity
-READABLE = (2, FORMAT_VERSION)
+# 1: texts only, no kind of data; 2: no storage, n-grams of a wide path without rarity; 3: a wide path's
+# n-grams of characters in the embedding's buckets
+FORMAT_VERSION = 4
+READABLE = (2, 3, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 RECIPE = "recipe.toml"
 FRONT_ENDS = ("tokenizer.json", "series.json")  # a model has one of them

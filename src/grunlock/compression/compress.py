@@ -152,7 +152,7 @@ def _filled(candidate: Artifact, data: PreparedData, wide: WideFit | None, max_b
     if wide is None:
         return _finished(candidate, logits, None, data)
     left = max_bytes - size_of(candidate)
-    most = min(len(wide.model.rows), left // len(data.labels))
+    most = min(len(wide.models[0].rows), left // len(data.labels))
     while most:
         pruning = pruned(data, candidate.recipe, wide, most, logits)
         found = rounded(replace(candidate, weights=pruning.added_to(candidate.weights)))

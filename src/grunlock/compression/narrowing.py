@@ -16,7 +16,7 @@ from grunlock.artifact import Artifact
 from grunlock.recipe.model_options import GruOptions, LstmOptions
 from grunlock.shapes import FloatArray, IntArray
 
-VECTORS = "embedding.tokens.weight"
+VECTORS, NGRAM_VECTORS = "embedding.tokens.weight", "embedding.ngrams.weight"
 READERS = ("encoder.layers.0.weight_ih_l0", "encoder.layers.0.weight_ih_l0_reverse")
 
 
@@ -26,7 +26,7 @@ def can_narrow(artifact: Artifact) -> bool:
     embedding, encoder = recipe.embedding, recipe.encoder
     return (
         embedding is not None
-        and embedding.ngrams is None
+        and NGRAM_VECTORS not in artifact.weights
         and recipe.stem is None
         and not recipe.pooling.inputs
         and isinstance(encoder, GruOptions | LstmOptions)

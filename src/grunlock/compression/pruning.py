@@ -8,62 +8,75 @@ from numpy.typing import NDArray
 
 from grunlock.data.batches import ExampleStore
 from grunlock.data.prepared import PreparedData
-from grunlock.objectives.calibration import fit_weight
+from grunlock.objectives.calibration import fit_weights
 from grunlock.recipe import Recipe
-from grunlock.shapes import FloatArray
-from grunlock.training.wide_linear import LinearModel, fitted_on, ngram_features
-from grunlock.training.wide_path import Array, WideFit, with_path
+from grunlock.shapes import FloatArray, IntArray
+from grunlock.training.wide_features import ngram_features
+from grunlock.training.wide_linear import LinearModel, fitted_on
+from grunlock.training.wide_path import Array, WideFit, WideTable, summed, with_path
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """A smaller linear model and its weight beside the network."""
+    """Smaller linear models and their weights beside the network."""
 
-    model: LinearModel
-    weight: float
+    models: tuple[LinearModel, ...]
+    weights: tuple[float, ...]
 
     @property
     def rows(self) -> NDArray[np.int32]:
-        return self.model.rows
+        return self.models[0].rows
 
     def added_to(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        return with_path(weights, self.model, self.weight)
+        return with_path(weights, summed(self.models, self.weights))
 
     def without_last(self, num_examples: int) -> "Pruning | None":
         """Without a hundredth of the n-grams, those that matter least; None where none is left."""
         count = int(0.99 * len(self.rows))
         if not count:
             return None
-        model = self.model
-        kept = np.sort(np.argsort(-importance(model, num_examples), kind="stable")[:count])
-        rows, rarity, weights = model.rows[kept], model.rarity[kept], model.weights[kept]
-        return replace(self, model=replace(model, rows=rows, rarity=rarity, weights=weights))
+        kept = most_important(summed(self.models, self.weights), num_examples, count)
+        return replace(
+            self,
+            models=tuple(
+                replace(each, rows=each.rows[kept], rarity=each.rarity[kept], weights=each.weights[kept])
+                for each in self.models
+            ),
+        )
 
     def fitted_on(self, store: ExampleStore, recipe: Recipe, num_classes: int) -> "Pruning":
-        """The same n-grams and weight, learned from other examples."""
+        """The same n-grams and weights, learned from other examples."""
         assert recipe.wide is not None
-        return replace(self, model=fitted_on(store, num_classes, recipe.wide, self.model, self.rows))
+        return replace(self, models=fitted_on(store, num_classes, recipe.wide, self.models, self.rows))
 
 
 def pruned(data: PreparedData, recipe: Recipe, wide: WideFit, most: int, logits: FloatArray) -> Pruning:
     """The path with at most `most` n-grams. logits: [validation examples, K] of the network."""
     assert recipe.wide is not None
-    model = wide.model
-    if most < len(model.rows):
-        kept = np.sort(np.argsort(-importance(model, data.train.num_examples), kind="stable")[:most])
-        model = fitted_on(data.train, len(data.labels), recipe.wide, model, model.rows[kept])
+    models, targets = wide.models, np.asarray(data.valid.targets, np.int64)
+    if most < len(models[0].rows):
+        kept = most_important(wide.table, data.train.num_examples, most)
+        models = fitted_on(data.train, len(data.labels), recipe.wide, models, models[0].rows[kept])
         everything = np.arange(data.valid.num_examples)
-        unseen = ngram_features(data.valid, recipe.wide, everything, model.rows, model.rarity)
-        answers = np.asarray(unseen @ model.weights + model.bias, np.float32)
-        model = replace(model, valid_logits=answers)
-    weight, _ = fit_weight(logits, model.valid_logits, np.asarray(data.valid.targets, np.int64))
-    return Pruning(model, weight)
+        unseen = ngram_features(data.valid, recipe.wide, everything, models[0].rows, models[0].rarity)
+        models = tuple(
+            replace(each, valid_logits=np.asarray(unseen @ each.weights + each.bias, np.float32))
+            for each in models
+        )
+    weights, _ = fit_weights(logits, [each.valid_logits for each in models], targets)
+    return Pruning(models, weights)
 
 
-def importance(model: LinearModel, num_examples: int) -> FloatArray:
+def most_important(table: WideTable, num_examples: int, count: int) -> IntArray:
+    """The places, rising, of so many n-grams that move the training texts' answers most."""
+    found: IntArray = np.sort(np.argsort(-importance(table, num_examples), kind="stable")[:count])
+    return found
+
+
+def importance(table: WideTable, num_examples: int) -> FloatArray:
     """[M] root of the summed squares by which each n-gram moves the training texts' answers, about: how much
     it tells classes apart, times its value, times the root of how many texts have it."""
-    apart = model.weights - model.weights.mean(axis=1, keepdims=True)
-    having = (1.0 + num_examples) / np.exp(model.rarity - 1.0) - 1.0  # from smooth_idf
-    found: FloatArray = np.linalg.norm(apart, axis=1) * model.rarity * np.sqrt(np.maximum(having, 0.0))
+    apart = table.weights - table.weights.mean(axis=1, keepdims=True)
+    having = (1.0 + num_examples) / np.exp(table.rarity - 1.0) - 1.0  # from smooth_idf
+    found: FloatArray = np.linalg.norm(apart, axis=1) * table.rarity * np.sqrt(np.maximum(having, 0.0))
     return found

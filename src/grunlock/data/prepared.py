@@ -25,7 +25,7 @@ from grunlock.recipe.text_options import NgramOptions
 from grunlock.series import SeriesFrontEnd
 from grunlock.text import TextFrontEnd, TokenTypes, TypeTable
 
-VERSION = 4
+VERSION = 5
 FACTS, TOKENIZER, TYPES, SERIES = "prepared.json", "tokenizer.json", "types.npz", "series.json"
 UNLABELLED = "unlabelled"  # the store of texts without labels
 KEPT = "kept"  # a folder for what trainings on this data have in common

@@ -51,8 +51,8 @@ class Pretrained:
         self._check_fits(recipe)
         assert recipe.text is not None
         stored = (self.folder / TOKENIZER).read_text(encoding="utf-8")
-        tokens = self.facts["tokens"]
-        return TextFrontEnd.from_json(stored, tokens, recipe.text.max_tokens, recipe.ngrams, recipe.text.cut)
+        tokens, text = self.facts["tokens"], recipe.text
+        return TextFrontEnd.from_json(stored, tokens, text.max_tokens, recipe.ngrams_of(tokens), text.cut)
 
     def weights(self) -> Weights:
         """Raises ArtifactError if they are not those that were written."""

@@ -139,7 +139,8 @@ def _train_front_end(parts: Sequence[Part], script: Script, recipe: Recipe) -> T
         return open_pretrained(recipe.pretrained.path).front_end(recipe)
     if options.tokens == "auto":
         options = options.model_copy(update={"tokens": default_tokens(script)})
-    front_end = TextFrontEnd.train(partial(texts_of, parts, "train"), options, recipe.ngrams)
+    ngrams = recipe.ngrams_of(options.tokens)
+    front_end = TextFrontEnd.train(partial(texts_of, parts, "train"), options, ngrams)
     embedding = recipe.embedding
     if embedding is None or embedding.vectors is None or not embedding.vector_words:
         return front_end

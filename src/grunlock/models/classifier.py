@@ -74,5 +74,5 @@ def build_embedding(recipe: Recipe, derived: Derived) -> TokenEmbedding | Series
     inputs = derived.facts.inputs
     if isinstance(inputs, TextFacts):
         assert recipe.embedding is not None  # a recipe for texts has it
-        return TokenEmbedding(inputs.vocab_size, recipe.embedding)
+        return TokenEmbedding(inputs.vocab_size, recipe.embedding, inputs.tokens)
     return SeriesProjection(inputs.num_features, recipe.input_size)

@@ -19,9 +19,11 @@ class TokenEmbedding(nn.Module):
     A token's vector is its row of `tokens` plus the mean of its n-grams' rows of `ngrams`.
     word_dropout turns single tokens into the unknown token; embedding_dropout zeroes a distinct
     token's vector in the whole batch and scales the rest by 1 / (1 - rate) (Gal 2016).
+
+    tokens: their kind, never "auto"
     """
 
-    def __init__(self, vocab_size: int, options: EmbeddingOptions) -> None:
+    def __init__(self, vocab_size: int, options: EmbeddingOptions, tokens: str) -> None:
         super().__init__()
         self.output_size = options.size
         self.word_dropout = options.word_dropout
@@ -30,8 +32,9 @@ class TokenEmbedding(nn.Module):
         self.ngrams: RowTable | None = None
         # Entries of variance 1 / D: a vector's length is about 1, whatever its size.
         nn.init.normal_(self.tokens.weight, std=1.0 / math.sqrt(options.size))
-        if options.ngrams is not None:
-            self.ngrams = RowTable(options.ngrams.buckets, options.size)
+        ngrams = options.ngrams_of(tokens)
+        if ngrams is not None:
+            self.ngrams = RowTable(ngrams.buckets, options.size)
             nn.init.normal_(self.ngrams.weight, std=1.0 / math.sqrt(options.size))
         self.requires_grad_(options.trainable)
 
@@ -58,5 +61,5 @@ class TokenEmbedding(nn.Module):
             return vectors
         if with_unknown:
             offsets = functional.pad(offsets, (0, 1), value=len(inputs.ngram_ids))  # an empty bag
-        ngrams: Tensor = self.ngrams(inputs.ngram_ids, offsets)
+        ngrams: Tensor = self.ngrams(inputs.ngram_ids % len(self.ngrams.weight), offsets)
         return vectors + ngrams

@@ -34,7 +34,9 @@ class LanguageModel(nn.Module):
     def __init__(self, recipe: Recipe, counts: Tensor, longest_steps: int) -> None:
         super().__init__()
         assert recipe.embedding is not None  # a recipe for texts has it
-        self.embedding = TokenEmbedding(len(counts), recipe.embedding)
+        self.embedding = TokenEmbedding(
+            len(counts), recipe.embedding, tokens="words"
+        )  # without n-grams all kinds are alike
         self.encoder = build_encoder(
             recipe.embedding.size, recipe.encoder, chrono_steps=max(2, longest_steps), max_steps=longest_steps
         )

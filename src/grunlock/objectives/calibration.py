@@ -2,13 +2,13 @@
 
     probs = softmax(logits / temperature)          above 1: less sure, below 1: surer
 
-And the weight of one model's logits beside another's, which is found the same way.
+And the weights of other models' logits beside one's, which are found the same way.
 
 Fitted on data the weights were not trained on. Knows numpy, and scipy while fitting.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from grunlock.errors import DataError, MissingDependencyError, ShapeError
 from grunlock.shapes import check_shape
 
 LOWEST, HIGHEST = 0.05, 20.0
-MOST_WEIGHT = 100.0
+MOST_COEFFICIENT = 100.0
 Doubles = NDArray[np.float64]
 
 
@@ -45,25 +45,38 @@ def fit_temperature(
     return min((1.0, LOWEST, HIGHEST, math.exp(found)), key=nll)  # the first of equals
 
 
-def fit_weight(
+def fit_weights(
     logits: ArrayLike,  # [B, K] of one model
-    others: ArrayLike,  # [B, K] of another
+    others: Sequence[ArrayLike],  # each [B, K], of other models
     targets: ArrayLike,  # [B] class indices
-) -> tuple[float, float]:
-    """The weight in [0, 100] with which logits + weight * others have the lowest mean negative log-likelihood
-    at its best temperature, and that likelihood. The weight is 0 where none is better.
+) -> tuple[tuple[float, ...], float]:
+    """The weights, at least 0, with which logits + sum of weight * other have the lowest mean negative
+    log-likelihood at its best temperature, and that likelihood.
+
+    It is a multinomial logistic regression with one coefficient for each model, and as that convex. The
+    first's is 1 / temperature, bounded as in `fit_temperature`; the others' are at most 100.
 
     Errors as for `fit_temperature`.
     """
-    first, second, indices = (np.asarray(each) for each in (logits, others, targets))
+    first, indices = np.asarray(logits, dtype=np.float64), np.asarray(targets)
+    given = [first, *(np.asarray(each, dtype=np.float64) for each in others)]
+    _check(first, indices)
+    for each in given[1:]:
+        check_shape("others", each.shape, first.shape, "[B, K]")
+        _check(each, indices)
+    margins = np.stack([each - each[np.arange(len(indices)), indices, None] for each in given])
 
-    def nll(weight: float) -> float:
-        values = np.asarray(first + weight * second, dtype=np.float64)
-        return _loss(values, indices)(fit_temperature(values, indices))
+    def nll(coefficients: Doubles) -> tuple[float, Doubles]:
+        scaled = np.tensordot(coefficients, margins, 1)  # [B, K]
+        highest = scaled.max(axis=1, keepdims=True)
+        odds = np.exp(scaled - highest)
+        total = odds.sum(axis=1, keepdims=True)
+        loss = (np.log(total) + highest).mean()
+        return float(loss), np.einsum("mbk,bk->m", margins, odds / total) / len(indices)
 
-    found = _minimize(lambda root: nll(root**2), 0.0, math.sqrt(MOST_WEIGHT), tolerance=1e-3)
-    best = min((0.0, found**2), key=nll)
-    return best, nll(best)
+    bounds = [(1.0 / HIGHEST, 1.0 / LOWEST), *[(0.0, MOST_COEFFICIENT)] * len(others)]
+    found, loss = _minimize_convex(nll, bounds)
+    return tuple(float(each) for each in found[1:] / found[0]), loss
 
 
 def _loss(logits: Doubles, targets: NDArray[Any]) -> Callable[[float], float]:
@@ -78,16 +91,32 @@ def _loss(logits: Doubles, targets: NDArray[Any]) -> Callable[[float], float]:
     return nll
 
 
-def _minimize(objective: Callable[[float], float], low: float, high: float, tolerance: float = 1e-6) -> float:
+def _minimize(objective: Callable[[float], float], low: float, high: float) -> float:
+    from_scipy = _scipy_optimize()
+    result = from_scipy.minimize_scalar(
+        objective, bounds=(low, high), method="bounded", options={"xatol": 1e-6}
+    )
+    return float(result.x)
+
+
+def _minimize_convex(
+    objective: Callable[[Doubles], tuple[float, Doubles]], bounds: list[tuple[float, float]]
+) -> tuple[Doubles, float]:
+    """Where a convex function of several numbers, which also gives its slope, is lowest, and its value."""
+    start = np.array([1.0] + [0.1] * (len(bounds) - 1))
+    result = _scipy_optimize().minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    return result.x, float(result.fun)
+
+
+def _scipy_optimize() -> Any:
     try:
-        from scipy.optimize import minimize_scalar
+        import scipy.optimize
     except ImportError as error:
         raise MissingDependencyError(
             "Fitting a temperature needs scipy.",
             cure='pip install "grunlock[train]", or --set calibration=off',
         ) from error
-    result = minimize_scalar(objective, bounds=(low, high), method="bounded", options={"xatol": tolerance})
-    return float(result.x)
+    return scipy.optimize
 
 
 def _check(logits: Doubles, targets: NDArray[Any]) -> None:

@@ -196,14 +196,19 @@ class WideOptions(Section):
     training: Literal["together", "apart"] = "together"
     # apart: how n-grams count, by rarity alone or times how well each tells a class; auto: validation decides
     features: Literal["auto", "tfidf", "naive_bayes"] = "auto"
+    complement: bool = True  # apart: complement naive Bayes as well, with a weight of its own
     dropout: Probability = 0.0  # of single n-grams
 
     @model_validator(mode="after")
     def _options_act(self) -> "WideOptions":
+        if self.training == "apart" and self.buckets > 2**31:
+            raise ValueError(f'buckets <= {2**31} with training = "apart", got {self.buckets}')
         if self.training == "apart" and self.dropout:
             raise ValueError(f'dropout = 0 with training = "apart", got {self.dropout}')
         if self.training == "together" and self.features != "auto":
             raise ValueError(f'features = "auto" with training = "together", got {self.features}')
+        if self.training == "together" and not self.complement:
+            raise ValueError('complement = true with training = "together", got false')
         return self
 
 

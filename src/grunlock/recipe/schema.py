@@ -207,14 +207,16 @@ class Recipe(Section):
             return self.embedding.size
         return None if self.series is None else self.series.size
 
-    @property
-    def ngrams(self) -> NgramOptions | None:
-        """The character n-grams that belong to a token type, for the embedding or the wide path."""
-        if self.embedding is not None and self.embedding.ngrams is not None:
-            return self.embedding.ngrams
-        if self.wide is not None and self.wide.characters:
+    def ngrams_of(self, tokens: str) -> NgramOptions | None:
+        """The character n-grams that belong to a type of such tokens, for the embedding or the wide path."""
+        found = None if self.embedding is None else self.embedding.ngrams_of(tokens)
+        if self.wide is None or not self.wide.characters:
+            return found
+        if found is None:
             return NgramOptions(buckets=WIDE_CHARACTER_BUCKETS, min_length=2)
-        return None
+        # A multiple of the embedding's buckets: those are the remainders.
+        buckets = WIDE_CHARACTER_BUCKETS // found.buckets * found.buckets
+        return found.model_copy(update={"buckets": buckets})
 
     @property
     def wide_apart(self) -> WideOptions | None:

@@ -58,17 +58,29 @@ class NgramOptions(Section):
         return self
 
 
+# A Chinese character says little without its neighbours: on titles of news the network alone gained three
+# points by them (benchmarks/LOG.md). Words gained nothing that a wide path does not know.
+CHARACTER_NGRAMS = NgramOptions(buckets=2**16, min_length=2, max_length=3)
+
+
 class EmbeddingOptions(Section):
     """How tokens become vectors."""
 
     size: Count = 128
-    ngrams: Annotated[NgramOptions | None, Optional] = None
+    # auto: CHARACTER_NGRAMS where a token is one character, else none
+    ngrams: Annotated[NgramOptions | Literal["auto"] | None, Optional] = None
     vectors: Annotated[str | None, Optional] = None  # file of pretrained vectors of the same size
     # words of that file that training texts lack and that join the vocabulary, its first ones first, at most
     vector_words: Annotated[int, Field(ge=0)] = 0
     trainable: bool = True
     word_dropout: Probability = 0.0  # a token becomes the unknown token
     embedding_dropout: Probability = 0.0  # a word type's vector is zero in the whole batch
+
+    def ngrams_of(self, tokens: str) -> NgramOptions | None:
+        """Those whose vectors are added to tokens of a kind, which is never "auto"."""
+        if self.ngrams == "auto":
+            return CHARACTER_NGRAMS if tokens == "characters" else None
+        return self.ngrams
 
     @model_validator(mode="after")
     def _words_have_vectors(self) -> "EmbeddingOptions":

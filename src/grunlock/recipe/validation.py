@@ -74,6 +74,8 @@ def _models(annotation: Any) -> Iterator[type[Section]]:
 def _problems(error: ValidationError, settings: dict[str, Any]) -> Iterator[RecipeError]:
     by_key: dict[str, list[Any]] = defaultdict(list)
     for fault in error.errors(include_url=False):
+        if isinstance(fault["input"], dict) and fault["type"] == "literal_error":
+            continue  # of a section that may also be one word; what its table lacks is another fault
         by_key[_dotted(fault["loc"])].append(fault)
     for key, faults in by_key.items():
         yield _problem(key, faults, settings)
@@ -85,6 +87,8 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
     model: type[Section] | None = Recipe
     kinds: dict[str | None, type[Section]] = {}
     for part in loc:
+        if isinstance(part, str) and "[" in part:  # the branch of a union: of a section and a word
+            continue
         if model is None and part in kinds:  # the tag of a discriminated union
             model = kinds[part]
             continue
@@ -121,6 +125,8 @@ def _problem(key: str, faults: list[Any], settings: dict[str, Any]) -> RecipeErr
 def _expected(message: str) -> str:
     for prefix in ("Input should be ", "Value error, "):
         message = message.removeprefix(prefix)
+    if message.startswith("a valid dictionary"):
+        return "a table"
     return 'a list such as ["a", "b"]' if message == "a valid tuple" else message
 
 

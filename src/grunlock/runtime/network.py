@@ -147,7 +147,8 @@ def _token_vectors(weights: Weights, tokens: DistinctTokens) -> FloatArray:  # [
     table = weights.get("embedding.ngrams.weight")
     if table is not None and tokens.ngram_ids is not None and tokens.ngram_offsets is not None:
         counts = np.maximum(np.diff(tokens.ngram_offsets), 1).astype(np.float32)
-        vectors += _bag_sums(table[tokens.ngram_ids], tokens.ngram_offsets) / counts[:, None]
+        ids = tokens.ngram_ids % len(table)
+        vectors += _bag_sums(table[ids], tokens.ngram_offsets) / counts[:, None]
     return vectors
 
 

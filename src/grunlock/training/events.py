@@ -77,9 +77,9 @@ class RunDone:
 class WideFitted:
     """Sent after the run, when a wide path that learns apart has been added. Not part of the history."""
 
-    weight: float  # of the linear model's logits beside the network's
-    strength: float
-    linear_accuracy: float  # on validation, each alone
+    weights: tuple[float, ...]  # of each linear model's logits beside the network's
+    strengths: tuple[float, ...]
+    linear_accuracy: float  # on validation, of their sum and of the network alone
     network_accuracy: float
 
 

@@ -24,7 +24,15 @@ from grunlock.training.events import DataProgress, Listener, WideFitted
 from grunlock.training.guarantees import find_guarantees
 from grunlock.training.run_folder import RunFolder
 from grunlock.training.wide_linear import fitted_anew
-from grunlock.training.wide_path import Array, WideFit, as_arrays, fit_wide, with_path, with_silent_path
+from grunlock.training.wide_path import (
+    Array,
+    WideFit,
+    as_arrays,
+    fit_wide,
+    summed,
+    with_path,
+    with_silent_path,
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def finish_refit(
 ) -> Artifact:
     """The artifact of weights that have learned `data.train`, the validation examples among them.
 
-    The wide path learns these examples too. Its strength and weight, the temperature (where no calibration
+    The wide path learns these examples too. Its strengths and weights, the temperature (where no calibration
     split decides it) and the metrics are those of the model before.
     """
     before, arrays = chosen.artifact, as_arrays(weights)
@@ -83,8 +91,8 @@ def finish_refit(
     if chosen.wide is not None:
         assert recipe.wide_apart is not None
         tell(DataProgress("fitting the wide path on", data.train.num_examples))
-        model = fitted_anew(data.train, len(data.labels), recipe.wide_apart, chosen.wide.model)
-        arrays = with_path(arrays, model, chosen.wide.weight)
+        models = fitted_anew(data.train, len(data.labels), recipe.wide_apart, chosen.wide.models)
+        arrays = with_path(arrays, summed(models, chosen.wide.weights))
     guarantees, temperature = promises(recipe, data, arrays, chosen.valid_logits, before.temperature)
     return replace(
         before,
@@ -123,5 +131,6 @@ def _complete(
     silent = with_silent_path(recipe, arrays, len(data.labels))
     logits, _ = split_logits(runtime_forward(Network(recipe, silent)), data.valid, len(data.labels))
     fit = fit_wide(data, recipe.wide_apart, logits)
-    tell(WideFitted(fit.weight, fit.model.strength, fit.linear_accuracy, fit.network_accuracy))
-    return with_path(arrays, fit.model, fit.weight), fit
+    strengths = tuple(model.strength for model in fit.models)
+    tell(WideFitted(fit.weights, strengths, fit.linear_accuracy, fit.network_accuracy))
+    return with_path(arrays, fit.table), fit

@@ -70,7 +70,8 @@ class ProgressBar:
         elif isinstance(event, WideFitted):
             self._console.print(
                 f"wide path: on validation the linear model {event.linear_accuracy:.4f}, the network "
-                f"{event.network_accuracy:.4f}; added with weight {event.weight:.2f}",
+                f"{event.network_accuracy:.4f}; added with weight "
+                f"{' and '.join(f'{weight:.2f}' for weight in event.weights)}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -1,13 +1,14 @@
 """A wide path that learns apart: a linear model by itself, added to the network when that is finished.
 
-    logits = network + weight * linear
+    logits = network + weight * SVM + weight * complement naive Bayes
 
-Trained together, the network soon explains the training examples, and what it explains leaves the path no
-gradient. Apart, the two err differently, and their sum is right more often than either (as Mesnil 2014 found
-for recurrent nets and bags of n-grams). `weight` is chosen on validation.
+All linear models read the same n-grams, so in the end they are one table. Trained together with the network
+they would get no gradient of what the network explains, and it soon explains the training examples. Apart,
+they err differently, and their sum is right more often than either (as Mesnil 2014 found for recurrent nets
+and bags of n-grams). Weights are chosen on validation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grunlock.data.prepared import PreparedData
-from grunlock.objectives.calibration import fit_weight
+from grunlock.objectives.calibration import fit_weights
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import WideOptions
 from grunlock.shapes import FloatArray
@@ -27,20 +28,48 @@ ROWS, RARITY, TABLE, BIAS = "wide.rows", "wide.rarity", "wide.weights.weight", "
 
 # A network that has learned its texts by heart decides where it is wrong and sure, and costs little loss
 # beside a linear model: on tnews the weight of the lowest loss is a third of that of the highest accuracy.
-RAISED = (1.0, 1.5, 2.0, 3.0, 5.0)
+RAISED = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 ENOUGH_EXAMPLES = 2000
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class WideFit:
-    """A linear model and its weight beside a network. accuracies are those on validation."""
+class WideTable:
+    """What a path answers with: buckets [M], rising, their rarity [M], weights [M, K], bias [K]."""
 
-    model: LinearModel
-    weight: float
+    rows: NDArray[np.int32]
+    rarity: NDArray[np.float32]
+    weights: FloatArray
+    bias: FloatArray
+
+
+@dataclass(frozen=True)
+class WideFit:
+    """Linear models on the same n-grams and their weights beside a network.
+
+    accuracies: on validation, of the weighed models' sum and of the network
+    """
+
+    models: tuple[LinearModel, ...]
+    weights: tuple[float, ...]
     linear_accuracy: float
     network_accuracy: float
+
+    @property
+    def table(self) -> WideTable:
+        return summed(self.models, self.weights)
+
+
+def summed(models: Sequence[LinearModel], weights: Sequence[float]) -> WideTable:
+    """Linear models on the same n-grams as one."""
+    pairs = [(np.float32(weight), model) for weight, model in zip(weights, models, strict=True)]
+    return WideTable(
+        models[0].rows,
+        models[0].rarity,
+        np.sum([weight * model.weights for weight, model in pairs], axis=0),
+        np.sum([weight * model.bias for weight, model in pairs], axis=0),
+    )
 
 
 def as_arrays(weights: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -56,11 +85,9 @@ def with_silent_path(recipe: Recipe, weights: Mapping[str, Array], num_classes: 
     return {**weights, **nothing, ROWS: rows, TABLE: table}
 
 
-def with_path(weights: Mapping[str, Array], model: LinearModel, weight: float) -> dict[str, Array]:
-    """A network's weights with the path's. Of the table only the rows of the linear model are there."""
-    scale = np.float32(weight)
-    path = {ROWS: model.rows, RARITY: model.rarity, TABLE: scale * model.weights, BIAS: scale * model.bias}
-    return {**weights, **path}
+def with_path(weights: Mapping[str, Array], path: WideTable) -> dict[str, Array]:
+    """A network's weights with the path's."""
+    return {**weights, ROWS: path.rows, RARITY: path.rarity, TABLE: path.weights, BIAS: path.bias}
 
 
 def fit_wide(
@@ -68,20 +95,29 @@ def fit_wide(
     options: WideOptions,
     logits: FloatArray,  # [validation examples, K] of the network
 ) -> WideFit:
-    """The linear model and the weight beside the network that have the lowest loss on validation. Where there
-    are enough examples to tell, the weight is raised while that brings accuracy.
+    """The linear models and the weights beside the network that have the lowest loss on validation. Where
+    there are enough examples to tell, the weights are raised together while that brings accuracy.
 
     Raises MissingDependencyError without scikit-learn.
     """
     targets = np.asarray(data.valid.targets, dtype=np.int64)
-    fits = [(model, *fit_weight(logits, model.valid_logits, targets)) for model in wide_models(data, options)]
-    model, weight, _ = min(fits, key=lambda fit: fit[2])
+    found = wide_models(data, options)
+    beside = tuple(model for model in found if model.kind == "complement")
+    choices = [(model, *beside) for model in found if model.kind != "complement"]
+    fits = [
+        (fit_weights(logits, [each.valid_logits for each in models], targets), models) for models in choices
+    ]
+    (weights, _), models = min(fits, key=lambda fit: fit[0][1])
+    linear = np.sum(
+        [weight * model.valid_logits for weight, model in zip(weights, models, strict=True)], axis=0
+    )
+    factor = 1.0
     if len(targets) >= ENOUGH_EXAMPLES:
-        right = [((logits + f * weight * model.valid_logits).argmax(axis=1) == targets).sum() for f in RAISED]
-        weight *= RAISED[int(np.argmax(right))]  # the first of equals
+        right = [((logits + each * linear).argmax(axis=1) == targets).sum() for each in RAISED]
+        factor = RAISED[int(np.argmax(right))]  # the first of equals
     return WideFit(
-        model=model,
-        weight=weight,
-        linear_accuracy=float((model.valid_logits.argmax(axis=1) == targets).mean()),
+        models=models,
+        weights=tuple(factor * weight for weight in weights),
+        linear_accuracy=float((linear.argmax(axis=1) == targets).mean()),
         network_accuracy=float((logits.argmax(axis=1) == targets).mean()),
     )

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from grunlock.data.prepare import Examples, prepare
 from grunlock.data.prepared import is_prepared
@@ -41,16 +42,17 @@ def prepared_for(
 
 def _key(recipe: Recipe) -> str:
     """Of all that `prepare` looks at in a recipe."""
+    embedding = recipe.embedding
     sections = {
         "data": recipe.data,
         "text": recipe.text,
-        "ngrams": recipe.ngrams,
         "series": recipe.series,
     }
-    plain = {
+    plain: dict[str, Any] = {
         name: None if found is None else found.model_dump(mode="json") for name, found in sections.items()
     }
-    embedding = recipe.embedding
+    plain["ngrams"] = None if embedding is None else embedding.model_dump(mode="json", include={"ngrams"})
+    plain["characters"] = recipe.wide is not None and recipe.wide.characters
     if embedding is not None and embedding.vector_words:
         plain["words"] = embedding.model_dump(mode="json", include={"vectors", "vector_words", "size"})
     if recipe.pretrained is not None:

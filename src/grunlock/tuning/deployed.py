@@ -21,7 +21,7 @@ from grunlock.recipe import Recipe
 from grunlock.recipe.series_options import SeriesDataOptions
 from grunlock.training.start import build_start, derive_for
 from grunlock.training.wide_linear import wide_models
-from grunlock.training.wide_path import as_arrays, with_path
+from grunlock.training.wide_path import as_arrays, summed, with_path
 
 NUM_EXAMPLES = 100
 ROUNDS = 5  # an example counts with its quickest prediction, so that a disturbance must hit all of them
@@ -43,7 +43,7 @@ def cost_of_untrained(recipe: Recipe, data: PreparedData, examples: Sequence[obj
     weights, classes = as_arrays(state), len(data.labels)
     if recipe.wide_apart is not None:
         linear = wide_models(data, recipe.wide_apart)[0]  # the others are of the same size
-        weights = with_path(weights, linear, 1.0)
+        weights = with_path(weights, summed([linear], [1.0]))
     # Metrics of the validation split are in the file too; those of chance are as long.
     chance = np.full((data.valid.num_examples, classes), 1.0 / classes)
     metrics = evaluate(chance, np.asarray(data.valid.targets, dtype=np.int64), data.labels).to_dict()

@@ -39,6 +39,7 @@ WITHOUT_TORCH = [
     "grunlock.data.series",
     "grunlock.evaluation",
     "grunlock.kernels",
+    "grunlock.kernels.pool",
     "grunlock.kernels.scan",
     "grunlock.kernels.window",
     "grunlock.recipe",

@@ -12,7 +12,7 @@
 #endif
 
 /* Raised whenever a function's arguments or meaning change; src/grunlock/kernels/library.py holds the same number. */
-#define GRUNLOCK_ABI_VERSION 4
+#define GRUNLOCK_ABI_VERSION 5
 
 enum grunlock_select_result {
   GRUNLOCK_SELECTED = 0,

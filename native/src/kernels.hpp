@@ -5,11 +5,14 @@
 
 #include "grunlock_gru.h"
 #include "grunlock_lstm.h"
+#include "grunlock_pool.h"
 #include "grunlock_scan.h"
 #include "grunlock_window.h"
 #include "thread_pool.hpp"
 
 namespace grunlock {
+
+constexpr int64_t kPoolColumns = 256;  // whole cache lines
 
 struct Kernels {
   const char* name;
@@ -24,6 +27,9 @@ struct Kernels {
   void (*scan_backward)(const grunlock_scan_call& call);
   void (*window_forward)(const grunlock_window_call& call);
   void (*window_backward)(const grunlock_window_call& call);
+  // Columns [begin, end) of one sequence, kPoolColumns at most.
+  void (*pool_forward)(const grunlock_pool_call& call, int64_t sequence, int64_t begin, int64_t end);
+  void (*pool_backward)(const grunlock_pool_call& call, int64_t sequence, int64_t begin, int64_t end);
   void (*sigmoid)(const float* x, float* y, int64_t count);
   void (*tanh)(const float* x, float* y, int64_t count);
 };

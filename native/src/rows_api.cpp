@@ -3,14 +3,13 @@
 
 #include <cstring>
 
+#include "in_pieces.hpp"
 #include "isa/rows.hpp"
 #include "kernels.hpp"
-#include "thread_pool.hpp"
 
 namespace grunlock {
 namespace {
 
-constexpr int64_t kFloatsPerPiece = 1 << 15;  // some 10 us of work: waking a thread costs a few
 constexpr int64_t kColumnsPerPiece = 64;      // whole cache lines, so that no two pieces write to one
 
 const RowKernels& row_kernels() {
@@ -31,27 +30,6 @@ const RowKernels& row_kernels() {
   if (std::strcmp(name, "baseline") == 0) return *row_kernels_baseline();
 #endif
   __builtin_unreachable();  // the selected set is one of those compiled in
-}
-
-// work(begin, end) for pieces that cover [0, total).
-template <class Work>
-void in_pieces(int64_t total, int64_t per_piece, const Work& work) {
-  struct Call {
-    const Work& work;
-    int64_t total, per_piece;
-  } call{work, total, per_piece};
-  const auto piece = [](void* context, int64_t item) {
-    const Call& it = *static_cast<const Call*>(context);
-    const int64_t begin = item * it.per_piece;
-    const int64_t end = begin + it.per_piece;
-    it.work(begin, end < it.total ? end : it.total);
-  };
-  const int64_t pieces = (total + per_piece - 1) / per_piece;
-  if (pieces == 1) {
-    work(0, total);
-  } else if (pieces > 1) {
-    parallel_for(pieces, piece, &call);
-  }
 }
 
 int64_t rows_per_piece(int64_t width) { return 1 + kFloatsPerPiece / (width + 1); }

@@ -1,4 +1,4 @@
-"""Parts of networks beyond what the parity tests hold: dropping tokens, norms on distinct rows, ties."""
+"""Parts of networks beyond what the parity tests hold: dropping tokens, norms on distinct rows, pooling."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from grunlock.layers.packing import IndexedRows
 from grunlock.models import TokenInputs, token_inputs
 from grunlock.models.embedding import TokenEmbedding
 from grunlock.models.encoded import EncodedSequences, beside
-from grunlock.models.pooling import Pooling, SegmentMax
+from grunlock.models.pooling import Pooling
 from grunlock.models.recurrent import RecurrentEncoder
 from grunlock.recipe import Recipe, read_recipe
 from grunlock.recipe.model_options import PoolingOptions
@@ -106,18 +106,6 @@ def test_packed_rows_are_an_input_as_well() -> None:
     found = encoder(PackedSequence(rows, sizes))
     expected = encoder(IndexedRows(rows, torch.arange(5), sizes))
     torch.testing.assert_close(found.rows, expected.rows)
-
-
-def test_states_that_tie_for_the_maximum_share_its_gradient() -> None:
-    lengths = torch.tensor([3, 2, 1])
-    states = torch.tensor([[1.0, 4], [2, 4], [2, 4], [0, 1], [0, 5], [3, 3]], dtype=torch.float64)
-    states.requires_grad_()
-    highest = SegmentMax.apply(states, lengths)
-    assert highest.tolist() == [[2, 4], [0, 5], [3, 3]]
-    cotangent = torch.tensor([[1.0, 3], [1, 2], [5, 7]], dtype=torch.float64)
-    (gradient,) = torch.autograd.grad(highest, states, cotangent)
-    shares = [[0, 1], [0.5, 1], [0.5, 1], [0.5, 0], [0.5, 2], [5, 7]]
-    assert gradient.tolist() == shares
 
 
 def test_pooling_may_read_what_the_encoder_reads_beside_its_states() -> None:

@@ -3,6 +3,7 @@
 #include "gru_gradients.hpp"
 #include "lstm_forward.hpp"
 #include "lstm_gradients.hpp"
+#include "pool.hpp"
 #include "scan.hpp"
 #include "window.hpp"
 
@@ -30,7 +31,8 @@ void tanh_all(const float* x, float* y, int64_t count) { apply(tanh<1>, x, y, co
 
 constexpr Kernels kTable = {GRUNLOCK_TEXT(GRUNLOCK_ISA), kLanes, gru_forward, gru_backward,
                             gru_packed_floats, gru_pack, lstm_forward, lstm_backward,
-                            scan_forward, scan_backward, window_forward, window_backward, sigmoid_all, tanh_all};
+                            scan_forward, scan_backward, window_forward, window_backward, pool_forward, pool_backward,
+                            sigmoid_all, tanh_all};
 
 }  // namespace
 }  // namespace GRUNLOCK_ISA

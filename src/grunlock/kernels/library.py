@@ -26,7 +26,7 @@ REFERENCE = "reference"
 KERNEL_VARIABLE = "GRUNLOCK_KERNEL"
 THREADS_VARIABLE = "GRUNLOCK_THREADS"
 OPENMP_VARIABLE = "OMP_NUM_THREADS"
-ABI_VERSION = 4  # GRUNLOCK_ABI_VERSION in native/include/grunlock.h
+ABI_VERSION = 5  # GRUNLOCK_ABI_VERSION in native/include/grunlock.h
 MAX_THREADS = 1024
 LIBRARY_PATH = Path(__file__).with_name(f"libgrunlock_native.{'dylib' if sys.platform == 'darwin' else 'so'}")
 REINSTALL = "install a C++ compiler (Debian: apt install g++), then install grunlock again"

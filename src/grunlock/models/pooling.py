@@ -1,13 +1,14 @@
 """From a sequence of states to one vector. Works on real steps only; there are no others."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from grunlock.kernels.pool import PooledPart
+from grunlock.kernels.pool_autograd import pool_rows
 from grunlock.models.encoded import EncodedSequences
-from grunlock.recipe.model_options import PoolingOptions, PoolingPart
+from grunlock.recipe.model_options import PoolingOptions
 from grunlock.shapes import sequence_lengths, sequence_major_rows
 
 
@@ -43,27 +44,6 @@ class Attention(nn.Module):
         return torch.cat(pooled, dim=1)
 
 
-class SegmentMax(torch.autograd.Function):
-    """Largest state of each sequence, per column. States that tie share its gradient evenly.
-
-    Ties are the rule with zoneout, which keeps a state over several steps. segment_reduce's own gradient
-    gives each of them the whole where there is more than one column (seen in torch 2.13).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, lengths: Tensor) -> Tensor:  # [N, E], [B] -> [B, E]
-        highest = torch.segment_reduce(states, "max", lengths=lengths, axis=0)
-        ctx.save_for_backward(states, lengths, highest)
-        return highest
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        states, lengths, highest = ctx.saved_tensors
-        taken = (states == highest.repeat_interleave(lengths, dim=0)).to(grad.dtype)
-        shares = grad / torch.segment_reduce(taken, "sum", lengths=lengths, axis=0)
-        return taken * shares.repeat_interleave(lengths, dim=0), None
-
-
 class Pooling(nn.Module):
     """Concatenation of the parts in the recipe's order, E wide each; multi_attention num_hops times that."""
 
@@ -76,21 +56,21 @@ class Pooling(nn.Module):
         self.multi_attention = Attention(size, hops) if "multi_attention" in self.parts else None
 
     def forward(self, encoded: EncodedSequences) -> Tensor:
-        if self.parts == ("last",):
-            return encoded.final
+        pooled = {"last": encoded.final, **self._over_columns(encoded), **self._attended(encoded)}
+        return torch.cat([pooled[part] for part in self.parts], dim=1)
+
+    def _over_columns(self, encoded: EncodedSequences) -> dict[str, Tensor]:
+        parts: list[PooledPart] = [part for part in self.parts if part == "max" or part == "mean"]
+        if not parts:
+            return {}
+        return dict(zip(parts, pool_rows(encoded.rows, encoded.batch_sizes.tolist(), parts), strict=True))
+
+    def _attended(self, encoded: EncodedSequences) -> dict[str, Tensor]:
+        parts = {"attention": self.attention, "multi_attention": self.multi_attention}
+        used = {part: attention for part, attention in parts.items() if attention is not None}
+        if not used:
+            return {}
         sizes = encoded.batch_sizes.numpy()
         lengths = torch.from_numpy(sequence_lengths(sizes))
         states = encoded.rows.index_select(0, torch.from_numpy(sequence_major_rows(sizes)))  # [N, E]
-        return torch.cat([self._part(part, states, encoded, lengths) for part in self.parts], dim=1)
-
-    def _part(self, part: PoolingPart, states: Tensor, encoded: EncodedSequences, lengths: Tensor) -> Tensor:
-        if part == "last":
-            return encoded.final
-        if part == "max":
-            highest: Tensor = SegmentMax.apply(states, lengths)  # type: ignore[no-untyped-call]
-            return highest
-        attention = self.attention if part == "attention" else self.multi_attention
-        if part in ("attention", "multi_attention") and attention is not None:
-            pooled: Tensor = attention(states, lengths)
-            return pooled
-        return torch.segment_reduce(states, "mean", lengths=lengths, axis=0)
+        return {part: attention(states, lengths) for part, attention in used.items()}

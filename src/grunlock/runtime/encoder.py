@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from grunlock.errors import KernelError
+from grunlock.kernels.pool import pool_rows
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe.model_options import (
     BagOptions,
@@ -80,11 +81,7 @@ class ChunkedEncoder:
         cut = chunk_layout(layout.lengths, self._chunk_steps)
         steps = sequence_major_rows(layout.batch_sizes)[cut.inner.rows]
         states, _, _ = self._inner.run(vectors, index[steps], cut.inner)
-        ordered = states[sequence_major_rows(cut.inner.batch_sizes)]
-        starts = np.cumsum(cut.inner.lengths) - cut.inner.lengths
-        highest = np.maximum.reduceat(ordered, starts, axis=0)
-        sums: FloatArray = np.add.reduceat(ordered, starts, axis=0)
-        chunks = np.concatenate([highest, sums / cut.inner.lengths[:, None].astype(np.float32)], axis=1)
+        chunks = np.concatenate(pool_rows(states, cut.inner, ("max", "mean")), axis=1)
         place = np.empty_like(cut.inner.order)
         place[cut.inner.order] = np.arange(len(place))
         return self._outer.run(chunks, place[cut.outer.rows], cut.outer)

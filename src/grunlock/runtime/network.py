@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grunlock.kernels.pool import PooledPart, pool_rows, sequence_major
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import PoolingPart, StemOptions, WideOptions
@@ -25,7 +26,6 @@ from grunlock.shapes import (
     PackedLayout,
     centred_window,
     last_rows,
-    sequence_major_rows,
 )
 from grunlock.text.token_ngrams import NgramBags, count_ngrams, weigh, wide_ngrams
 from grunlock.text.types import DistinctTokens
@@ -158,21 +158,14 @@ def pool(
     encoded: Encoded,
 ) -> FloatArray:  # [B, len(parts) * E]
     rows, final, layout = encoded
-    states, starts = rows, np.zeros(1, np.int64)
-    if layout.num_sequences > 1:
-        states = rows[sequence_major_rows(layout.batch_sizes)]
-        starts = np.cumsum(layout.lengths) - layout.lengths
-    counts = layout.lengths[:, None].astype(np.float32)
-    pooled: dict[PoolingPart, FloatArray] = {}
-    for part in parts:
-        if part == "last":
-            pooled[part] = final
-        elif part == "max":
-            pooled[part] = np.maximum.reduceat(states, starts, axis=0)
-        elif part == "mean":
-            sums: FloatArray = np.add.reduceat(states, starts, axis=0)
-            pooled[part] = sums / counts
-        else:
+    over_columns: list[PooledPart] = [part for part in parts if part == "max" or part == "mean"]
+    pooled: dict[PoolingPart, FloatArray] = {"last": final}
+    if over_columns:
+        pooled.update(zip(over_columns, pool_rows(rows, layout, over_columns), strict=True))
+    others = [part for part in parts if part not in pooled]
+    if others:
+        states, starts = sequence_major(rows, layout)
+        for part in others:
             pooled[part] = _attend(weights, f"pooling.{part}.", states, starts, layout.lengths)
     return np.concatenate([pooled[part] for part in parts], axis=1)
 

@@ -9,8 +9,15 @@ import pytest
 from grunlock.artifact import Artifact, load, read, save
 from grunlock.artifact.int8_storage import packed, unpacked
 from grunlock.compression import compress
-from grunlock.compression.compress import rounded, size_of, word_counts
-from grunlock.compression.narrowing import can_narrow, narrowed
+from grunlock.compression.compress import rounded, size_of
+from grunlock.compression.narrowing import (
+    NGRAMS,
+    WORDS,
+    can_narrow,
+    narrowed,
+    row_counts,
+    with_common_rows,
+)
 from grunlock.compression.pruning import importance
 from grunlock.data.prepared import open_prepared
 from grunlock.data.store import TokenStore
@@ -115,7 +122,7 @@ def test_vectors_that_differ_in_few_directions_lose_nothing(run: Path) -> None:
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(artifact.weights[name].shape[0], 5)) @ rng.normal(size=(5, 16))
     artifact = replace(artifact, weights={**artifact.weights, name: flat.astype(np.float32)})
-    counts = np.ones(len(flat), np.int64)
+    counts = {name: np.ones(len(flat), np.int64)}
     assert can_narrow(artifact)
     five = narrowed(artifact, 5, counts)
     assert five.recipe.embedding is not None
@@ -127,7 +134,7 @@ def test_vectors_that_differ_in_few_directions_lose_nothing(run: Path) -> None:
 def test_words_count_as_often_as_they_occur(run: Path) -> None:
     data, artifact = open_prepared(run / "data"), read(run)
     assert isinstance(data.train, TokenStore)
-    counts = word_counts(data.train, artifact)
+    counts = row_counts(data.train, artifact)[WORDS]
     assert counts.sum() == len(data.train.tokens)
     red = artifact.front_end.vocab().index("red")  # type: ignore[union-attr]
     assert counts[red] == (np.asarray(data.train.tokens) == red).sum()
@@ -141,3 +148,31 @@ def test_the_ngrams_that_tell_classes_apart_matter_most(run: Path) -> None:
     order = np.argsort(-importance(table, data.train.num_examples))
     apart = np.abs(table.weights - table.weights.mean(axis=1, keepdims=True)).max(axis=1)
     assert apart[order[:10]].mean() > 5 * apart[order[-100:]].mean()
+
+
+def test_vectors_of_ngrams_are_narrowed_alike_and_count_as_often_as_they_are_read(
+    colours_csv: Path, tmp_path: Path
+) -> None:
+    settings = [*SETTINGS, "embedding.ngrams.buckets=300", "embedding.ngrams.min_length=2", "wide=off"]
+    folder = train(colours_csv, read_recipe("tiny", settings), tmp_path / "run").folder
+    data, artifact = open_prepared(folder / "data"), read(folder)
+    assert isinstance(data.train, TokenStore)
+    counts = row_counts(data.train, artifact)
+    expected = np.zeros(300, np.int64)
+    for token in np.asarray(data.train.tokens):
+        found = data.train.types.distinct(np.array([token]))
+        np.add.at(expected, found.ngram_ids % 300, 1)  # type: ignore[operator]
+    np.testing.assert_array_equal(counts[NGRAMS], expected)
+    assert can_narrow(artifact)
+    np.testing.assert_allclose(logits(narrowed(artifact, 16, counts)), logits(artifact), atol=1e-5)
+    assert narrowed(artifact, 5, counts).weights[NGRAMS].shape == (300, 5)
+    few = with_common_rows(artifact, 100, counts)
+    zero = [~few.weights[name].any(axis=1) for name in (WORDS, NGRAMS)]
+    assert sum((~each).sum() for each in zero) == 100
+    fewest_kept = min(counts[name][~each].min() for name, each in zip((WORDS, NGRAMS), zero, strict=True))
+    assert fewest_kept >= max(
+        counts[name][each].max() for name, each in zip((WORDS, NGRAMS), zero, strict=True)
+    )
+    small = compress(folder, size_of(artifact) // 4)
+    assert small.num_bytes <= size_of(artifact) // 4
+    assert small.after.nll <= small.before.nll + 0.1

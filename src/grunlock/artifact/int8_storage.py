@@ -12,6 +12,7 @@ from grunlock.shapes import FloatArray
 SCALE, GAPS = ".scale", ".gaps"
 RISING = "wide.rows"  # numbers that rise; their gaps are small
 LIMIT = 127
+SCALE_BYTES = 2  # of a row
 FEWEST_VALUES = 256  # of an array that is worth it
 
 Weights = dict[str, FloatArray]

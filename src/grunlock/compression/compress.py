@@ -1,8 +1,8 @@
 """A model file of at most so many bytes, with the lowest loss on validation among what fits.
 
-Weights become int8 (artifact/int8_storage.py), word vectors get fewer numbers (narrowing.py), and of a wide
-path that learned apart the n-grams stay that move answers most (pruning.py). How many bytes each part gets is
-tried out: for every size of vectors that fits, n-grams fill what is left.
+Weights become int8 (artifact/int8_storage.py), vectors get fewer numbers and rare ones none (narrowing.py),
+and of a wide path that learned apart the n-grams stay that move answers most (pruning.py). How many bytes
+each part gets is tried out: for every size of vectors that fits, n-grams fill what is left.
 """
 
 import tempfile
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from grunlock.artifact import Artifact, read, save
-from grunlock.artifact.int8_storage import packed, unpacked
-from grunlock.compression.narrowing import can_narrow, narrowed
+from grunlock.artifact.int8_storage import SCALE_BYTES, packed, unpacked
+from grunlock.compression.narrowing import Counts, can_narrow, narrowed, row_counts, with_common_rows
 from grunlock.compression.pruning import Pruning, pruned
 from grunlock.data.prepared import PreparedData, is_prepared, open_prepared
 from grunlock.data.store import TokenStore
@@ -31,6 +31,7 @@ from grunlock.training.run_folder import RunFolder
 from grunlock.training.wide_path import WideFit, fit_wide, with_silent_path
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)  # of the vectors' size, tried from the largest
+TABLES_SHARE = 0.5  # of the bytes, at most, for vectors
 NEAR = 0.985  # of the n-grams that should fit, so that they do
 RESERVE = 0.01  # of the bytes, for a model that has learned other examples
 
@@ -75,7 +76,7 @@ def compress(run: str | Path, max_bytes: int, tell: Tell = lambda sentence: None
         wide = fit_wide(data, chosen.recipe.wide_apart, _logits(network, data))
     best: tuple[EvaluationResult, Artifact, Pruning | None] | None = None
     smallest, budget = 0, int((1 - RESERVE) * max_bytes) if final.derived.refit else max_bytes
-    for candidate in _narrower(network, data):
+    for candidate in _narrower(network, data, budget):
         smallest = size_of(candidate)
         if smallest > budget:
             continue
@@ -124,22 +125,20 @@ class _Filled:
     pruning: Pruning | None
 
 
-def _narrower(network: Artifact, data: PreparedData) -> Iterator[Artifact]:
+def _narrower(network: Artifact, data: PreparedData, max_bytes: int) -> Iterator[Artifact]:
     """The network with int8 weights and vectors of each size, the widest first."""
     embedding = network.recipe.embedding
     if embedding is None or not can_narrow(network) or not isinstance(data.train, TokenStore):
         yield rounded(network)
         return
-    counts = word_counts(data.train, network)
+    counts = row_counts(data.train, network)
     for size in dict.fromkeys(max(1, round(share * embedding.size)) for share in SHARES):
-        yield rounded(narrowed(network, size, counts))
+        yield rounded(_smaller_tables(network, size, counts, max_bytes))
 
 
-def word_counts(store: TokenStore, artifact: Artifact) -> IntArray:
-    """[V] how often each word of the vocabulary occurs."""
-    found = store.types.distinct(np.asarray(store.tokens))
-    size = artifact.weights["embedding.tokens.weight"].shape[0]
-    return np.bincount(found.vocab_ids[found.inverse], minlength=size)
+def _smaller_tables(network: Artifact, size: int, counts: Counts, max_bytes: int) -> Artifact:
+    most = int(TABLES_SHARE * max_bytes / (size + SCALE_BYTES))
+    return with_common_rows(narrowed(network, size, counts), most, counts)
 
 
 def rounded(artifact: Artifact) -> Artifact:
@@ -190,7 +189,7 @@ def _as_chosen(
     network, everything = _silent(final), with_validation(data)
     embedding = chosen.recipe.embedding
     if embedding is not None and can_narrow(network) and isinstance(data.train, TokenStore):
-        network = narrowed(network, embedding.size, word_counts(data.train, network))
+        network = _smaller_tables(network, embedding.size, row_counts(data.train, network), max_bytes)
     made = rounded(network)
     while pruning is not None:
         known = pruning.fitted_on(everything.train, chosen.recipe, len(data.labels))

@@ -6,8 +6,10 @@
 
 Options that are not known here go to `grunlock train` or `grunlock distill`. Everything is judged from
 outside: seconds of the whole process by the clock, bytes by the file system, answers by a process that loads
-the model. One JSON line for each seed is appended to --out, and one for the linear SVM on the same training
-split. Every call looks at the test split: log it in benchmarks/LOG.md. Run on a quiet machine.
+the model. With --small the model that `grunlock compress` makes of it, at most a megabyte, is looked at too;
+with --beside other processes run at the same time, and seconds do not count. One JSON line for each seed is
+appended to --out, and one for the linear SVM on the same training split. Every call looks at the test split:
+log it in benchmarks/LOG.md. Run on a quiet machine.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from grunlock.artifact import ARTIFACT_NAME
+from grunlock.artifact import ARTIFACT_NAME, read
 from grunlock.benchmark.machine import commit, machine
 from grunlock.comparison.linear import linear_baseline
 from grunlock.data.texts import labelled_splits
@@ -71,28 +73,42 @@ def train(options: argparse.Namespace, source: Path, seed: int, folder: Path) ->
     return folder / "student" if options.verb == "distill" else folder, time.monotonic() - started
 
 
-def look(source: Path, run: Path) -> dict[str, float]:
-    """Accuracy on the test split, by a process of its own."""
+def look(source: Path, model: Path, run: Path) -> dict[str, float]:
+    """Accuracy of a run's model on the test split, by a process of its own."""
     reading = read_recipe(run).data
     assert isinstance(reading, TextDataOptions)
     test = labelled_splits(str(source), None, None, reading)["test"]
     given = json.dumps([list(test.texts), list(test.labels)])
-    command = [sys.executable, "-c", LOOK, str(run)]
+    command = [sys.executable, "-c", LOOK, str(model)]
     seen = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(seen.stdout)
     return found
+
+
+def small_record(source: Path, run: Path) -> dict[str, Any]:
+    """The model in a megabyte: its accuracy on validation before and after, and on the test split."""
+    path = run / "small.grunlock"
+    command = [sys.executable, "-m", "grunlock", "compress", str(run), "--max-size", "1MB", "-o", str(path)]
+    subprocess.run(command, check=True)
+    return {
+        "test": look(source, path, run)["float32"],
+        "valid": read(path).metrics["accuracy"],
+        "bytes": path.stat().st_size,
+    }
 
 
 def seed_record(options: argparse.Namespace, source: Path, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run, seconds = train(options, source, seed, Path(folder) / "run")
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        small = {"small": small_record(source, run)} if options.small else {}
         return {
             "seed": seed,
-            "test": look(source, run),
+            "test": look(source, run, run),
             "valid": metrics["accuracy"],
-            "seconds": round(seconds, 1),
+            "seconds": None if options.beside else round(seconds, 1),
             "bytes": (run / ARTIFACT_NAME).stat().st_size,
+            **small,
             "options": [
                 options.verb,
                 *options.rest,
@@ -129,6 +145,8 @@ def main() -> None:
     parser.add_argument("--also", type=Path, help="a .tsv.gz file of more training rows")
     parser.add_argument("--verb", choices=("train", "distill"), default="train")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--small", action="store_true", help="the model in a megabyte as well")
+    parser.add_argument("--beside", action="store_true", help="not alone on this machine: no seconds")
     parser.add_argument("--linear", action="store_true", help="the linear SVM as well")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
     options, options.rest = parser.parse_known_args()

@@ -9,7 +9,7 @@ import pytest
 from grunlock.artifact import Artifact, load, read, save
 from grunlock.artifact.int8_storage import packed, unpacked
 from grunlock.compression import compress
-from grunlock.compression.compress import rounded, size_of
+from grunlock.compression.candidates import rounded, size_of
 from grunlock.compression.narrowing import (
     NGRAMS,
     WORDS,

@@ -13,7 +13,7 @@ from grunlock.recipe import Recipe
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.wide_features import ngram_features
 from grunlock.training.wide_linear import LinearModel, fitted_on
-from grunlock.training.wide_path import Array, WideFit, WideTable, summed, with_path
+from grunlock.training.wide_path import Array, WideTable, summed, with_path
 
 
 @dataclass(frozen=True)
@@ -32,39 +32,40 @@ class Pruning:
 
     def without_last(self, num_examples: int) -> "Pruning | None":
         """Without a hundredth of the n-grams, those that matter least; None where none is left."""
-        count = int(0.99 * len(self.rows))
+        return self.of_most(int(0.99 * len(self.rows)), num_examples)
+
+    def of_most(self, count: int, num_examples: int) -> "Pruning | None":
+        """With so many n-grams, those that matter most, as they are; None for 0."""
         if not count:
             return None
         kept = most_important(summed(self.models, self.weights), num_examples, count)
-        return replace(
-            self,
-            models=tuple(
-                replace(each, rows=each.rows[kept], rarity=each.rarity[kept], weights=each.weights[kept])
-                for each in self.models
-            ),
+        models = tuple(
+            replace(each, rows=each.rows[kept], rarity=each.rarity[kept], weights=each.weights[kept])
+            for each in self.models
         )
+        return replace(self, models=models)
+
+    def learned_once_more(self, data: PreparedData, recipe: Recipe, logits: FloatArray) -> "Pruning":
+        """The same n-grams, which have to do without the others; logits as for `weighed`."""
+        return self.fitted_on(data.train, recipe, len(data.labels)).weighed(data, recipe, logits)
+
+    def weighed(self, data: PreparedData, recipe: Recipe, logits: FloatArray) -> "Pruning":
+        """The same with the best weights beside a network. logits: [validation examples, K] of it."""
+        assert recipe.wide is not None
+        everything = np.arange(data.valid.num_examples)
+        rarity, targets = self.models[0].rarity, np.asarray(data.valid.targets, np.int64)
+        unseen = ngram_features(data.valid, recipe.wide, everything, self.rows, rarity)
+        models = tuple(
+            replace(each, valid_logits=np.asarray(unseen @ each.weights + each.bias, np.float32))
+            for each in self.models
+        )
+        weights, _ = fit_weights(logits, [each.valid_logits for each in models], targets)
+        return Pruning(models, weights)
 
     def fitted_on(self, store: ExampleStore, recipe: Recipe, num_classes: int) -> "Pruning":
         """The same n-grams and weights, learned from other examples."""
         assert recipe.wide is not None
         return replace(self, models=fitted_on(store, num_classes, recipe.wide, self.models, self.rows))
-
-
-def pruned(data: PreparedData, recipe: Recipe, wide: WideFit, most: int, logits: FloatArray) -> Pruning:
-    """The path with at most `most` n-grams. logits: [validation examples, K] of the network."""
-    assert recipe.wide is not None
-    models, targets = wide.models, np.asarray(data.valid.targets, np.int64)
-    if most < len(models[0].rows):
-        kept = most_important(wide.table, data.train.num_examples, most)
-        models = fitted_on(data.train, len(data.labels), recipe.wide, models, models[0].rows[kept])
-        everything = np.arange(data.valid.num_examples)
-        unseen = ngram_features(data.valid, recipe.wide, everything, models[0].rows, models[0].rarity)
-        models = tuple(
-            replace(each, valid_logits=np.asarray(unseen @ each.weights + each.bias, np.float32))
-            for each in models
-        )
-    weights, _ = fit_weights(logits, [each.valid_logits for each in models], targets)
-    return Pruning(models, weights)
 
 
 def most_important(table: WideTable, num_examples: int, count: int) -> IntArray:

@@ -1,0 +1,155 @@
+"""What may become of a model that has to be smaller: each way to spend the bytes, filled up with n-grams."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from grunlock.artifact import Artifact, save
+from grunlock.artifact.int8_storage import SCALE_BYTES, packed, unpacked
+from grunlock.compression.narrowing import Counts, can_narrow, narrowed, row_counts, with_common_rows
+from grunlock.compression.pruning import Pruning
+from grunlock.data.prepared import PreparedData
+from grunlock.data.store import TokenStore
+from grunlock.evaluation.splits import Forward, runtime_forward, split_logits
+from grunlock.objectives.calibration import fit_temperature
+from grunlock.runtime.network import Network
+from grunlock.shapes import FloatArray
+from grunlock.training.finish import promises
+
+SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)  # of the vectors' size, tried from the largest
+TABLE_SHARES = (0.5, 0.2, 0.08)  # of the bytes, at most, for vectors
+NEAR = 0.985  # of the n-grams that should fit, so that they do
+
+
+@dataclass(frozen=True)
+class Tables:
+    """How small tables of vectors become: numbers of a vector, and how many vectors stay."""
+
+    size: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A candidate whose n-grams fill the budget, and its logits on validation.
+
+    network: the candidate without n-grams, whose logits are `alone`
+    tables:  None where vectors stay as they are
+    """
+
+    tables: Tables | None
+    network: Artifact
+    alone: FloatArray
+    artifact: Artifact
+    logits: FloatArray
+    pruning: Pruning | None
+
+
+def candidates(
+    network: Artifact, data: PreparedData, max_bytes: int
+) -> Iterator[tuple[Tables | None, Artifact]]:
+    """The network with int8 weights and smaller tables, those of wide vectors first."""
+    embedding = network.recipe.embedding
+    if embedding is None or not can_narrow(network) or not isinstance(data.train, TokenStore):
+        yield None, rounded(network)
+        return
+    counts = row_counts(data.train, network)
+    total = sum(len(each) for each in counts.values())
+    sizes = [max(1, round(share * embedding.size)) for share in SHARES]
+    rooms = [int(share * max_bytes) for share in TABLE_SHARES]
+    shapes = [Tables(size, min(total, room // (size + SCALE_BYTES))) for size in sizes for room in rooms]
+    for tables in dict.fromkeys(shapes):
+        yield tables, rounded(smaller_tables(network, tables, counts))
+
+
+def smaller_tables(network: Artifact, tables: Tables, counts: Counts) -> Artifact:
+    return with_common_rows(narrowed(network, tables.size, counts), tables.most, counts)
+
+
+def rounded(artifact: Artifact) -> Artifact:
+    """With the weights that its file will give back."""
+    return replace(artifact, weights=unpacked(packed(artifact.weights)), storage="int8")
+
+
+def filled(
+    tables: Tables | None, network: Artifact, data: PreparedData, wide: Pruning | None, max_bytes: int
+) -> Filled:
+    """With the n-grams that matter most, as they were learned."""
+    alone = valid_logits(network, data)
+    most = 0 if wide is None else _fitting(network, data, wide, max_bytes)
+    few = None if wide is None else wide.of_most(most, data.train.num_examples)
+    few = None if few is None else few.weighed(data, network.recipe, alone)
+    return _within(tables, network, alone, few, data, max_bytes)
+
+
+def learned_once_more(found: Filled, data: PreparedData, max_bytes: int) -> Filled:
+    """The n-grams of a candidate have learned without the others."""
+    assert found.pruning is not None
+    again = found.pruning.learned_once_more(data, found.network.recipe, found.alone)
+    return _within(found.tables, found.network, found.alone, again, data, max_bytes)
+
+
+def _within(
+    tables: Tables | None,
+    network: Artifact,
+    alone: FloatArray,
+    pruning: Pruning | None,
+    data: PreparedData,
+    max_bytes: int,
+) -> Filled:
+    """With its own temperature and promises, and so many of the n-grams that it fits."""
+    made, logits = network, alone
+    while pruning is not None:
+        made = rounded(replace(network, weights=pruning.added_to(network.weights)))
+        if size_of(made) <= max_bytes:
+            logits = valid_logits(made, data)
+            break
+        made, pruning = network, pruning.without_last(data.train.num_examples)
+    targets = np.asarray(data.valid.targets, np.int64)
+    temperature = 1.0 if made.recipe.calibration is None else fit_temperature(logits, targets)
+    made = with_promises(replace(made, temperature=temperature), logits, data)
+    return Filled(tables, network, alone, made, logits, pruning)
+
+
+def _fitting(network: Artifact, data: PreparedData, wide: Pruning, max_bytes: int) -> int:
+    """How many n-grams fill the bytes that are left."""
+    left = max_bytes - size_of(network)
+    most = min(len(wide.rows), left // len(data.labels))
+    while most:
+        few = wide.of_most(most, data.train.num_examples)
+        assert few is not None
+        size = size_of(rounded(replace(network, weights=few.added_to(network.weights))))
+        if size <= max_bytes:
+            return most
+        most = _fewer(most, size - max_bytes, left)
+    return 0
+
+
+def _fewer(count: int, excess: int, left: int) -> int:
+    """So many n-grams that they should fit into `left` bytes, of which `count` need `excess` more."""
+    return min(count - 1, int(NEAR * count * left / (left + excess)))
+
+
+def with_promises(artifact: Artifact, logits: FloatArray, data: PreparedData) -> Artifact:
+    """With what its calibration split, if there is one, lets it promise. logits: on validation."""
+    guarantees, temperature = promises(artifact.recipe, data, artifact.weights, logits, artifact.temperature)
+    return replace(artifact, guarantees=guarantees, temperature=temperature)
+
+
+def _forward(artifact: Artifact) -> Forward:
+    return runtime_forward(Network(artifact.recipe, artifact.weights))
+
+
+def valid_logits(artifact: Artifact, data: PreparedData) -> FloatArray:
+    return split_logits(_forward(artifact), data.valid, len(data.labels))[0]
+
+
+def size_of(artifact: Artifact) -> int:
+    """Bytes of the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.grunlock"
+        save(artifact, path)
+        return path.stat().st_size

@@ -21,6 +21,7 @@ from grunlock.training.finish import promises
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)  # of the vectors' size, tried from the largest
 TABLE_SHARES = (0.5, 0.2, 0.08)  # of the bytes, at most, for vectors
+PACKED = 2  # times as many bytes, at most, does a file take before it is deflated
 NEAR = 0.985  # of the n-grams that should fit, so that they do
 
 
@@ -117,7 +118,7 @@ def _within(
 def _fitting(network: Artifact, data: PreparedData, wide: Pruning, max_bytes: int) -> int:
     """How many n-grams fill the bytes that are left."""
     left = max_bytes - size_of(network)
-    most = min(len(wide.rows), left // len(data.labels))
+    most = min(len(wide.rows), PACKED * left // len(data.labels))
     while most:
         few = wide.of_most(most, data.train.num_examples)
         assert few is not None

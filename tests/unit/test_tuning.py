@@ -10,10 +10,10 @@ import pytest
 from benchmarks.planted_study import LearningCurves, epochs_until_found, final_accuracy, planted_space
 
 from grunlock.errors import RecipeError, RunInterruptedError, StudyError
-from grunlock.recipe import Choices, Range
+from grunlock.recipe import Choices, Range, SearchSpace, read_recipe_or_space
 from grunlock.tuning import Budget, StudySettings, open_study, read_study_settings, result_of
 from grunlock.tuning.deployed import Cost
-from grunlock.tuning.objective import Evaluate, Outcome, Report
+from grunlock.tuning.objective import Evaluate, Outcome, Report, TrainingObjective
 from grunlock.tuning.results import TrialRecord, values_at_edge
 from grunlock.tuning.search import num_spread_points
 from grunlock.tuning.space import at_fraction, distributions, restored, spread_points, stored
@@ -352,3 +352,11 @@ def test_a_budget_is_needed() -> None:
         Budget()
     with pytest.raises(StudyError, match=r"above 0(.|\n)*minutes"):
         Budget(minutes=0)
+
+
+def test_trials_do_not_learn_their_validation_examples(tmp_path: Path) -> None:
+    space = read_recipe_or_space("default", ["optim.lr={low=1e-3, high=1e-2, log=true}"])
+    assert isinstance(space, SearchSpace)
+    assert space.settings["training"]["refit"]
+    trial = TrainingObjective(settings(), space, tmp_path).recipe({"optim.lr": 2e-3})
+    assert not trial.training.refit

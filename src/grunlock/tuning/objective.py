@@ -78,9 +78,9 @@ class TrainingObjective:
     def recipe(self, values: Mapping[str, Any]) -> Recipe:
         """The recipe at a point. Raises RecipeError for a combination that no recipe may have."""
         recipe = validate(self.space.at(values))
-        return recipe.model_copy(
-            update={"training": recipe.training.model_copy(update={"metric": self.settings.objectives[0]})}
-        )
+        # Learning anew from the validation examples would take as long again and change no score.
+        own = {"metric": self.settings.objectives[0], "refit": False}
+        return recipe.model_copy(update={"training": recipe.training.model_copy(update=own)})
 
     def _prepared(self, recipe: Recipe) -> Path:
         return prepared_for(recipe, self.folder / "data", self.settings.source, self.settings.valid)

@@ -3,7 +3,8 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -242,3 +243,30 @@ def test_the_sum_of_linear_models_is_one_table(run: RunResult) -> None:
 def test_complement_is_for_a_path_apart() -> None:
     with pytest.raises(RecipeError, match='complement = true with training = "together"'):
         read_recipe("tiny", ["wide.complement=false"])
+
+
+def test_with_enough_examples_weights_are_raised_while_that_brings_accuracy(
+    run: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A linear model that is seldom wrong, and then very sure, gets a small weight by the loss."""
+    random = np.random.default_rng(0)
+    targets = random.integers(0, 3, wide_path.ENOUGH_EXAMPLES)
+    linear = np.eye(3)[targets] + 0.45 * random.normal(size=(len(targets), 3))
+    wrong = random.random(len(targets)) < 0.08
+    linear[wrong] = 3 * np.eye(3)[random.integers(0, 3, wrong.sum())]
+    said = np.where(random.random(len(targets)) < 0.6, targets, random.integers(0, 3, len(targets)))
+    network = (np.eye(3)[said] + 0.1 * random.normal(size=(len(targets), 3))).astype(np.float32)
+    options = WideOptions(training="apart", buckets=4096)
+    (model, *_) = wide_models(open_prepared(run.folder / "data"), options)
+    models = (replace(model, valid_logits=linear.astype(np.float32)),)
+    monkeypatch.setattr(wide_path, "wide_models", lambda *_: models)
+    data = cast("PreparedData", SimpleNamespace(valid=SimpleNamespace(targets=targets)))
+
+    (raised,) = wide_path.fit_wide(data, options, network).weights
+    monkeypatch.setattr(wide_path, "ENOUGH_EXAMPLES", len(targets) + 1)
+    (plain,) = wide_path.fit_wide(data, options, network).weights
+    assert raised / plain in [pytest.approx(each) for each in wide_path.RAISED]
+    before, after = (
+        float(((network + weight * linear).argmax(axis=1) == targets).mean()) for weight in (plain, raised)
+    )
+    assert after > before + 0.05

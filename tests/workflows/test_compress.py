@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from grunlock.artifact import Artifact, load, read, save
-from grunlock.artifact.int8_storage import packed, unpacked
+from grunlock.artifact.int8_storage import CENTRES, CODES, TABLE, class_parts, packed, unpacked
 from grunlock.compression import compress
 from grunlock.compression.candidates import rounded, size_of
 from grunlock.compression.narrowing import (
@@ -19,6 +19,7 @@ from grunlock.compression.narrowing import (
     with_common_rows,
 )
 from grunlock.compression.pruning import importance
+from grunlock.compression.quantization import quantized
 from grunlock.data.prepared import open_prepared
 from grunlock.data.store import TokenStore
 from grunlock.errors import RunError
@@ -26,7 +27,7 @@ from grunlock.evaluation import evaluate_run
 from grunlock.recipe import read_recipe
 from grunlock.training.run import train
 from grunlock.training.wide_linear import wide_models
-from grunlock.training.wide_path import summed
+from grunlock.training.wide_path import WideTable, summed
 from tests.conftest import colour_rows
 from tests.workflows.conftest import CommandLine
 
@@ -176,3 +177,47 @@ def test_vectors_of_ngrams_are_narrowed_alike_and_count_as_often_as_they_are_rea
     small = compress(folder, size_of(artifact) // 4)
     assert small.num_bytes <= size_of(artifact) // 4
     assert small.after.nll <= small.before.nll + 0.1
+
+
+def table_of(num_classes: int, num_rows: int = 3000) -> WideTable:
+    random = np.random.default_rng(0)
+    weights = random.standard_t(3, size=(num_rows, num_classes)).astype(np.float32)
+    rows, rarity = np.arange(num_rows, dtype=np.int32), np.ones(num_rows, np.float32)
+    return WideTable(rows, rarity, weights, np.zeros(num_classes, np.float32))
+
+
+@pytest.mark.parametrize("num_classes", [4, 5, 6, 15, 77])
+def test_a_table_of_few_values_is_stored_as_their_numbers(num_classes: int) -> None:
+    parts = class_parts(num_classes)
+    assert [k for part in parts for k in range(num_classes)[part]] == list(range(num_classes))
+    plain = table_of(num_classes)
+    coarse = quantized(plain, np.ones(len(plain.rows), np.float32))
+    stored = packed({TABLE: coarse.weights})
+    assert set(stored) == {TABLE + CODES, TABLE + CENTRES}
+    np.testing.assert_array_equal(unpacked(stored)[TABLE], coarse.weights)
+    assert TABLE + CODES not in packed({TABLE: plain.weights})
+    error = np.square(coarse.weights - plain.weights).mean() / np.square(plain.weights).mean()
+    assert error < 0.4
+    assert coarse.bias is plain.bias
+
+
+def test_few_classes_are_not_cut_into_parts() -> None:
+    plain = table_of(3)
+    assert class_parts(3) == []
+    assert quantized(plain, np.ones(len(plain.rows), np.float32)) is plain
+
+
+def test_what_matters_is_nearer_to_its_centre() -> None:
+    plain = table_of(5)
+    matters = np.where(np.arange(len(plain.rows)) < 500, 100.0, 1.0).astype(np.float32)
+    coarse = quantized(plain, matters)
+    errors = np.square(coarse.weights - plain.weights).mean(axis=1)
+    assert errors[:500].mean() < 0.7 * errors[500:].mean()
+
+
+def test_a_scaled_table_still_has_few_values() -> None:
+    """Its weight beside a smaller network changes, and all values with it."""
+    plain = table_of(7)
+    coarse = quantized(plain, np.ones(len(plain.rows), np.float32))
+    scaled = (np.float32(0.37) * coarse.weights).astype(np.float16).astype(np.float32)
+    assert TABLE + CODES in packed({TABLE: scaled})

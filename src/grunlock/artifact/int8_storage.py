@@ -2,27 +2,41 @@
 
     weight = scale[row] * int8        scale: the largest absolute value of the row / 127
 
+A wide path's table whose rows have few distinct values in each part of the classes is stored as these values,
+in half precision, and the number of the value that each row has (compression/quantization.py).
+
 Read back they are float32 again: what serves a model does not know how it was stored.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from grunlock.shapes import FloatArray
 
-SCALE, GAPS = ".scale", ".gaps"
+SCALE, GAPS, CODES, CENTRES = ".scale", ".gaps", ".codes", ".centres"
+TABLE = "wide.weights.weight"
+NUM_CENTRES = 256  # a code is a byte
+PART_CLASSES = 5  # of a part, at most
+FEWEST_PARTED = 4  # classes; with fewer, int8 is as small
 RISING = "wide.rows"  # numbers that rise; their gaps are small
 LIMIT = 127
 SCALE_BYTES = 2  # of a row
 FEWEST_VALUES = 256  # of an array that is worth it
 
 Weights = dict[str, FloatArray]
+Stored = dict[str, NDArray[Any]]
 
 
-def packed(weights: Weights) -> Weights:
+def packed(weights: Weights) -> Stored:
     """The arrays to store. Matrices and long vectors of floats become int8, a vector with one scale."""
-    stored: Weights = {}
+    stored: Stored = {}
     for name, value in weights.items():
-        if name == RISING and len(value) and int(np.diff(value, prepend=0).max()) < 2**16:
+        found = _codes(value) if name == TABLE else None
+        if found is not None:
+            stored[name + CODES], stored[name + CENTRES] = found
+        elif name == RISING and len(value) and int(np.diff(value, prepend=0).max()) < 2**16:
             stored[name + GAPS] = np.diff(value, prepend=0).astype(np.uint16)
         elif value.dtype == np.float32 and value.size >= FEWEST_VALUES and "bias" not in name:
             rows = value.reshape(-1, value.shape[-1])
@@ -35,14 +49,17 @@ def packed(weights: Weights) -> Weights:
     return stored
 
 
-def unpacked(stored: Weights) -> Weights:
+def unpacked(stored: Stored) -> Weights:
     """The weights, int32 and float32. Raises KeyError or ValueError for arrays that do not fit together."""
     weights: Weights = {}
     for name, value in stored.items():
-        if name.endswith(SCALE):
+        if name.endswith((SCALE, CENTRES)):
             continue
         if name.endswith(GAPS):
             weights[name.removesuffix(GAPS)] = np.cumsum(value, dtype=np.int32)
+        elif name.endswith(CODES):
+            name = name.removesuffix(CODES)
+            weights[name] = _decoded(value, stored[name + CENTRES])
         elif value.dtype == np.int8:
             rows = value.reshape(-1, value.shape[-1]).astype(np.float32)
             scale = stored[name + SCALE].astype(np.float32)
@@ -55,3 +72,38 @@ def unpacked(stored: Weights) -> Weights:
 def _rounded(values: FloatArray) -> FloatArray:
     result: FloatArray = np.clip(np.rint(values), -LIMIT, LIMIT).astype(np.int8)
     return result
+
+
+def class_parts(num_classes: int) -> list[slice]:
+    """The parts of the classes that have codes of their own; none where there are few classes."""
+    if num_classes < FEWEST_PARTED:
+        return []
+    ends = [
+        int(part[-1]) + 1 for part in np.array_split(np.arange(num_classes), -(-num_classes // PART_CLASSES))
+    ]
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _codes(table: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
+    """Of each row the codes of its parts [M, parts], and the values [256, K]; None where these would be no
+    more than a part of the truth, or no less than int8."""
+    parts = class_parts(table.shape[1])
+    if not parts or len(table) <= NUM_CENTRES:
+        return None
+    codes = np.empty((len(table), len(parts)), np.uint8)
+    centres = np.zeros((NUM_CENTRES, table.shape[1]), np.float16)
+    for i, part in enumerate(parts):
+        rows = np.ascontiguousarray(table[:, part])
+        if len(np.unique(rows[:, 0])) > NUM_CENTRES:  # quick to see
+            return None
+        values, place = np.unique(rows, axis=0, return_inverse=True)
+        if len(values) > NUM_CENTRES or (values.astype(np.float16) != values).any():
+            return None
+        codes[:, i], centres[: len(values), part] = place.ravel(), values
+    return codes, centres
+
+
+def _decoded(codes: NDArray[np.uint8], centres: NDArray[np.float16]) -> FloatArray:
+    parts = class_parts(centres.shape[1])
+    values = centres.astype(np.float32)
+    return np.concatenate([values[codes[:, i], part] for i, part in enumerate(parts)], axis=1)

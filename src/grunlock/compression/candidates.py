@@ -9,7 +9,15 @@ import numpy as np
 
 from grunlock.artifact import Artifact, save
 from grunlock.artifact.int8_storage import SCALE_BYTES, packed, unpacked
-from grunlock.compression.narrowing import Counts, can_narrow, narrowed, row_counts, with_common_rows
+from grunlock.compression.narrowing import (
+    NGRAMS,
+    WORDS,
+    Counts,
+    can_narrow,
+    narrowed,
+    row_counts,
+    with_common_rows,
+)
 from grunlock.compression.pruning import Pruning
 from grunlock.data.prepared import PreparedData
 from grunlock.data.store import TokenStore
@@ -47,6 +55,14 @@ class Filled:
     artifact: Artifact
     logits: FloatArray
     pruning: Pruning | None
+
+    def is_whole(self, wide: Pruning | None) -> bool:
+        """Whether no vector and none of the path's n-grams had to be left out."""
+        vectors = [self.network.weights[name] for name in (WORDS, NGRAMS) if name in self.network.weights]
+        room = self.tables is None or self.tables.most >= sum(len(each) for each in vectors)
+        if wide is None or self.pruning is None:
+            return room and wide is None
+        return room and len(self.pruning.rows) == len(wide.rows)
 
 
 def candidates(

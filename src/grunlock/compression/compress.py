@@ -77,7 +77,7 @@ def compress(run: str | Path, max_bytes: int, tell: Tell = lambda sentence: None
     wide = None
     if chosen.recipe.wide_apart is not None:
         fit = fit_wide(data, chosen.recipe.wide_apart, valid_logits(network, data))
-        wide = Pruning(fit.models, fit.weights)
+        wide = Pruning.of(fit.models, fit.weights, data.train.num_examples)
     budget = int((1 - RESERVE) * max_bytes) if final.derived.refit else max_bytes
     found, after = _best(network, data, wide, budget, run, tell)
     artifact, pruning = found.artifact, found.pruning
@@ -117,6 +117,8 @@ def _best(
         if smallest <= max_bytes:
             one = tried(filled(tables, candidate, data, wide, max_bytes))
             best = one if best is None or one[1].nll < best[1].nll else best
+            if tables is not None and one[0].is_whole(wide):
+                break  # what has still fewer numbers would gain no room that it needs
     if best is None:
         raise RunError(
             "The model cannot be made so small.",

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grunlock.compression.quantization import quantized
 from grunlock.data.batches import ExampleStore
 from grunlock.data.prepared import PreparedData
 from grunlock.objectives.calibration import fit_weights
@@ -15,20 +17,31 @@ from grunlock.training.wide_features import ngram_features
 from grunlock.training.wide_linear import LinearModel, fitted_on
 from grunlock.training.wide_path import Array, WideTable, summed, with_path
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Ngrams = TypeVar("Ngrams", LinearModel, WideTable)
+
 
 @dataclass(frozen=True)
 class Pruning:
-    """Smaller linear models and their weights beside the network."""
+    """Smaller linear models, their weights beside the network, and their sum in few distinct values."""
 
     models: tuple[LinearModel, ...]
     weights: tuple[float, ...]
+    table: WideTable
+
+    @classmethod
+    def of(cls, models: tuple[LinearModel, ...], weights: tuple[float, ...], num_examples: int) -> "Pruning":
+        table = summed(models, weights)
+        return cls(models, weights, quantized(table, importance(table, num_examples)))
 
     @property
     def rows(self) -> NDArray[np.int32]:
-        return self.models[0].rows
+        return self.table.rows
 
     def added_to(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        return with_path(weights, summed(self.models, self.weights))
+        return with_path(weights, self.table)
 
     def without_last(self, num_examples: int) -> "Pruning | None":
         """Without a hundredth of the n-grams, those that matter least; None where none is left."""
@@ -38,34 +51,44 @@ class Pruning:
         """With so many n-grams, those that matter most, as they are; None for 0."""
         if not count:
             return None
-        kept = most_important(summed(self.models, self.weights), num_examples, count)
-        models = tuple(
-            replace(each, rows=each.rows[kept], rarity=each.rarity[kept], weights=each.weights[kept])
-            for each in self.models
-        )
-        return replace(self, models=models)
+        kept = most_important(self.table, num_examples, count)
+        models = tuple(_only(each, kept) for each in self.models)
+        return replace(self, models=models, table=_only(self.table, kept))
 
     def learned_once_more(self, data: PreparedData, recipe: Recipe, logits: FloatArray) -> "Pruning":
-        """The same n-grams, which have to do without the others; logits as for `weighed`."""
-        return self.fitted_on(data.train, recipe, len(data.labels)).weighed(data, recipe, logits)
+        """The same n-grams, which have to do without the others, with the best weights beside a network.
+        logits: [validation examples, K] of it."""
+        assert recipe.wide is not None
+        learned = fitted_on(data.train, len(data.labels), recipe.wide, self.models, self.rows)
+        unseen = self._valid_features(data, recipe)
+        answers = [np.asarray(unseen @ each.weights + each.bias, np.float32) for each in learned]
+        weights, _ = fit_weights(logits, answers, np.asarray(data.valid.targets, np.int64))
+        return Pruning.of(learned, weights, data.train.num_examples)
 
     def weighed(self, data: PreparedData, recipe: Recipe, logits: FloatArray) -> "Pruning":
-        """The same with the best weights beside a network. logits: [validation examples, K] of it."""
-        assert recipe.wide is not None
-        everything = np.arange(data.valid.num_examples)
-        rarity, targets = self.models[0].rarity, np.asarray(data.valid.targets, np.int64)
-        unseen = ngram_features(data.valid, recipe.wide, everything, self.rows, rarity)
-        models = tuple(
-            replace(each, valid_logits=np.asarray(unseen @ each.weights + each.bias, np.float32))
-            for each in self.models
-        )
-        weights, _ = fit_weights(logits, [each.valid_logits for each in models], targets)
-        return Pruning(models, weights)
+        """As it is, with the best weight beside a network; logits as for `learned_once_more`."""
+        answers = np.asarray(self._valid_features(data, recipe) @ self.table.weights + self.table.bias)
+        (weight,), _ = fit_weights(logits, [answers], np.asarray(data.valid.targets, np.int64))
+        scale = np.float32(weight)
+        # Centres stay numbers that a half-precision number holds.
+        scaled = (scale * self.table.weights).astype(np.float16).astype(np.float32)
+        table = replace(self.table, weights=scaled, bias=scale * self.table.bias)
+        return Pruning(self.models, tuple(weight * each for each in self.weights), table)
 
     def fitted_on(self, store: ExampleStore, recipe: Recipe, num_classes: int) -> "Pruning":
         """The same n-grams and weights, learned from other examples."""
         assert recipe.wide is not None
-        return replace(self, models=fitted_on(store, num_classes, recipe.wide, self.models, self.rows))
+        models = fitted_on(store, num_classes, recipe.wide, self.models, self.rows)
+        return Pruning.of(models, self.weights, store.num_examples)
+
+    def _valid_features(self, data: PreparedData, recipe: Recipe) -> "csr_matrix":
+        assert recipe.wide is not None
+        everything = np.arange(data.valid.num_examples)
+        return ngram_features(data.valid, recipe.wide, everything, self.rows, self.table.rarity)
+
+
+def _only(of: Ngrams, kept: IntArray) -> Ngrams:
+    return replace(of, rows=of.rows[kept], rarity=of.rarity[kept], weights=of.weights[kept])
 
 
 def most_important(table: WideTable, num_examples: int, count: int) -> IntArray:

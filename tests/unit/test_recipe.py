@@ -308,3 +308,8 @@ def test_a_section_that_may_be_one_word_has_messages_of_its_own() -> None:
         read_recipe("default", ["embedding.ngrams=aut"])
     with pytest.raises(RecipeError, match=r"1 fault(.|\n)*did you mean embedding\.ngrams\.buckets"):
         read_recipe("default", ["embedding.ngrams.bucket=3"])
+
+
+def test_a_table_where_a_word_belongs_is_a_fault() -> None:
+    with pytest.raises(RecipeError, match=r"1 fault(.|\n)*text\.tokens(.|\n)*'words'"):
+        read_recipe("default", ["text.tokens={a=1}"])

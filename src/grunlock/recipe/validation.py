@@ -74,7 +74,8 @@ def _models(annotation: Any) -> Iterator[type[Section]]:
 def _problems(error: ValidationError, settings: dict[str, Any]) -> Iterator[RecipeError]:
     by_key: dict[str, list[Any]] = defaultdict(list)
     for fault in error.errors(include_url=False):
-        if isinstance(fault["input"], dict) and fault["type"] == "literal_error":
+        branch = str(fault["loc"][-1]) if fault["loc"] else ""
+        if branch.startswith("literal[") and isinstance(fault["input"], dict):
             continue  # of a section that may also be one word; what its table lacks is another fault
         by_key[_dotted(fault["loc"])].append(fault)
     for key, faults in by_key.items():

@@ -85,8 +85,8 @@ def class_parts(num_classes: int) -> list[slice]:
 
 
 def _codes(table: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
-    """Of each row the codes of its parts [M, parts], and the values [256, K]; None where these would be no
-    more than a part of the truth, or no less than int8."""
+    """Of each row the codes of its parts [M, parts], and the values [256, K]; None where some part has more
+    values, or where codes would save nothing."""
     parts = class_parts(table.shape[1])
     if not parts or len(table) <= NUM_CENTRES:
         return None

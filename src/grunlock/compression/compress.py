@@ -136,17 +136,18 @@ def _best(
 
 def _as_chosen(final: Artifact, found: Filled, data: PreparedData, max_bytes: int) -> Artifact:
     """The model that has learned the validation examples, made smaller in the same way."""
-    network, everything, pruning = _silent(final), with_validation(data), found.pruning
-    chosen = found.artifact
+    network, chosen, known = _silent(final), found.artifact, found.pruning
     if found.tables is not None and isinstance(data.train, TokenStore):
         network = smaller_tables(network, found.tables, row_counts(data.train, network))
     made = rounded(network)
-    while pruning is not None:
-        known = pruning.fitted_on(everything.train, chosen.recipe, len(data.labels))
-        made = rounded(replace(network, weights=known.added_to(network.weights)))
-        if size_of(made) <= max_bytes:
+    if known is not None:
+        known = known.fitted_on(with_validation(data).train, chosen.recipe, len(data.labels))
+    while known is not None:
+        whole = rounded(replace(network, weights=known.added_to(network.weights)))
+        if size_of(whole) <= max_bytes:
+            made = whole
             break
-        pruning = pruning.without_last(data.train.num_examples)
+        known = known.without_last(data.train.num_examples)
     made = replace(made, temperature=chosen.temperature)
     return with_promises(made, valid_logits(chosen, data), data)
 

@@ -18,13 +18,14 @@ from grunlock.compression.narrowing import (
     row_counts,
     with_common_rows,
 )
-from grunlock.compression.pruning import importance
+from grunlock.compression.pruning import Pruning, importance
 from grunlock.compression.quantization import quantized
 from grunlock.data.prepared import open_prepared
 from grunlock.data.store import TokenStore
 from grunlock.errors import RunError
 from grunlock.evaluation import evaluate_run
 from grunlock.recipe import read_recipe
+from grunlock.training import wide_path
 from grunlock.training.run import train
 from grunlock.training.wide_linear import wide_models
 from grunlock.training.wide_path import WideTable, summed
@@ -213,6 +214,23 @@ def test_what_matters_is_nearer_to_its_centre() -> None:
     coarse = quantized(plain, matters)
     errors = np.square(coarse.weights - plain.weights).mean(axis=1)
     assert errors[:500].mean() < 0.7 * errors[500:].mean()
+
+
+def test_a_path_keeps_the_weight_that_accuracy_gave_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss alone would take back what training raised."""
+    monkeypatch.setattr(wide_path, "ENOUGH_EXAMPLES", 1)
+    monkeypatch.setattr(wide_path, "RAISED", (2.0,))
+    data, artifact, random = open_prepared(run / "data"), read(run), np.random.default_rng(0)
+    assert artifact.recipe.wide is not None
+    assert isinstance(data.valid, TokenStore)
+    targets = np.array(data.valid.targets)
+    targets[::3] = random.integers(0, 3, len(targets[::3]))  # so that no weight is unlimited
+    data = replace(data, valid=replace(data.valid, targets=targets))
+    network = random.normal(size=(len(targets), 3)).astype(np.float32)
+    fit = wide_path.fit_wide(data, artifact.recipe.wide, network)
+    whole = Pruning.of(fit.models, fit.weights, data.train.num_examples)
+    again = whole.weighed(data, artifact.recipe, network)
+    np.testing.assert_allclose(again.weights, whole.weights, rtol=0.05)
 
 
 def test_a_scaled_table_still_has_few_values() -> None:

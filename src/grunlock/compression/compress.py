@@ -1,9 +1,11 @@
-"""A model file of at most so many bytes, with the lowest loss on validation among what fits.
+"""A model file of at most so many bytes, the best on validation among what fits.
 
 Weights become int8 (artifact/int8_storage.py), vectors get fewer numbers and rare ones none (narrowing.py),
 and of a wide path that learned apart the n-grams stay that move answers most (pruning.py). How many bytes
 each part gets is tried out (candidates.py): for every size of vectors, and some shares of the bytes for them,
-n-grams fill what is left. Only in the best of these do they learn once more.
+n-grams fill what is left. Only in the best of these do they learn once more. The best is what has the lowest
+loss, or, where there are enough examples to tell, the highest smoothed accuracy: weights of a wide path were
+chosen so in training, too, and a loss hardly moves where n-grams that decide are lost.
 """
 
 from collections.abc import Callable
@@ -34,7 +36,7 @@ from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.refit import with_validation
 from grunlock.training.run_folder import RunFolder
-from grunlock.training.wide_path import fit_wide, with_silent_path
+from grunlock.training.wide_path import ENOUGH_EXAMPLES, fit_wide, smooth_accuracy, with_silent_path
 
 RESERVE = 0.01  # of the bytes, for a model that has learned other examples
 
@@ -103,20 +105,23 @@ def _best(
     run: str | Path,
     tell: Tell,
 ) -> tuple[Filled, EvaluationResult]:
-    """What fits and has the lowest loss on validation."""
-    best: tuple[Filled, EvaluationResult] | None = None
+    """What fits and is best on validation."""
+    best: tuple[Filled, EvaluationResult, float] | None = None
     smallest = 0
+    targets = np.asarray(data.valid.targets, np.int64)
 
-    def tried(found: Filled) -> tuple[Filled, EvaluationResult]:
-        scores = _scores(found.artifact, found.logits, np.asarray(data.valid.targets, np.int64))
+    def tried(found: Filled) -> tuple[Filled, EvaluationResult, float]:
+        scores = _scores(found.artifact, found.logits, targets)
         tell(_described(found, scores))
-        return found, scores
+        if len(targets) < ENOUGH_EXAMPLES:
+            return found, scores, -scores.nll
+        return found, scores, smooth_accuracy(found.logits, targets)
 
     for tables, candidate in candidates(network, data, max_bytes):
         smallest = size_of(candidate)
         if smallest <= max_bytes:
             one = tried(filled(tables, candidate, data, wide, max_bytes))
-            best = one if best is None or one[1].nll < best[1].nll else best
+            best = one if best is None or one[2] > best[2] else best
             if tables is not None and one[0].is_whole(wide):
                 break  # what has still fewer numbers would gain no room that it needs
     if best is None:
@@ -130,8 +135,8 @@ def _best(
     if best[0].pruning is not None:
         tell("the n-grams learn once more, without the others")
         again = tried(learned_once_more(best[0], data, max_bytes))
-        best = again if again[1].nll < best[1].nll else best
-    return best
+        best = again if again[2] > best[2] else best
+    return best[:2]
 
 
 def _as_chosen(final: Artifact, found: Filled, data: PreparedData, max_bytes: int) -> Artifact:

@@ -1,6 +1,6 @@
 """Fewer n-grams of a wide path: those that move answers most stay, and learn once more by themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ from grunlock.recipe import Recipe
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.wide_features import ngram_features
 from grunlock.training.wide_linear import LinearModel, fitted_on
-from grunlock.training.wide_path import Array, WideTable, summed, with_path
+from grunlock.training.wide_path import Array, WideTable, raised, summed, with_path
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -62,13 +62,13 @@ class Pruning:
         learned = fitted_on(data.train, len(data.labels), recipe.wide, self.models, self.rows)
         unseen = self._valid_features(data, recipe)
         answers = [np.asarray(unseen @ each.weights + each.bias, np.float32) for each in learned]
-        weights, _ = fit_weights(logits, answers, np.asarray(data.valid.targets, np.int64))
+        weights = _best_weights(logits, answers, data)
         return Pruning.of(learned, weights, data.train.num_examples)
 
     def weighed(self, data: PreparedData, recipe: Recipe, logits: FloatArray) -> "Pruning":
         """As it is, with the best weight beside a network; logits as for `learned_once_more`."""
         answers = np.asarray(self._valid_features(data, recipe) @ self.table.weights + self.table.bias)
-        (weight,), _ = fit_weights(logits, [answers], np.asarray(data.valid.targets, np.int64))
+        (weight,) = _best_weights(logits, [answers], data)
         scale = np.float32(weight)
         # Centres stay numbers that a half-precision number holds.
         scaled = (scale * self.table.weights).astype(np.float16).astype(np.float32)
@@ -85,6 +85,13 @@ class Pruning:
         assert recipe.wide is not None
         everything = np.arange(data.valid.num_examples)
         return ngram_features(data.valid, recipe.wide, everything, self.rows, self.table.rarity)
+
+
+def _best_weights(logits: FloatArray, answers: Sequence[FloatArray], data: PreparedData) -> tuple[float, ...]:
+    """As in training."""
+    targets = np.asarray(data.valid.targets, np.int64)
+    weights, _ = fit_weights(logits, answers, targets)
+    return raised(weights, logits, answers, targets)
 
 
 def _only(of: Ngrams, kept: IntArray) -> Ngrams:

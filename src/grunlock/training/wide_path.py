@@ -111,21 +111,39 @@ def fit_wide(
         (fit_weights(logits, [each.valid_logits for each in models], targets), models) for models in choices
     ]
     (weights, _), models = min(fits, key=lambda fit: fit[0][1])
-    linear = np.sum(
-        [weight * model.valid_logits for weight, model in zip(weights, models, strict=True)], axis=0
-    )
-    factor = 1.0
-    if len(targets) >= ENOUGH_EXAMPLES:
-        factor = max(RAISED, key=lambda each: _smooth_accuracy(logits + each * linear, targets))
+    answers = [model.valid_logits for model in models]
+    linear = _weighed(answers, weights)
     return WideFit(
         models=models,
-        weights=tuple(factor * weight for weight in weights),
+        weights=raised(weights, logits, answers, targets),
         linear_accuracy=float((linear.argmax(axis=1) == targets).mean()),
         network_accuracy=float((logits.argmax(axis=1) == targets).mean()),
     )
 
 
-def _smooth_accuracy(logits: FloatArray, targets: IntArray) -> float:
+def raised(
+    weights: Sequence[float], logits: FloatArray, answers: Sequence[FloatArray], targets: IntArray
+) -> tuple[float, ...]:
+    """Weights of linear models beside a network, together as many times larger as brings accuracy on
+    validation; as they are where there are too few examples to tell.
+
+    logits, answers: [validation examples, K] of the network and of each linear model
+    """
+    if len(targets) < ENOUGH_EXAMPLES:
+        return tuple(weights)
+    linear = _weighed(answers, weights)
+    factor = max(RAISED, key=lambda each: smooth_accuracy(logits + each * linear, targets))
+    return tuple(factor * weight for weight in weights)
+
+
+def _weighed(answers: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+    found: FloatArray = np.sum(
+        [np.float32(weight) * each for weight, each in zip(weights, answers, strict=True)], axis=0
+    )
+    return found
+
+
+def smooth_accuracy(logits: FloatArray, targets: IntArray) -> float:
     """The mean probability of the true class where all are SURER times as sure as they should be."""
     scaled = logits / (logits.std() or 1.0)  # so that no bound of the temperature acts
     probs = probabilities(scaled, fit_temperature(scaled, targets) / SURER)

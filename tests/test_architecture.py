@@ -20,7 +20,7 @@ ROWS = [
     {"artifact"},
     {"evaluation"},
     {"training"},
-    {"audit", "estimator", "benchmark", "compression", "distillation", "pretraining", "tuning"},
+    {"audit", "estimator", "benchmark", "compression", "distillation", "export", "pretraining", "tuning"},
     {"comparison"},
     {"unlock"},
     {"cli"},

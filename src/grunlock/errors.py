@@ -99,6 +99,10 @@ class TrainingError(GrunlockError):
     """Training cannot go on, for example because gradients stay non-finite."""
 
 
+class ExportError(GrunlockError):
+    """A model cannot become what a target needs, or what came out does not answer as the model does."""
+
+
 class KernelError(GrunlockError):
     """The compiled kernels cannot be loaded, or one is asked for that this machine or build does not have."""
 

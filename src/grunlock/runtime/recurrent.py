@@ -24,11 +24,7 @@ class RecurrentEncoder:
         build = gru_stack if isinstance(options, GruOptions) else lstm_stack
         norm: Affine | None = None
         pending: list[LayerWeights] = []
-        for i in range(options.num_layers):
-            layer = _layer(weights, i, options)
-            before = read_norm(weights, i, options.norm)
-            if before is not None and not before.by_row and not options.cell_norm:
-                layer, before = _fold(before, layer), None
+        for before, layer in recurrent_layers(weights, options):
             if before is not None and pending:
                 self._parts.append((norm, build(pending, precision)))
                 pending = []
@@ -44,6 +40,19 @@ class RecurrentEncoder:
             rows, final = stack.run(rows if norm is None else norm(rows), read, layout.batch_sizes)
             read = None
         return Encoded(rows, final, layout)
+
+
+def recurrent_layers(
+    weights: Weights, options: GruOptions | LstmOptions
+) -> list[tuple[Affine | None, LayerWeights]]:
+    """Each layer with the norm in front of it, if that cannot be folded into its weights."""
+    found = []
+    for i in range(options.num_layers):
+        layer, before = _layer(weights, i, options), read_norm(weights, i, options.norm)
+        if before is not None and not before.by_row and not options.cell_norm:
+            layer, before = _fold(before, layer), None
+        found.append((before, layer))
+    return found
 
 
 def _layer(weights: Weights, index: int, options: GruOptions | LstmOptions) -> LayerWeights:

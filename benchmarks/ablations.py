@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grunlock.benchmark.machine import commit, machine
 from grunlock.cli.ablate import show_ablation
 from grunlock.comparison.ablation import FULL, PLAIN, AblationResult, Bought, bought, measure_tricks
 from grunlock.comparison.runs import SeedRun, Source, run_seeds
 from grunlock.errors import GrunlockError
 from grunlock.kernels.library import native_library
+from grunlock.machine import commit, machine
 from grunlock.recipe import Recipe, read_recipe
 
 RESULTS = Path(__file__).parent / "results" / "ablations"

@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from grunlock.artifact import ARTIFACT_NAME, read
-from grunlock.benchmark.machine import commit, machine
 from grunlock.comparison.linear import linear_baseline
 from grunlock.data.texts import labelled_splits
+from grunlock.machine import commit, machine
 from grunlock.recipe import read_recipe
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.text import detect_script

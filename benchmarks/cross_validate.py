@@ -22,9 +22,9 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from ablations import use_one_thread
-from grunlock.benchmark.machine import commit
 from grunlock.data.sources import InMemory, open_source
 from grunlock.evaluation import run_answers
+from grunlock.machine import commit
 from grunlock.recipe import Recipe, read_recipe
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.training.run import train

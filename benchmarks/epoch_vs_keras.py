@@ -28,12 +28,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from grunlock import __version__
-from grunlock.benchmark.machine import allowed_cpus, commit, machine
 from grunlock.benchmark.processes import Worker, worker_environment
 from grunlock.benchmark.ratios import ratio
 from grunlock.benchmark.timing import wait_until_quiet
 from grunlock.data.batches import plan_batches
 from grunlock.data.prepare import prepare
+from grunlock.machine import allowed_cpus, commit, machine
 from grunlock.recipe import derive, read_recipe
 from grunlock.training.loop import Trainer
 from grunlock.training.start import build_start, data_facts

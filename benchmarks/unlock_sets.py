@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from grunlock.benchmark.machine import commit, machine
 from grunlock.data.texts import labelled_splits
+from grunlock.machine import commit, machine
 from grunlock.recipe import read_recipe
 from grunlock.recipe.text_options import TextDataOptions
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "grunlock"
 # Bottom to top. A module may import rows below its own, and its own package.
 ROWS = [
     {"errors", "_version"},
-    {"shapes", "seeding", "files", "recipe"},
+    {"shapes", "seeding", "files", "machine", "recipe"},
     {"kernels", "series", "text"},
     {"layers", "runtime", "data", "objectives", "optim"},
     {"models"},

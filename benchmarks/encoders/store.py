@@ -16,9 +16,9 @@ from benchmarks.encoders.plan import Task
 
 from grunlock import __version__
 from grunlock.artifact import ARTIFACT_NAME
-from grunlock.benchmark.machine import commit, machine
 from grunlock.errors import BenchmarkError
 from grunlock.files import write_atomically
+from grunlock.machine import commit, machine
 
 Record = dict[str, Any]
 

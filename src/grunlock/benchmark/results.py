@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from grunlock.benchmark.cases import to_json
-from grunlock.benchmark.machine import commit, machine
 from grunlock.benchmark.measure import Entry, Measurement
 from grunlock.benchmark.ratios import Summary, rate_share, ratio, round_values
+from grunlock.machine import commit, machine
 
 FORMAT = 1
 

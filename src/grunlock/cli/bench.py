@@ -60,11 +60,11 @@ def bench_command(
         return
     _refuse("a benchmark of speed", {"--picture": picture})
     from grunlock.benchmark.lengths import drawn_lengths, length_batches, text_lengths
-    from grunlock.benchmark.machine import allowed_cpus
     from grunlock.benchmark.measure import Effort
     from grunlock.benchmark.plan import FULL, QUICK, plan
     from grunlock.benchmark.processes import WorkerPool
     from grunlock.benchmark.run import BenchmarkOptions
+    from grunlock.machine import allowed_cpus
 
     chosen, pythons = _groups(groups), _pythons(peers or [])
     sizes = QUICK if quick else FULL

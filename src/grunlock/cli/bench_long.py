@@ -29,8 +29,8 @@ def bench_long(
     from grunlock.benchmark.long.curves import curves
     from grunlock.benchmark.long.picture import picture
     from grunlock.benchmark.long.run import FULL, QUICK, plan
-    from grunlock.benchmark.machine import allowed_cpus
     from grunlock.files import write_atomically
+    from grunlock.machine import allowed_cpus
 
     _check_picture(picture_path)
     scope = QUICK if quick else FULL

@@ -77,7 +77,7 @@ class Network:
         pooled = pool(weights, recipe.pooling.parts, encoded)
         result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
         if recipe.wide is not None and isinstance(inputs, DistinctTokens):
-            result = result + _wide(weights, recipe.wide, inputs, layout.batch_sizes)
+            result = result + wide_logits(weights, recipe.wide, inputs, layout.batch_sizes)
         return result
 
 
@@ -103,7 +103,7 @@ def _beside(inputs: FloatArray, encoded: Encoded) -> Encoded:
     )
 
 
-def _wide(
+def wide_logits(
     weights: Weights, options: WideOptions, tokens: DistinctTokens, batch_sizes: IntArray
 ) -> FloatArray:  # [B, K]
     table, bags = weights["wide.weights.weight"], wide_ngrams(tokens, batch_sizes, options)

@@ -20,9 +20,9 @@ import torch
 from grunlock.benchmark.long.experiment import Cell, Effort, Score, run_cell
 from grunlock.benchmark.long.model import encoder_sections
 from grunlock.benchmark.long.tasks import TASKS
-from grunlock.benchmark.machine import commit, machine
 from grunlock.errors import BenchmarkError
 from grunlock.files import write_atomically
+from grunlock.machine import commit, machine
 
 FORMAT = 2
 NAME = "grunlock bench --long"

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).parents[3]  # of an editable installation; elsewhere it holds no .git
+CHECKOUT = Path(__file__).parents[2]  # of an editable installation; elsewhere it holds no .git
 
 
 def machine() -> dict[str, Any]:

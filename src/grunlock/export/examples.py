@@ -1,0 +1,78 @@
+"""The validation examples of a run as a user would give them: texts, or measured values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from grunlock.artifact import Artifact
+from grunlock.data.prepared import is_prepared, open_prepared
+from grunlock.data.series.store import SeriesStore
+from grunlock.data.texts import labelled_splits
+from grunlock.errors import ExportError
+from grunlock.recipe.text_options import TextDataOptions
+from grunlock.shapes import FloatArray, IntArray
+from grunlock.training.run import MEMORY
+from grunlock.training.run_folder import RunFolder, open_run
+
+
+@dataclass(frozen=True)
+class Examples:
+    """inputs: texts, or series [steps, C] with NaN where a value is missing. targets: [n] class indices."""
+
+    inputs: Sequence[str] | Sequence[FloatArray]
+    targets: IntArray
+
+
+def validation_examples(folder: Path, artifact: Artifact, source: str | None = None) -> Examples:
+    """Those of a run's validation split.
+
+    source: where the run's texts are now, if not where they were; a folder or file as for training.
+
+    Raises ExportError where there is no run, or where its texts are not what it was trained on.
+    """
+    run = RunFolder(folder)
+    if not is_prepared(run.data):
+        raise ExportError(
+            "An export is certified on the validation examples of its run, and there is no run.",
+            where=folder,
+            expected="a run folder with its data",
+            cure="give the folder that grunlock train wrote",
+        )
+    data = open_prepared(run.data)
+    targets = np.asarray(data.valid.targets, np.int64)
+    if isinstance(data.valid, SeriesStore):
+        values, offsets = np.asarray(data.valid.values), data.valid.offsets
+        return Examples([values[start:end] for start, end in pairwise(offsets)], targets)
+    return Examples(_texts(run, artifact, source, targets), targets)
+
+
+def _texts(
+    run: RunFolder,
+    artifact: Artifact,
+    source: str | None,
+    targets: IntArray,
+) -> list[str]:
+    _, recipe, request = open_run(run.path)
+    assert isinstance(recipe.data, TextDataOptions)
+    if source is None and request.source == MEMORY:
+        raise ExportError(
+            "The run was trained on texts in memory, so what to certify its export on must be named.",
+            where=run.path,
+            expected="--data FILE with the same texts",
+        )
+    given = (source, None, None) if source is not None else (request.source, request.valid, request.test)
+    found = labelled_splits(*given, recipe.data)["valid"]
+    known = {label: place for place, label in enumerate(artifact.labels)}
+    places = [known.get(label, -1) for label in found.labels]
+    if places != targets.tolist():
+        raise ExportError(
+            "The texts are not those that the run was trained on.",
+            where=source or request.source,
+            got=f"{len(places):,} validation texts whose labels differ",
+            expected=f"the {len(targets):,} validation texts of {run.path}, in their order",
+            cure="--data FILE, where the run's texts are now",
+        )
+    return found.texts

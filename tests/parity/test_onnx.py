@@ -189,6 +189,20 @@ def test_a_table_of_few_values_keeps_its_codes(num_labels: int, tmp_path: Path) 
     assert "wide.weights.int8" not in stored
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_rows_of_zeros_are_left_out(int8: bool, tmp_path: Path) -> None:
+    """Compression leaves rare words and n-grams without a vector."""
+    artifact = text_artifact([*LARGER, "embedding.ngrams.buckets=4096"])
+    for name in ("embedding.ngrams.weight", "embedding.tokens.weight"):
+        table = artifact.weights[name]
+        table[np.random.default_rng(0).random(len(table)) < 0.8] = 0
+    artifact = rounded(artifact) if int8 else artifact
+    assert_answers(exported(artifact, tmp_path, int8=int8), artifact, drawn_texts(LENGTHS))
+    kept = int(artifact.weights["embedding.ngrams.weight"].any(axis=1).sum())
+    stored = {tensor.name: tensor for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    assert list(stored["ngrams.vectors.int8" if int8 else "ngrams.vectors"].dims) == [kept + 1, 24]
+
+
 def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     artifact = text_artifact([*LARGER, "embedding.ngrams.buckets=4096"])
     texts = drawn_texts(LENGTHS)

@@ -24,6 +24,7 @@ from grunlock.shapes import FloatArray
 
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8
+SPARSE = 0.5  # share of rows that are not zero, below which a table is stored without the others
 MAX_BYTES = 2**31 - 2**20  # of constants: a protobuf message holds 2 GiB, and the nodes need some
 
 Value = str  # the name of a tensor in the graph
@@ -111,6 +112,9 @@ class Graph:
 
     def rows(self, name: str, table: FloatArray, ids: Value) -> Value:
         """table[ids] in float32, table: [n, D]. Of an int8 table only the rows read become float32."""
+        some = np.flatnonzero(table.any(axis=1))
+        if len(some) < SPARSE * len(table):
+            table, ids = self._without_zeros(name, table, some, ids)
         if not self._rounds(table):
             return self.node("Gather", self.constant(name, table.astype(np.float32)), ids, axis=0)
         values, scale = rounded_rows(table)
@@ -118,6 +122,15 @@ class Graph:
             self.node("Gather", self.constant(f"{name}.int8", values), ids, axis=0),
             self.node("Gather", self.constant(f"{name}.scale", scale[:, None]), ids, axis=0),
         )
+
+    def _without_zeros(
+        self, name: str, table: FloatArray, some: NDArray[np.intp], ids: Value
+    ) -> tuple[FloatArray, Value]:
+        """A row of zeros and the table's other rows, and the places of `ids` in it."""
+        place = np.zeros(len(table), np.uint16 if len(some) < 2**16 else np.uint32)
+        place[some] = np.arange(1, len(some) + 1)
+        found = self.node("Gather", self.constant(f"{name}.place", place), ids, axis=0)
+        return np.concatenate([np.zeros_like(table[:1]), table[some]]), self.cast(found, np.int64)
 
     def linear(self, name: str, rows: Value, weight: FloatArray, bias: FloatArray) -> Value:
         """rows [..., D] @ weight^T + bias; weight: [O, D], bias: [O]."""

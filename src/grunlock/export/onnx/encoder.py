@@ -12,12 +12,13 @@ import numpy as np
 
 from grunlock.export.onnx.graph import Graph, Value
 from grunlock.export.onnx.sequences import Sequences, last_rows
+from grunlock.export.onnx.windows import window_product
 from grunlock.export.portable import PortableModel
 from grunlock.kernels import GATE_ORDER, LSTM_GATE_ORDER, NORM_EPS
 from grunlock.kernels.stack import LayerWeights
 from grunlock.recipe.model_options import BagOptions, ConvOptions, LstmOptions
 from grunlock.runtime.norms import Affine
-from grunlock.shapes import FloatArray, centred_window
+from grunlock.shapes import FloatArray
 
 # How ONNX stacks gates: its z is update, h candidate, c the candidate of an LSTM.
 ONNX_GATES = {
@@ -101,23 +102,13 @@ def _reordered(array: FloatArray, operator: str) -> FloatArray:
 
 
 def _convolutions(graph: Graph, model: PortableModel, sequences: Sequences) -> Encoded:
-    """relu of each width's convolution, side by side. Beyond its ends a sequence is zero."""
+    """relu of each width's convolution, side by side."""
     assert isinstance(model.encoder, ConvOptions)
-    inside = graph.node("Where", sequences.mask, sequences.vectors, graph.number(0.0))
-    rows = graph.transposed(inside, 1, 2, 0)  # [B, D, T]
-    parts = []
-    for i, (width, (weight, bias)) in enumerate(zip(model.encoder.widths, model.windows, strict=True)):
-        offsets = centred_window(width)
-        kernel = weight.reshape(width, len(bias), -1).transpose(1, 2, 0)  # [O, D, width]
-        parts.append(
-            graph.node(
-                "Conv",
-                rows,
-                graph.weight(f"windows.{i}.weight", kernel, axis=1),
-                graph.constant(f"windows.{i}.bias", bias),
-                pads=(-offsets[0], offsets[-1]),
-            )
-        )
-    joined = graph.node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
-    states = graph.transposed(graph.node("Relu", joined), 2, 0, 1)
+    rows, mask = sequences.vectors, sequences.mask
+    parts = [
+        window_product(graph, f"windows.{i}", rows, mask, width, *model.windows[i])
+        for i, width in enumerate(model.encoder.widths)
+    ]
+    joined = graph.node("Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
+    states = graph.node("Relu", joined)
     return Encoded(states, last_rows(graph, states, sequences))

@@ -45,8 +45,9 @@ def series_artifact(
     temperature: float = TEMPERATURE,
     channels: tuple[str, ...] = ("a", "b"),
 ) -> Artifact:
-    """A model of series of which values were missing: recipe `series` without a stem and made small."""
-    recipe = read_recipe("series", ["stem=off", *_small(overrides), "series.size=off", *overrides])
+    """A model of series of which values were missing: recipe `series` made small, a stem if asked for."""
+    stem = [] if any(each.startswith("stem") for each in overrides) else ["stem=off"]
+    recipe = read_recipe("series", [*stem, *_small(overrides), "series.size=off", *overrides])
     assert recipe.series is not None
     values = drawn_series([40, 9, 1])
     lengths = np.array([len(each) for each in values])

@@ -50,6 +50,7 @@ TEXT_OPTIONS = [
     ["embedding.ngrams.buckets=64", "text.tokens=bpe", "text.vocab_size=60", "encoder.kind=bag"],
     ["embedding.ngrams.buckets=64", "embedding.ngrams.min_length=2", "text.tokens=characters"],
     ["embedding.ngrams.buckets=9", "embedding.ngrams.min_length=1", "embedding.ngrams.max_length=1"],
+    ["stem.widths=[3]", "stem.norm=batch", "encoder.kind=conv", "encoder.widths=[2]"],
     ["wide.buckets=64"],
     ["wide.buckets=65", "wide.max_length=3", "wide.characters=true"],
     ["wide.buckets=65", "wide.characters=true", "embedding.ngrams.buckets=64", "text.tokens=characters"],
@@ -68,11 +69,14 @@ SERIES_OPTIONS = [
     ["encoder.norm=layer", 'pooling.parts=["last", "attention"]'],
     ["encoder.norm=batch", "encoder.num_layers=2", "series.size=4"],
     ["pooling.inputs=true", "series.size=3"],
+    ["stem.widths=[8, 5, 3]", "series.size=6", "series.changes=true"],
+    ["stem.widths=[2]", "stem.norm=layer", "encoder.kind=bag", 'pooling.parts=["last", "mean"]'],
+    ["stem.widths=[4, 1]", "stem.norm=off", "pooling.inputs=true", 'pooling.parts=["last", "mean"]'],
 ]
 
 
 def exported(artifact: Artifact, folder: Path, *, int8: bool = False) -> OnnxModel:
-    write_onnx(portable(artifact, "model.grunlock"), folder, int8=int8)
+    write_onnx(portable(artifact, "model.grunlock", with_stem=True), folder, int8=int8)
     return OnnxModel(folder)
 
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from grunlock.export.onnx.graph import Graph, Value
+from grunlock.export.onnx.norms import normalized
 from grunlock.export.onnx.sequences import Sequences, last_rows
 from grunlock.export.onnx.windows import window_product
 from grunlock.export.portable import PortableModel
-from grunlock.kernels import GATE_ORDER, LSTM_GATE_ORDER, NORM_EPS
+from grunlock.kernels import GATE_ORDER, LSTM_GATE_ORDER
 from grunlock.kernels.stack import LayerWeights
 from grunlock.recipe.model_options import BagOptions, ConvOptions, LstmOptions
 from grunlock.runtime.norms import Affine
@@ -61,7 +62,7 @@ def _recurrent_layers(
     rows, final = sequences.vectors, ""
     for i, (norm, layer) in enumerate(layers):
         if norm is not None:
-            rows = _normalized(graph, f"norms.{i}", norm, rows)
+            rows = normalized(graph, f"norms.{i}", norm, rows)
         states, final = graph.nodes(
             operator,
             2,
@@ -76,13 +77,6 @@ def _recurrent_layers(
         )
         rows = graph.shaped(graph.transposed(states, 0, 2, 1, 3), 0, 0, -1)  # from [T, directions, B, H]
     return Encoded(rows, graph.shaped(graph.transposed(final, 1, 0, 2), 0, -1))
-
-
-def _normalized(graph: Graph, name: str, norm: Affine, rows: Value) -> Value:
-    gain, shift = graph.constant(f"{name}.gain", norm.gain), graph.constant(f"{name}.shift", norm.shift)
-    if norm.by_row:
-        return graph.node("LayerNormalization", rows, gain, shift, axis=-1, epsilon=NORM_EPS)
-    return graph.node("Add", graph.node("Mul", rows, gain), shift)
 
 
 def _stacked(layer: LayerWeights, operator: str, name: str) -> FloatArray:

@@ -7,6 +7,7 @@ from grunlock.export.onnx.graph import Graph
 from grunlock.export.onnx.pooling import pool
 from grunlock.export.onnx.sequences import read_sequences
 from grunlock.export.onnx.wide import wide_logits
+from grunlock.export.onnx.windows import through_stem
 from grunlock.export.portable import PortableModel
 
 
@@ -16,7 +17,7 @@ def build_network(model: PortableModel, *, int8: bool) -> onnx.ModelProto:
     Raises ExportError for a model that is too large for a file.
     """
     graph = Graph(int8=int8)
-    sequences = read_sequences(graph, model)
+    sequences = through_stem(graph, model, read_sequences(graph, model))
     pooled = pool(graph, model, encode(graph, model, sequences), sequences)
     logits = graph.linear("head", pooled, *model.head)
     if model.wide is not None:

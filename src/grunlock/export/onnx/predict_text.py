@@ -14,7 +14,6 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -110,7 +109,8 @@ class FrontEnd:
         words = [self.vocab[i] if i not in (UNKNOWN, EMPTY) else "" for i in ids]
         if UNKNOWN in ids and self.tokens in ("words", "chinese_words"):  # tell unknown words apart
             pieces = self.tokenizer.pre_tokenizer.pre_tokenize_str(normalize(text))
-            words = [word or piece for word, (piece, _) in zip(words, pieces, strict=True)]
+            both = zip(ids, words, pieces, strict=True)
+            words = [piece if i == UNKNOWN else word for i, word, (piece, _) in both]
         pairs = self._shortened(list(zip(ids, words, strict=True)))
         return Tokens(
             [i for i, _ in pairs], [word_ngrams(word, **self.ngrams) if word else () for _, word in pairs]
@@ -197,7 +197,6 @@ def refusal(what: str, **fields: object) -> ValueError:
     return ValueError("\n".join([what, *(f"  {name + ':':<10}{value}" for name, value in fields.items())]))
 
 
-@lru_cache(maxsize=1 << 16)
 def word_ngrams(word: str, buckets: int, min_length: int, max_length: int) -> tuple[int, ...]:
     """Those of "<word>"; a boundary mark alone is none."""
     marked = f"<{word}>"
@@ -209,7 +208,6 @@ def word_ngrams(word: str, buckets: int, min_length: int, max_length: int) -> tu
     )
 
 
-@lru_cache(maxsize=1 << 16)
 def context_ngrams(context: str, buckets: int, min_length: int, max_length: int) -> tuple[int, ...]:
     """The runs of characters that end where the context ends."""
     lengths = range(min_length, min(max_length, len(context)) + 1)

@@ -1,6 +1,11 @@
-"""Linear maps of a step and its neighbours in an ONNX graph: what convolutions are made of."""
+"""Linear maps of a step and its neighbours in an ONNX graph, and the stem that is made of them."""
+
+from dataclasses import replace
 
 from grunlock.export.onnx.graph import Graph, Value
+from grunlock.export.onnx.norms import normalized
+from grunlock.export.onnx.sequences import Sequences
+from grunlock.export.portable import PortableModel
 from grunlock.shapes import FloatArray, centred_window
 
 
@@ -25,3 +30,14 @@ def window_product(
         pads=(-offsets[0], offsets[-1]),
     )
     return graph.transposed(seen, 2, 0, 1)
+
+
+def through_stem(graph: Graph, model: PortableModel, sequences: Sequences) -> Sequences:
+    """Sequences whose vectors went through the stem's layers: relu of a window, added to its input."""
+    rows = sequences.vectors
+    for i, layer in enumerate(model.stem):
+        seen = window_product(graph, f"stem.{i}", rows, sequences.mask, layer.width, layer.weight, layer.bias)
+        if layer.norm is not None:
+            seen = normalized(graph, f"stem.{i}.norm", layer.norm, seen)
+        rows = graph.node("Add", rows, graph.node("Relu", seen))
+    return replace(sequences, vectors=rows)

@@ -5,9 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -41,13 +39,15 @@ FRONT_ENDS: dict[str, list[str]] = {
 }
 
 
-@cache
-def written(name: str) -> tuple[Artifact, Path]:
-    """A model of texts and its export, made once."""
-    artifact = text_artifact([*FRONT_ENDS[name], "data.empty_texts=keep"])
-    folder = Path(mkdtemp())
+@pytest.fixture(scope="module", params=FRONT_ENDS)
+def reader(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Artifact, predict_text.FrontEnd]:
+    """A model of texts, and what the script beside its graph reads texts with."""
+    artifact = text_artifact([*FRONT_ENDS[request.param], "data.empty_texts=keep"])
+    folder = tmp_path_factory.mktemp("reader")
     write_onnx(portable(artifact, "model.grunlock"), folder, int8=False)
-    return artifact, folder
+    return artifact, predict_text.FrontEnd(folder)
 
 
 # Hashes -----------------------------------------------------------------------------------------------
@@ -85,11 +85,11 @@ texts = st.lists(
 )
 
 
-@pytest.mark.parametrize("name", FRONT_ENDS)
 @given(texts=texts)
-def test_texts_are_read_as_in_the_library(name: str, texts: list[str]) -> None:
-    artifact, folder = written(name)
-    script = script_front_end(folder)
+def test_texts_are_read_as_in_the_library(
+    reader: tuple[Artifact, predict_text.FrontEnd], texts: list[str]
+) -> None:
+    artifact, script = reader
     read = script.read(texts)
     inputs = script.inputs(read)
     for i, text in enumerate(texts):
@@ -106,11 +106,6 @@ def test_texts_are_read_as_in_the_library(name: str, texts: list[str]) -> None:
         np.testing.assert_allclose(
             [values[row] for row in known], [expected["wide"][row] for row in known], rtol=1e-6
         )
-
-
-@cache
-def script_front_end(folder: Path) -> predict_text.FrontEnd:
-    return predict_text.FrontEnd(folder)
 
 
 def library_reads(artifact: Artifact, text: str) -> dict[str, Any]:

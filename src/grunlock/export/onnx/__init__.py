@@ -2,7 +2,7 @@
 
 graph.py       a graph in the making, constants as float32 or int8
 sequences.py   the graph's inputs and the vectors made of them
-encoder.py, pooling.py, wide.py, network.py
+windows.py, norms.py, encoder.py, pooling.py, wide.py, network.py
                the parts of a network, and the whole
 front_end.py   what reading texts or series needs beside the graph
 predict_text.py, predict_series.py

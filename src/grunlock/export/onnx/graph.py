@@ -8,6 +8,8 @@ Weights of a small graph are int8 values and a float16 scale for each row:
 
 written as Cast and Mul. DequantizeLinear would say the same, but ONNX Runtime keeps it for kernels that read
 int8, and so computes the weights anew in every call; Cast and Mul of constants it computes once, on loading.
+
+A table of which most rows are zero, as compression leaves it, is stored without them.
 """
 
 from typing import Any

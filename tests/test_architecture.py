@@ -38,6 +38,7 @@ WITHOUT_TORCH = [
     "grunlock.comparison.verdict",
     "grunlock.data.series",
     "grunlock.evaluation",
+    "grunlock.export.onnx",
     "grunlock.kernels",
     "grunlock.kernels.pool",
     "grunlock.kernels.scan",

@@ -33,17 +33,14 @@ def packed(weights: Weights) -> Stored:
     """The arrays to store. Matrices and long vectors of floats become int8, a vector with one scale."""
     stored: Stored = {}
     for name, value in weights.items():
-        found = _codes(value) if name == TABLE else None
+        found = table_codes(value) if name == TABLE else None
         if found is not None:
             stored[name + CODES], stored[name + CENTRES] = found
         elif name == RISING and len(value) and int(np.diff(value, prepend=0).max()) < 2**16:
             stored[name + GAPS] = np.diff(value, prepend=0).astype(np.uint16)
         elif value.dtype == np.float32 and value.size >= FEWEST_VALUES and "bias" not in name:
-            rows = value.reshape(-1, value.shape[-1])
-            scale = np.abs(rows).max(axis=1) / np.float32(LIMIT)
-            scale = np.maximum(scale, np.finfo(np.float16).tiny).astype(np.float16).astype(np.float32)
-            stored[name] = _rounded(rows / scale[:, None]).reshape(value.shape)
-            stored[name + SCALE] = scale.astype(np.float16)
+            rows, stored[name + SCALE] = rounded_rows(value.reshape(-1, value.shape[-1]))
+            stored[name] = rows.reshape(value.shape)
         else:
             stored[name] = value
     return stored
@@ -69,9 +66,12 @@ def unpacked(stored: Stored) -> Weights:
     return weights
 
 
-def _rounded(values: FloatArray) -> FloatArray:
-    result: FloatArray = np.clip(np.rint(values), -LIMIT, LIMIT).astype(np.int8)
-    return result
+def rounded_rows(rows: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Of rows [n, D] the int8 values, and the scale of each row [n]."""
+    scale = np.abs(rows).max(axis=1) / np.float32(LIMIT)
+    stored = np.maximum(scale, np.finfo(np.float16).tiny).astype(np.float16)
+    values = np.rint(rows / stored.astype(np.float32)[:, None])
+    return np.clip(values, -LIMIT, LIMIT).astype(np.int8), stored
 
 
 def class_parts(num_classes: int) -> list[slice]:
@@ -84,7 +84,7 @@ def class_parts(num_classes: int) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _codes(table: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
+def table_codes(table: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
     """Of each row the codes of its parts [M, parts], and the values [256, K]; None where some part has more
     values, or where codes would save nothing."""
     parts = class_parts(table.shape[1])

@@ -23,7 +23,7 @@ from grunlock.recipe.model_options import (
     WideOptions,
 )
 from grunlock.recipe.text_options import TextDataOptions
-from grunlock.runtime.norms import Affine, under
+from grunlock.runtime.norms import Affine, read_norm, under
 from grunlock.runtime.recurrent import recurrent_layers
 from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray
@@ -51,6 +51,22 @@ class WidePart:
 
 
 @dataclass(frozen=True)
+class StemLayer:
+    """relu(norm(a linear map of a centred window)), added to its input.
+
+    width:  steps of the window
+    weight: [width * D, D], a block [D, D] for each step
+    bias:   [D]
+    norm:   of each row of what the window gives; None without
+    """
+
+    width: int
+    weight: FloatArray
+    bias: FloatArray
+    norm: Affine | None
+
+
+@dataclass(frozen=True)
 class PortableModel:
     """Everything that a prediction needs.
 
@@ -67,6 +83,7 @@ class PortableModel:
     attention:     of pooling parts that attend: arrays as the runtime names them (pooling.PART.*)
     head:          weight [K, E] and bias [K]
     temperature:   logits are divided by it before the softmax
+    stem:          what vectors go through in front of the encoder; empty where the target has no stem
     """
 
     front_end: TextFrontEnd | SeriesFrontEnd
@@ -84,20 +101,24 @@ class PortableModel:
     head: tuple[FloatArray, FloatArray]
     wide: WidePart | None
     temperature: float
+    stem: tuple[StemLayer, ...] = ()
 
     @property
     def kind(self) -> Literal["text", "series"]:
         return "text" if isinstance(self.front_end, TextFrontEnd) else "series"
 
 
-def portable(artifact: Artifact, where: object) -> PortableModel:
-    """The model of an artifact. where: what the artifact is called in messages.
+def portable(artifact: Artifact, where: object, *, with_stem: bool = False) -> PortableModel:
+    """The model of an artifact.
 
-    Raises ExportError for parts that no target has.
+    where:     what the artifact is called in messages
+    with_stem: whether the target has a stem
+
+    Raises ExportError for parts that no target has, and for a stem where the target has none.
     """
     recipe, weights = artifact.recipe, artifact.weights
     encoder = recipe.encoder
-    refuse_unless_portable(recipe, where)
+    refuse_unless_portable(recipe, where, with_stem=with_stem)
     assert isinstance(encoder, PORTABLE_ENCODERS)
     own = under(weights, "encoder.")
     layers = recurrent_layers(own, encoder) if isinstance(encoder, GruOptions | LstmOptions) else []
@@ -120,7 +141,21 @@ def portable(artifact: Artifact, where: object) -> PortableModel:
         head=(weights["head.weight"], weights["head.bias"]),
         wide=_wide(artifact),
         temperature=artifact.temperature,
+        stem=_stem(artifact),
     )
+
+
+def _stem(artifact: Artifact) -> tuple[StemLayer, ...]:
+    options, own = artifact.recipe.stem, under(artifact.weights, "stem.")
+    layers = []
+    for i, width in enumerate(() if options is None else options.widths):
+        weight, bias = own[f"windows.{i}.weight"], own[f"windows.{i}.bias"]
+        norm = None if options is None else read_norm(own, i, options.norm)
+        if norm is not None and not norm.by_row:
+            weight = weight * np.tile(norm.gain, width)[:, None]
+            bias, norm = bias * norm.gain + norm.shift, None
+        layers.append(StemLayer(width, weight, bias, norm))
+    return tuple(layers)
 
 
 def _wide(artifact: Artifact) -> WidePart | None:
@@ -134,14 +169,14 @@ def _wide(artifact: Artifact) -> WidePart | None:
     return WidePart(options, rows, weights["wide.rarity"], table, weights["wide.bias"])
 
 
-def refuse_unless_portable(recipe: Recipe, where: object) -> None:
-    """Raises ExportError for what no target has: a stem, chunks, layers of attention, a norm inside the cell,
-    zoneout, a scan or a Transformer."""
+def refuse_unless_portable(recipe: Recipe, where: object, *, with_stem: bool = False) -> None:
+    """Raises ExportError for what no target has: chunks, layers of attention, a norm inside the cell,
+    zoneout, a scan or a Transformer; and for a stem where the target has none."""
     encoder = recipe.encoder
     recurrent = isinstance(encoder, GruOptions | LstmOptions)
     faults = {
         f'encoder.kind = "{encoder.kind}"': not isinstance(encoder, PORTABLE_ENCODERS),
-        "a stem": recipe.stem is not None,
+        "a stem": recipe.stem is not None and not with_stem,
         "chunks": recipe.chunks is not None,
         "layers of attention": recipe.attention is not None,
         "encoder.cell_norm": isinstance(encoder, GruOptions | LstmOptions) and encoder.cell_norm,
@@ -151,10 +186,10 @@ def refuse_unless_portable(recipe: Recipe, where: object) -> None:
     if found:
         cure = "train with --set encoder.kind=gru" if not recurrent else "train without it"
         raise ExportError(
-            "No target has a part of this model.",
+            f"{'This target lacks' if found == ['a stem'] else 'No target has'} a part of this model.",
             where=where,
             got=", ".join(found),
-            expected='an encoder "gru", "lstm", "conv" or "bag" without stem, chunks, attention layers, '
-            "cell_norm and zoneout",
+            expected='an encoder "gru", "lstm", "conv" or "bag" without '
+            f"{'' if with_stem else 'stem, '}chunks, attention layers, cell_norm and zoneout",
             cure=cure,
         )

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from grunlock.benchmark.arrays import draw_batches, draw_weights, swap_reset_update

@@ -21,6 +21,7 @@ from grunlock.cli import (
     doctor,
     duel,
     evaluate,
+    export,
     lr_range,
     predict,
     pretrain,
@@ -50,6 +51,7 @@ app.command(name="distill")(distill.distill_command)
 app.command(name="pretrain")(pretrain.pretrain_command)
 app.command(name="lr-range")(lr_range.lr_range_command)
 app.command(name="compress")(compress.compress_command)
+app.command(name="export")(export.export_command)
 app.command(name="vectors")(vectors.vectors_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)

@@ -1,0 +1,74 @@
+"""grunlock export"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from grunlock.export.certificate import Certificate
+    from grunlock.export.export import Target
+
+console = Console()
+
+
+class TargetName(StrEnum):
+    onnx = "onnx"
+
+
+def export_command(
+    model: Annotated[Path, typer.Argument(help="A run folder, or a model file in one.")],
+    to: Annotated[TargetName, typer.Option("--to", help="onnx: ONNX Runtime, with a script of its own.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Weights in a quarter of the bytes.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder; else MODEL-TARGET in the run folder.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="The run's data, if it is no longer where it was.")
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of validation examples on which labels must agree. Default: 1, with --int8 0.98.",
+        ),
+    ] = None,
+) -> None:
+    """Write a model for another target, and certify there that it answers as before."""
+    from grunlock.export.export import export
+
+    run, name = (model, "model") if model.is_dir() else (model.parent, model.stem)
+    folder = output or run / f"{name}-{to.value}{'-int8' if int8 else ''}"
+    with console.status("writing, then comparing on the validation examples"):
+        found = export(
+            model,
+            folder,
+            _target(to, int8),
+            "int8" if int8 else "float32",
+            source=data,
+            least_agreement=min_agreement,
+        )
+    _show(found.folder, found.certificate)
+
+
+def _target(to: TargetName, int8: bool) -> "Target":
+    from grunlock.export.onnx.target import OnnxTarget
+
+    return OnnxTarget(int8)
+
+
+def _show(folder: Path, found: "Certificate") -> None:
+    learned = ", which the model has learned too" if found.has_learned_examples else ""
+    for name, value in (
+        ("export", folder),
+        ("bytes", f"{found.size_bytes:,}"),
+        ("labels", f"agree on {found.agreement:.2%} of {found.num_examples:,} validation examples{learned}"),
+        ("largest", f"difference of a probability {found.largest_difference:.1e}"),
+        ("accuracy", f"{found.accuracy:.4f}, through torch {found.accuracy_of_model:.4f}"),
+        ("latency", f"{found.latency.p50:.2f} ms median, {found.latency.p99:.2f} ms 99th percentile, here"),
+        ("torch", f"{found.latency_of_model.p50:.2f} ms median, {found.latency_of_model.p99:.2f} ms"),
+    ):
+        console.print(f"{name:<9} {value}", highlight=False, markup=False, soft_wrap=True)

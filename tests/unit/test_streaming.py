@@ -445,8 +445,8 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str]] = {
     "both kinds share a sum": (streamed_wide, "sums[ends] - sums[starts][:, None]", "sums[ends]"),
     "looking is reading": (
         streaming,
-        "            last = logits[-1]",
-        "            last, self._so_far = logits[-1], so_far.keep()",
+        "            last, steps = logits[-1], steps + len(logits)",
+        "            last, steps, self._so_far = logits[-1], steps + len(logits), so_far.keep()",
     ),
 }  # fmt: skip
 

@@ -153,7 +153,7 @@ def _as_chosen(final: Artifact, found: Filled, data: PreparedData, max_bytes: in
             made = whole
             break
         known = known.without_last(data.train.num_examples)
-    made = replace(made, temperature=chosen.temperature)
+    made = replace(made, temperature=chosen.temperature, step_temperatures=chosen.step_temperatures)
     return with_promises(made, valid_logits(chosen, data), data)
 
 

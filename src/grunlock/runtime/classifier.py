@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import TextDataOptions
+from grunlock.runtime.early import Temperatures
 from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
 from grunlock.runtime.hindrances import refuse_hindered
 from grunlock.runtime.network import Network
@@ -30,6 +31,7 @@ class TextClassifier:
     labels: class names; column k of every result belongs to labels[k].
     temperature: logits are divided by it before the softmax (Guo 2017).
     guarantees: what predict_set and predict_or_abstain need; None without a calibration split.
+    step_temperatures: of beginnings, see runtime/early.py; empty for a model that needs the whole.
     """
 
     front_end: TextFrontEnd
@@ -37,6 +39,7 @@ class TextClassifier:
     labels: tuple[str, ...]
     temperature: float
     guarantees: Guarantees | None = None
+    step_temperatures: tuple[float, ...] = ()
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """[len(texts), K] calibrated probabilities, each row summing to 1.
@@ -85,9 +88,10 @@ class TextClassifier:
         Raises StreamError for a model that needs the whole text, and CalibrationError as predict_or_abstain.
         """
         refuse_hindered(self.network.recipe, self.front_end.tokens)
-        stopping = stopping_rule(self.guarantees, max_error)
+        stopping = stopping_rule(self.guarantees, self.step_temperatures, max_error)
         reader = StreamedText(self.front_end, empty_token=self._keeps_empty)
-        return Stream(self.network, reader, self.labels, self.temperature, stopping)
+        temperatures = Temperatures(self.temperature, self.step_temperatures)
+        return Stream(self.network, reader, self.labels, temperatures, stopping)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """[len(texts), K] before temperature and softmax."""

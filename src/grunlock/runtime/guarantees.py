@@ -2,8 +2,8 @@
 
     set of a coverage   the labels whose score is at most a quantile of the calibration examples' scores
     abstention          a label where the largest probability reaches a threshold, else none
-    early decision      the label at the first step where the largest probability reaches a threshold; none if
-                        it never does
+    early decision      the label at the first step where the largest probability reaches a threshold, none
+                        if it never does; see early.py
 
 Scores, with p the probabilities of an example and labels ranked by them:
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from grunlock.errors import DataError
 from grunlock.runtime.classifier import batches_of
+from grunlock.runtime.early import Temperatures
 from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
 from grunlock.runtime.hindrances import refuse_hindered
 from grunlock.runtime.network import Network
@@ -26,6 +27,7 @@ class SeriesClassifier:
     labels: class names; column k of every result belongs to labels[k].
     temperature: logits are divided by it before the softmax (Guo 2017).
     guarantees: what predict_set and predict_or_abstain need; None without a calibration split.
+    step_temperatures: of beginnings, see runtime/early.py; empty for a model that needs the whole.
     """
 
     front_end: SeriesFrontEnd
@@ -33,6 +35,7 @@ class SeriesClassifier:
     labels: tuple[str, ...]
     temperature: float
     guarantees: Guarantees | None = None
+    step_temperatures: tuple[float, ...] = ()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -92,8 +95,9 @@ class SeriesClassifier:
         predict_or_abstain.
         """
         refuse_hindered(self.network.recipe, None)
-        stopping = stopping_rule(self.guarantees, max_error)
-        return Stream(self.network, StreamedSeries(self.front_end), self.labels, self.temperature, stopping)
+        stopping = stopping_rule(self.guarantees, self.step_temperatures, max_error)
+        temperatures = Temperatures(self.temperature, self.step_temperatures)
+        return Stream(self.network, StreamedSeries(self.front_end), self.labels, temperatures, stopping)
 
     def logits(self, series: Sequence[FloatArray]) -> FloatArray:
         """[len(series), K] before temperature and softmax."""

@@ -6,11 +6,10 @@ to one thread at a time.
 """
 
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
-
-import numpy as np
+from typing import Generic, Protocol, TypeVar
 
 from grunlock.errors import DataError, StreamError
+from grunlock.runtime.early import Stopping, Temperatures
 from grunlock.runtime.guarantees import Guarantees, confidences, promised
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
@@ -33,30 +32,21 @@ class Reader(Protocol[Given]):
         ...
 
 
-class Stopping(NamedTuple):
-    """The rule of an early decision: at the first step whose confidence reaches the threshold.
-
-    temperature: of the probabilities behind the confidence, see Guarantees
-    """
-
-    threshold: float
-    temperature: float
-
-
 class Stream(Generic[Piece]):
     """Made by `stream` of a classifier: pieces of a text, or steps of a series.
 
     feed(piece)     the next ones
     finish()        there are no more
     logits, probabilities, label
-                    for what has been read so far; a word whose end has not been seen counts as if the text
-                    ended here
+                    what predict_proba would answer if the input ended here; a word whose end has not been
+                    seen counts as one that has ended
+    outlook         probabilities for an input that goes on: calibrated for a beginning of so many steps
     num_steps       tokens or steps that are complete
     decided, answer, decided_at
                     with max_error: whether a confidence was reached with which at most that share of decided
-                    examples is wrong, the label then, and after how many steps. What comes later does not
-                    change them. A stream that ends undecided has no answer; its label is not part of the
-                    promise.
+                    examples is wrong, the label then, and after how many complete steps. What comes later
+                    does not change them. A stream that ends undecided has no answer; its label is not part
+                    of the promise.
 
     For a wide path that learned apart it also keeps a count for each distinct n-gram that this knows.
     """
@@ -66,17 +56,19 @@ class Stream(Generic[Piece]):
         network: Network,
         reader: Reader[Piece],
         labels: Sequence[str],
-        temperature: float,
+        temperatures: Temperatures,
         stopping: Stopping | None,
     ) -> None:
         self._network = SteppedNetwork(network)
         self._reader = reader
         self._labels = labels
-        self._temperature = temperature
+        self._temperatures = temperatures
         self._stopping = stopping
         self._so_far = self._network.start()
         self._last: FloatArray | None = None  # logits [K] after the last complete step
-        self._glance: FloatArray | None = None  # the same, what is incomplete included; None: not looked
+        self._glance: tuple[FloatArray, int] | None = (
+            None  # with what is incomplete, and how many steps it has
+        )
         self._finished = False
         self.num_steps = 0
         self.answer: str | None = None
@@ -100,18 +92,31 @@ class Stream(Generic[Piece]):
             for inputs in self._reader.rest():
                 self._take(inputs)
             self._finished, self._glance = True, None
+            if self._last is not None:
+                self._decide_at_end(self._last[None])
 
     @property
     def logits(self) -> FloatArray:
         """[K] before temperature and softmax. Raises DataError where there is nothing to read yet."""
-        if self._glance is None:
-            self._glance = self._looked()
-        return self._glance.copy()
+        return self._looked()[0].copy()
 
     @property
     def probabilities(self) -> FloatArray:
         """[K] calibrated on whole examples, of the labels in the classifier's order. Raises as `logits`."""
-        found: FloatArray = probabilities(self.logits[None], self._temperature)[0]
+        found: FloatArray = probabilities(self.logits[None], self._temperatures.whole)[0]
+        return found
+
+    @property
+    def outlook(self) -> FloatArray:
+        """[K] how probable each label is in the end; after `finish` these are `probabilities`.
+
+        The same where a model has no temperatures for beginnings: one that was trained with calibration off,
+        and files of older versions. Raises as `logits`.
+        """
+        if self._finished:
+            return self.probabilities
+        logits, steps = self._looked()
+        found: FloatArray = self._temperatures.outlook(logits[None], steps)[0]
         return found
 
     @property
@@ -124,11 +129,17 @@ class Stream(Generic[Piece]):
         """Whether there is an `answer`."""
         return self.answer is not None
 
-    def _looked(self) -> FloatArray:
-        last, so_far = self._last, self._so_far
+    def _looked(self) -> tuple[FloatArray, int]:
+        """Logits of what has been read, what is incomplete included, and its steps."""
+        if self._glance is None:
+            self._glance = self._look()
+        return self._glance
+
+    def _look(self) -> tuple[FloatArray, int]:
+        last, so_far, steps = self._last, self._so_far, self.num_steps
         for inputs in [] if self._finished else self._reader.rest():
             logits, so_far = self._network.advance(inputs, so_far)
-            last = logits[-1]
+            last, steps = logits[-1], steps + len(logits)
         if last is None:
             raise DataError(
                 "Nothing has been read yet.",
@@ -136,26 +147,43 @@ class Stream(Generic[Piece]):
                 expected="at least one",
                 cure="feed the stream before asking",
             )
-        return last
+        return last, steps
 
     def _take(self, inputs: Inputs) -> None:
         logits, so_far = self._network.advance(inputs, self._so_far)
         self._so_far, self._last = so_far.keep(), logits[-1]
-        if self._stopping is not None and not self.decided:
-            self._decide(logits, self._stopping)
+        self._decide(logits)
         self.num_steps += len(logits)
 
-    def _decide(self, logits: FloatArray, stopping: Stopping) -> None:
-        sure = confidences(probabilities(logits, stopping.temperature)) >= stopping.threshold
-        if sure.any():
-            step = int(np.argmax(sure))
-            self.answer = self._labels[int(logits[step].argmax())]
-            self.decided_at = self.num_steps + step + 1
+    def _decide(self, logits: FloatArray) -> None:
+        """logits: [n, K] of the next steps"""
+        if self._stopping is None or self.decided:
+            return
+        outlook = self._stopping.temperatures.outlook(logits, self.num_steps + 1)
+        (sure,) = (confidences(outlook) >= self._stopping.threshold).nonzero()
+        if len(sure):
+            self._answer(logits[sure[0]], self.num_steps + int(sure[0]) + 1)
+
+    def _decide_at_end(self, logits: FloatArray) -> None:
+        """logits: [1, K] of the whole"""
+        if self._stopping is None or self.decided:
+            return
+        confidence = confidences(probabilities(logits, self._stopping.temperatures.whole))[0]
+        if confidence >= self._stopping.threshold:
+            self._answer(logits[0], self.num_steps)
+
+    def _answer(self, logits: FloatArray, step: int) -> None:
+        self.answer, self.decided_at = self._labels[int(logits.argmax())], step
 
 
-def stopping_rule(guarantees: Guarantees | None, max_error: float | None) -> Stopping | None:
-    """None where no error rate is asked for. Raises CalibrationError for one that the model cannot keep."""
+def stopping_rule(
+    guarantees: Guarantees | None, begun: tuple[float, ...], max_error: float | None
+) -> Stopping | None:
+    """None where no error rate is asked for. begun: see Temperatures
+
+    Raises CalibrationError for a rate that the model cannot keep.
+    """
     if max_error is None:
         return None
     found = promised(guarantees)
-    return Stopping(found.early_threshold(max_error), found.temperature)
+    return Stopping(found.early_threshold(max_error), Temperatures(found.temperature, begun))

@@ -97,7 +97,7 @@ def finish_refit(
         tell(DataProgress("fitting the wide path on", data.train.num_examples))
         models = fitted_anew(data.train, len(data.labels), recipe.wide_apart, chosen.wide.models)
         arrays = with_path(arrays, summed(models, chosen.wide.weights))
-    temperatures = Temperatures(before.temperature, before.step_temperatures)
+    temperatures = Temperatures(chosen_temperature(before), before.step_temperatures)
     guarantees, temperature = promises(recipe, data, arrays, chosen.valid_logits, temperatures)
     return replace(
         before,
@@ -106,6 +106,12 @@ def finish_refit(
         guarantees=guarantees,
         temperature=temperature,
     )
+
+
+def chosen_temperature(artifact: Artifact) -> float:
+    """The one that validation chose. With a calibration split the artifact's own is another, which has seen
+    that split and so must have no part in its promises."""
+    return artifact.temperature if artifact.guarantees is None else artifact.guarantees.temperature
 
 
 def promises(

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from grunlock.errors import CalibrationError
+from grunlock.artifact import Artifact
+from grunlock.errors import CalibrationError, ShapeError
+from grunlock.evaluation.early import SHARES, early_curve
 from grunlock.objectives.conformal import smallest_kept
 from grunlock.runtime.early import Temperatures, path_of, stopping_places
 from grunlock.runtime.guarantees import Guarantees
@@ -277,3 +279,33 @@ def test_the_worst_case_is_kept_too() -> None:
         errors = np.array([(wrong & (levels >= threshold)).sum() for threshold in grid])
         failures += smallest_kept(answered, errors, grid, 0.05, 0.95) is not None
     assert 0 < failures <= 50 + 2 * (1000 * 0.05 * 0.95) ** 0.5
+
+
+# ---- the curve -------------------------------------------------------------------------------------
+
+
+def test_a_curve_by_hand(artifact: Artifact) -> None:
+    even = np.zeros((10, 3), np.float32)
+    late = even.copy()
+    late[4:, 1] = 3.0  # sure of the second label from step 5 on
+    wrong = even[:1] + np.array([0, 0, 2], np.float32)
+    guarantees = replace(GUARANTEES, temperature=1.0, early={0.05: 0.9, 0.1: 0.7, 0.01: None})
+    model = replace(artifact, temperature=1.0, guarantees=guarantees, step_temperatures=(2.0,))
+    found = early_curve(model, [(late, 1), (late, 0), (wrong, 0), (even, 0)])
+    assert [row.share for row in found.shares] == list(SHARES)
+    assert [row.accuracy for row in found.shares] == [0.5] * 4 + [0.5] * 6
+    assert (found.num_examples, found.mean_steps) == (4, 31 / 4)
+    of_late, of_wrong = np.log(np.exp(1.5) + 2), np.log(np.exp(1.0) + 2)  # at temperature 2
+    assert found.shares[4].nll == pytest.approx((2 * of_late - 1.5 + of_wrong + np.log(3)) / 4, rel=1e-5)
+    plain = 2 * np.log(np.exp(3) + 2) - 3 + np.log(np.exp(2) + 2) + np.log(3)
+    assert found.shares[4].plain_nll == found.shares[9].nll == pytest.approx(plain / 4, rel=1e-5)
+    strict, loose, none = found.decisions
+    # At 0.9 only the whole is sure enough: e^3 / (e^3 + 2) = 0.909; at 0.7 also the other: e^2 / (e^2 + 2).
+    assert (strict.decided_fraction, strict.error, strict.share_read) == (0.5, 0.5, 1.0)
+    assert (loose.decided_fraction, loose.error, loose.share_read) == (0.75, pytest.approx(2 / 3), 1.0)
+    begun = early_curve(replace(model, step_temperatures=(1.0,)), [(late, 1), (even, 0)]).decisions[0]
+    assert (begun.decided_fraction, begun.error, begun.share_read) == (0.5, 0.0, 0.75)
+    assert (none.max_error, none.can_promise, none.error, none.share_read) == (0.01, False, None, 1.0)
+    assert early_curve(replace(model, guarantees=None), [(late, 1)]).decisions == ()
+    with pytest.raises(ShapeError, match="nothing to evaluate"):
+        early_curve(model, [])

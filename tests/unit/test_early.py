@@ -163,7 +163,7 @@ def drawn(
 @pytest.fixture
 def arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores of paths, which need no network."""
-    monkeypatch.setattr(early, "split_paths", lambda network, store: enumerate(store.paths))
+    monkeypatch.setattr(early, "split_paths", lambda network, store, most=None: enumerate(store.paths))
 
 
 def store_of(paths: list[np.ndarray], targets: np.ndarray) -> SimpleNamespace:

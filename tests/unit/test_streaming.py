@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from grunlock import SeriesClassifier, TextClassifier
 from grunlock.errors import DataError, StreamError
-from grunlock.kernels.library import use_kernel
+from grunlock.kernels.library import native_library, use_kernel
 from grunlock.recipe import SeriesFacts, read_recipe
 from grunlock.runtime import streamed_pooling, streamed_wide, streaming
 from grunlock.runtime.hindrances import hindrances
@@ -188,6 +188,17 @@ def test_with_and_without_compiled_kernels(kernel: str | None) -> None:
             check_text(classifier, "the zebra sat on the mat", list(range(30)))
     finally:
         use_kernel(None)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_products_of_low_precision(precision: str) -> None:
+    if native_library() is None:
+        pytest.skip("without compiled kernels predictions are made in float32 only")
+    overrides = [FORWARD, "encoder.hidden_size=16", "encoder.num_layers=2"]
+    exact = text_classifier(*overrides)
+    classifier = replace(exact, network=replace(exact.network, precision=precision))
+    check_text(classifier, "the zebra sat on the mat", list(range(30)))
+    assert np.abs(classifier.logits([TEXT]) - exact.logits([TEXT])).max() > 1e-5
 
 
 def test_long_pieces_are_read_in_blocks_of_the_same_numbers() -> None:

@@ -11,8 +11,10 @@ import pytest
 from grunlock import SeriesClassifier, TextClassifier, load
 from grunlock.artifact import BEFORE_REFIT_NAME, Artifact, read, save
 from grunlock.compression.compress import compress
+from grunlock.data import open_prepared
 from grunlock.errors import CalibrationError, StreamError
 from grunlock.evaluation import early_curve_file, early_curve_run
+from grunlock.evaluation.splits import split_paths
 from grunlock.recipe import read_recipe
 from grunlock.training.run import train
 from tests.conftest import COLOURS, colour_rows
@@ -201,3 +203,15 @@ def test_streams_need_no_library_of_training(run: Path) -> None:
 
 def test_an_artifact_can_be_made_without_temperatures(artifact: Artifact) -> None:
     assert artifact.classifier().step_temperatures == ()
+
+
+def test_paths_of_some_examples_are_those_of_all(run: Path) -> None:
+    network, store = read(run).network(), open_prepared(run / "data").valid
+    paths = dict(split_paths(network, store))
+    assert sorted(paths) == list(range(120))
+    some = dict(split_paths(network, store, 50))
+    assert len(some) == 50
+    assert np.ptp(list(some)) > 110
+    for example, logits in some.items():
+        assert len(logits) == store.lengths[example]
+        np.testing.assert_allclose(logits, paths[example], atol=3e-6)

@@ -5,6 +5,7 @@ The bytes, hashes and limits are format.py's.
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -187,9 +188,14 @@ def card(artifact: Artifact) -> str:
 def _calibrated(guarantees: Guarantees | None) -> list[str]:
     if guarantees is None:
         return []
-    kept = [f"{rate:.0%}" for rate, threshold in guarantees.thresholds.items() if threshold is not None]
-    rates = f"error rates it can keep by abstaining: {', '.join(kept) or 'none'}"
-    return [f"- calibrated on {guarantees.num_examples} further examples; {rates}"]
+    rates = f"error rates it can keep by abstaining: {_kept(guarantees.thresholds)}"
+    early = "" if guarantees.early is None else f"; by deciding early: {_kept(guarantees.early)}"
+    return [f"- calibrated on {guarantees.num_examples} further examples; {rates}{early}"]
+
+
+def _kept(thresholds: Mapping[float, float | None]) -> str:
+    kept = [f"{rate:.0%}" for rate, threshold in thresholds.items() if threshold is not None]
+    return ", ".join(kept) or "none"
 
 
 def _described(inputs: TextFacts | SeriesFacts) -> tuple[str, str]:

@@ -23,11 +23,18 @@ def split_logits(forward: Forward, store: ExampleStore, num_classes: int) -> tup
     return logits, np.asarray(store.targets, dtype=np.int64)
 
 
-def split_paths(network: Network, store: ExampleStore) -> Iterator[tuple[int, FloatArray]]:
+def split_paths(
+    network: Network, store: ExampleStore, most: int | None = None
+) -> Iterator[tuple[int, FloatArray]]:
     """Of each example its place in the split and the logits [steps, K] after each of its steps, a batch at a
-    time. The network must be one that can answer before the end (runtime/hindrances.py)."""
-    for examples in evaluation_batches(store.lengths, BATCH_TOKENS):
-        batch = store.batch(examples)
+    time. The network must be one that can answer before the end (runtime/hindrances.py).
+
+    most: of more examples so many are taken, spread evenly
+    """
+    count = store.num_examples if most is None else min(most, store.num_examples)
+    chosen = np.arange(count) * store.num_examples // max(count, 1)
+    for members in evaluation_batches(store.lengths[chosen], BATCH_TOKENS):
+        batch = store.batch(chosen[members])
         yield from zip(
             batch.examples.tolist(), prefix_logits(network, batch.inputs, batch.layout), strict=True
         )

@@ -6,9 +6,8 @@ from typing import NamedTuple
 from grunlock.errors import StreamError
 from grunlock.recipe import Recipe
 from grunlock.recipe.model_options import BagOptions, ConvOptions, TransformerOptions
+from grunlock.shapes import centred_window
 from grunlock.text.streamed import STREAMED_TOKENS
-
-MOST_BACKWARD_WIDTH = 2  # of a window that reads no later step: see shapes.centred_window
 
 
 class Hindrance(NamedTuple):
@@ -59,14 +58,14 @@ def _of_inputs(recipe: Recipe, tokens: str | None) -> Iterator[Hindrance]:
 
 def _of_network(recipe: Recipe) -> Iterator[Hindrance]:
     encoder = recipe.encoder
-    if recipe.stem is not None and max(recipe.stem.widths) > MOST_BACKWARD_WIDTH:
+    if recipe.stem is not None and _looks_ahead(recipe.stem.widths):
         yield _too_wide("stem.widths", recipe.stem.widths, "stem=off")
     if isinstance(encoder, TransformerOptions):
         cure = ("encoder.kind=gru", "encoder.bidirectional=false")
         yield Hindrance("encoder.kind = transformer", "every step attends to later ones", cure)
     elif isinstance(encoder, ConvOptions):
-        if max(encoder.widths) > MOST_BACKWARD_WIDTH:
-            yield _too_wide("encoder.widths", encoder.widths, f"encoder.widths=[{MOST_BACKWARD_WIDTH}]")
+        if _looks_ahead(encoder.widths):
+            yield _too_wide("encoder.widths", encoder.widths, "encoder.widths=[2]")
     elif not isinstance(encoder, BagOptions) and encoder.bidirectional:
         why = "one direction begins at the end"
         yield Hindrance("encoder.bidirectional = true", why, ("encoder.bidirectional=false",))
@@ -77,5 +76,9 @@ def _of_network(recipe: Recipe) -> Iterator[Hindrance]:
 
 
 def _too_wide(option: str, widths: tuple[int, ...], cure: str) -> Hindrance:
-    why = f"a window of more than {MOST_BACKWARD_WIDTH} steps reads later ones"
+    why = "a window of 3 steps or more reads later ones"
     return Hindrance(f"{option} = {list(widths)}", why, (cure,))
+
+
+def _looks_ahead(widths: tuple[int, ...]) -> bool:
+    return any(max(centred_window(width)) > 0 for width in widths)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from grunlock.recipe.model_options import WideOptions
 from grunlock.runtime.norms import Weights
-from grunlock.shapes import IntArray
+from grunlock.shapes import FloatArray, IntArray
 from grunlock.text.token_ngrams import character_ngrams, ngrams_ending
 from grunlock.text.types import DistinctTokens
 
@@ -52,7 +52,7 @@ class StreamedWide:
         self._options = options
         self._apart = options.training == "apart"
         if self._apart:
-            self._rows, self._rarity = weights["wide.rows"], weights["wide.rarity"].astype(np.float64)
+            self._rows, self._rarity = weights["wide.rows"], weights["wide.rarity"]
             self._bias = weights["wide.bias"]
 
     def start(self) -> WideSoFar:
@@ -116,7 +116,7 @@ def _counted(rows: IntArray, counts: dict[int, int], news: dict[int, int]) -> In
     return np.array(found, np.int64)
 
 
-def _changes(counts: IntArray, rarity: Doubles) -> tuple[Doubles, Doubles]:
+def _changes(counts: IntArray, rarity: FloatArray) -> tuple[Doubles, Doubles]:
     """By how much (1 + log count) * rarity is more than it was at one less, and its square; at 0 it is 0."""
     now = (1.0 + np.log(counts)) * rarity
     before = (1.0 + np.log(np.maximum(counts - 1, 1))) * rarity * (counts > 1)

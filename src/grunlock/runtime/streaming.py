@@ -67,7 +67,7 @@ class Stream(Generic[Piece]):
         self._so_far = self._network.start()
         self._last: FloatArray | None = None  # logits [K] after the last complete step
         self._glance: tuple[FloatArray, int] | None = (
-            None  # with what is incomplete, and how many steps it has
+            None  # see _looked; None: not looked since the last piece
         )
         self._finished = False
         self.num_steps = 0
@@ -143,9 +143,9 @@ class Stream(Generic[Piece]):
         if last is None:
             raise DataError(
                 "Nothing has been read yet.",
-                got="no token" if self._finished else "no token and no step",
+                got="no token and no step",
                 expected="at least one",
-                cure="feed the stream before asking",
+                cure=None if self._finished else "feed the stream before asking",
             )
         return last, steps
 

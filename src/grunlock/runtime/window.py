@@ -30,11 +30,6 @@ class WindowLinear:
         weight = np.concatenate(by_step, axis=1).reshape(-1, parts[0].shape[1])
         return cls(weight, np.concatenate([weights[prefix + "bias"] for prefix in prefixes]), offsets)
 
-    @property
-    def looks_ahead(self) -> bool:
-        """Whether a step reads later ones."""
-        return max(self._offsets) > 0
-
     def start(self) -> FloatArray:
         """What `advance` needs at the first step of a sequence."""
         return np.empty((0, self._weight.shape[1]), np.float32)

@@ -21,6 +21,7 @@ from grunlock.shapes import FloatArray
 from grunlock.text.front_end import TextFrontEnd
 
 FEWEST_EXAMPLES = 50  # that are so long, for a temperature of its own
+MOST_EXAMPLES = 2000  # of validation: more would say no more of a few temperatures
 
 # Thresholds to try, as chances to be wrong: from a sixteenth of the error rate to eight times as much. They
 # are the same whatever the examples, for the confidences are calibrated.
@@ -38,7 +39,7 @@ def fit_step_temperatures(network: Network, valid: ExampleStore) -> tuple[float,
     logits: dict[int, list[FloatArray]] = defaultdict(list)
     targets: dict[int, list[int]] = defaultdict(list)
     of_all = np.asarray(valid.targets).tolist()
-    for example, path in split_paths(network, valid):
+    for example, path in split_paths(network, valid, MOST_EXAMPLES):
         for knot in range(int(math.log2(len(path))) + 1):
             logits[knot].append(path[2**knot - 1].copy())
             targets[knot].append(of_all[example])

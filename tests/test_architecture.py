@@ -46,6 +46,7 @@ WITHOUT_TORCH = [
     "grunlock.recipe",
     "grunlock.runtime.classifier",
     "grunlock.runtime.series_classifier",
+    "grunlock.runtime.streaming",
     "grunlock.series",
     "grunlock.text.front_end",
 ]

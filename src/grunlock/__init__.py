@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from grunlock.recipe import Recipe, read_recipe
     from grunlock.runtime.classifier import TextClassifier
     from grunlock.runtime.series_classifier import SeriesClassifier
+    from grunlock.runtime.streaming import Stream
     from grunlock.training.run import RunResult, resume, train
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "RunResult",
     "SeriesClassifier",
+    "Stream",
     "TextClassifier",
     "__version__",
     "errors",
@@ -44,6 +46,7 @@ _HOME = {
     "Recipe": "grunlock.recipe",
     "RunResult": "grunlock.training.run",
     "SeriesClassifier": "grunlock.runtime.series_classifier",
+    "Stream": "grunlock.runtime.streaming",
     "TextClassifier": "grunlock.runtime.classifier",
     "load": "grunlock.artifact",
     "read_recipe": "grunlock.recipe",

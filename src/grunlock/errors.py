@@ -71,6 +71,10 @@ class CalibrationError(GrunlockError):
     """A model is asked to promise what its calibration examples, if it had any, cannot support."""
 
 
+class StreamError(GrunlockError):
+    """A model is asked to read piece by piece and needs the whole, or a stream for what it no longer does."""
+
+
 class ShapeError(GrunlockError, ValueError):
     """Arrays whose sizes disagree."""
 

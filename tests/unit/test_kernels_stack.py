@@ -1,5 +1,6 @@
 """Trained layers made ready for prediction: compiled against numpy, low precision, streaming, threads."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from grunlock.kernels.library import native_library, use_kernel
 from grunlock.kernels.native_lstm_stack import NativeLstmStack
 from grunlock.kernels.native_stack import NativeGruStack
 from grunlock.kernels.portable_stack import PortableStack
-from grunlock.kernels.stack import DirectionWeights, LayerWeights
+from grunlock.kernels.stack import DirectionWeights, LayerWeights, RecurrentStack
 from grunlock.shapes import FloatArray, pack_layout
 
 NO_LIBRARY = "the package was installed without its compiled kernels, or GRUNLOCK_KERNEL=reference"
@@ -162,14 +163,34 @@ def test_int8_products_are_exact_sums_of_whole_numbers(native: type[NativeGruSta
     np.testing.assert_allclose(rounded, exact, atol=2e-6)
 
 
-def test_streaming_one_step_at_a_time_is_the_whole_run() -> None:
+CELLS = {"gru": 3, "lstm": 4}
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "compiled" and native_library() is None:
+        pytest.skip(NO_LIBRARY)
+    use_kernel("reference" if request.param == "numpy" else None)
+    yield
+    use_kernel(None)
+
+
+def stack_of(cell: str, layers: list[LayerWeights]) -> RecurrentStack:
+    return gru_stack(layers) if cell == "gru" else lstm_stack(layers)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("cell", CELLS)
+def test_streaming_one_step_at_a_time_is_the_whole_run(cell: str) -> None:
     rng = np.random.default_rng(4)
-    layers = [draw_layer(rng, 5, 24), draw_layer(rng, 24, 8, zoneout=0.1)]
+    gates = CELLS[cell]
+    layers = [draw_layer(rng, 5, 24, gates=gates), draw_layer(rng, 24, 8, zoneout=0.1, gates=gates)]
     rows = rng.standard_normal((12, 3, 5)).astype(np.float32)  # steps, sequences
-    stack = gru_stack(layers)
-    whole, final = stack.run(rows.reshape(36, 5), None, np.full(12, 3))
-    states = [np.zeros((1, 3, 24), np.float32), np.zeros((1, 3, 8), np.float32)]
-    single = [gru_stack([layer]) for layer in layers]
+    whole, final = stack_of(cell, layers).run(rows.reshape(36, 5), None, np.full(12, 3))
+    single = [stack_of(cell, [layer]) for layer in layers]
+    states = [
+        np.zeros((one.num_states, 3, size), np.float32) for one, size in zip(single, (24, 8), strict=True)
+    ]
     steps = []
     for step in rows:
         for one, state in zip(single, states, strict=True):
@@ -179,15 +200,34 @@ def test_streaming_one_step_at_a_time_is_the_whole_run() -> None:
     np.testing.assert_allclose(states[-1][0], final, atol=2e-6)
 
 
-def test_a_stack_of_equal_layers_carries_all_its_states() -> None:
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_of_equal_layers_carries_all_its_states(cell: str) -> None:
     rng = np.random.default_rng(5)
-    layers = [draw_layer(rng, 16, 16), draw_layer(rng, 16, 16)]
+    layers = [draw_layer(rng, 16, 16, gates=CELLS[cell]), draw_layer(rng, 16, 16, gates=CELLS[cell])]
     rows = rng.standard_normal((6, 16)).astype(np.float32)
-    stack = gru_stack(layers)
+    stack = stack_of(cell, layers)
     whole, _ = stack.run(rows, None, np.ones(6, np.int64))
     states = np.zeros((stack.num_states, 1, 16), np.float32)
     steps = [stack.advance(row[None], np.array([1]), states) for row in rows]
     np.testing.assert_allclose(np.concatenate(steps), whole, atol=2e-6)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_directions_go_on_from_states_of_their_own(cell: str) -> None:
+    """Forward from what came before, backward from what came after; the same in numpy and compiled."""
+    rng = np.random.default_rng(8)
+    layers = [draw_layer(rng, 7, 9, directions=2, gates=CELLS[cell])]
+    rows = rng.standard_normal((10, 7)).astype(np.float32)
+    stack, numpy = stack_of(cell, layers), PortableStack(layers, "gru" if cell == "gru" else "lstm")
+    states = rng.uniform(-1, 1, (stack.num_states, 2, 9)).astype(np.float32)
+    expected = states.copy()
+    sizes = np.full(5, 2)
+    np.testing.assert_allclose(
+        stack.advance(rows, sizes, states), numpy.advance(rows, sizes, expected), atol=2e-6
+    )
+    np.testing.assert_allclose(states, expected, atol=2e-6)
 
 
 def test_many_threads_predict_at_once() -> None:

@@ -93,6 +93,8 @@ def test_guarantees_are_in_the_file_and_on_its_card(artifact: Artifact, tmp_path
         "calibrated on 20 further examples; error rates it can keep by abstaining: 5%"
         in artifacts.contents.card(promising)
     )
+    early = replace(promising, guarantees=replace(GUARANTEES, early={0.05: 0.9, 0.1: 0.8, 0.01: None}))
+    assert "by abstaining: 5%; by deciding early: 5%, 10%" in artifacts.contents.card(early)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ The bytes, hashes and limits are format.py's.
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,7 @@ class Artifact:
     metrics: dict[str, Any]
     data_fingerprint: str
     guarantees: Guarantees | None = None
+    step_temperatures: tuple[float, ...] = ()  # of beginnings, see runtime/early.py
     storage: Storage = "float32"  # of the weights in the file; in memory they are float32
 
     def network(self, precision: InferencePrecision = "float32") -> Network:
@@ -57,7 +59,8 @@ class Artifact:
 
     def classifier(self, precision: InferencePrecision = "float32") -> TextClassifier | SeriesClassifier:
         """As network."""
-        rest = (self.network(precision), self.labels, self.temperature, self.guarantees)
+        calibration = self.temperature, self.guarantees, self.step_temperatures
+        rest = (self.network(precision), self.labels, *calibration)
         if isinstance(self.front_end, TextFrontEnd):
             return TextClassifier(self.front_end, *rest)
         return SeriesClassifier(self.front_end, *rest)
@@ -106,12 +109,22 @@ def read(path: str | Path) -> Artifact:
         calibration = json.loads(members["calibration.json"])
         temperature, promises = float(calibration["temperature"]), calibration.get("guarantees")
         guarantees = None if promises is None else Guarantees.from_dict(promises)
+        begun = tuple(float(each) for each in calibration.get("step_temperatures", ()))
         metrics = json.loads(members["metrics.json"])
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError("A member of the model file cannot be read.", where=path, got=error) from error
-    fingerprint = str(manifest.get("data_fingerprint"))
     artifact = Artifact(
-        recipe, derived, front_end, labels, weights, temperature, metrics, fingerprint, guarantees, storage
+        recipe=recipe,
+        derived=derived,
+        front_end=front_end,
+        labels=labels,
+        weights=weights,
+        temperature=temperature,
+        metrics=metrics,
+        data_fingerprint=str(manifest.get("data_fingerprint")),
+        guarantees=guarantees,
+        step_temperatures=begun,
+        storage=storage,
     )
     _check_sizes(path, artifact)
     return artifact
@@ -175,9 +188,14 @@ def card(artifact: Artifact) -> str:
 def _calibrated(guarantees: Guarantees | None) -> list[str]:
     if guarantees is None:
         return []
-    kept = [f"{rate:.0%}" for rate, threshold in guarantees.thresholds.items() if threshold is not None]
-    rates = f"error rates it can keep by abstaining: {', '.join(kept) or 'none'}"
-    return [f"- calibrated on {guarantees.num_examples} further examples; {rates}"]
+    rates = f"error rates it can keep by abstaining: {_kept(guarantees.thresholds)}"
+    early = "" if guarantees.early is None else f"; by deciding early: {_kept(guarantees.early)}"
+    return [f"- calibrated on {guarantees.num_examples} further examples; {rates}{early}"]
+
+
+def _kept(thresholds: Mapping[float, float | None]) -> str:
+    kept = [f"{rate:.0%}" for rate, threshold in thresholds.items() if threshold is not None]
+    return ", ".join(kept) or "none"
 
 
 def _described(inputs: TextFacts | SeriesFacts) -> tuple[str, str]:
@@ -190,6 +208,8 @@ def _described(inputs: TextFacts | SeriesFacts) -> tuple[str, str]:
 
 def _calibration(artifact: Artifact) -> dict[str, Any]:
     found: dict[str, Any] = {"temperature": artifact.temperature}
+    if artifact.step_temperatures:
+        found["step_temperatures"] = list(artifact.step_temperatures)
     if artifact.guarantees is not None:
         found["guarantees"] = artifact.guarantees.to_dict()
     return found

@@ -13,8 +13,9 @@
                              them; of a wide path that learned apart
                              only the rows of n-grams that it knows, with their buckets as wide.rows and
                              their rarity as wide.rarity
-        calibration.json     {"temperature": T}: probabilities are softmax(logits / T); if there was a
-                             calibration split also "guarantees", see runtime/guarantees.py
+        calibration.json     {"temperature": T}: probabilities are softmax(logits / T); of a model that can
+                             answer before the end also "step_temperatures", see runtime/early.py; if there
+                             was a calibration split also "guarantees", see runtime/guarantees.py
         metrics.json         evaluation on the validation split
         card.md              for people
 

@@ -1,7 +1,7 @@
 """grunlock evaluate"""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -9,6 +9,10 @@ from rich.table import Table
 
 from grunlock.cli.options import LabelColumn, Model, PredictionPrecision, ReadingOverrides, TextColumn
 from grunlock.errors import RunError
+
+if TYPE_CHECKING:
+    from grunlock.evaluation import EarlyCurve
+    from grunlock.objectives.metrics import EvaluationResult
 
 MAX_CONFUSIONS = 10
 MAX_MATRIX_CLASSES = 12
@@ -24,18 +28,23 @@ def evaluate_command(
     label_column: LabelColumn = None,
     overrides: ReadingOverrides = None,
     precision: PredictionPrecision = "float32",
+    early: Annotated[
+        bool, typer.Option("--early", help="Scores against how much was read, and early decisions.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
 ) -> None:
     """Measure a model: accuracy, macro F1, NLL, ECE with intervals, per class, confusions."""
-    from grunlock.evaluation import evaluate_file, evaluate_run
+    from grunlock.evaluation import early_curve_file, early_curve_run, evaluate_file, evaluate_run
 
+    result: EarlyCurve | EvaluationResult
     if data is None:
         if text_column or label_column or overrides:
             raise RunError(
                 "Columns and --set say how to read a file, and none is given.",
                 expected="grunlock evaluate RUN FILE --set data.encoding=gb18030",
             )
-        result = evaluate_run(model, split or "test", precision)
+        of_run = early_curve_run if early else evaluate_run
+        result = of_run(model, split or "test", precision)
     else:
         if split is not None:
             raise RunError(
@@ -43,11 +52,38 @@ def evaluate_command(
                 got=f"{data} and --split {split}",
                 expected="grunlock evaluate RUN FILE, or grunlock evaluate RUN --split valid",
             )
-        result = evaluate_file(model, data, text_column, label_column, overrides or (), precision)
+        of_file = early_curve_file if early else evaluate_file
+        result = of_file(model, data, text_column, label_column, overrides or (), precision)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
+    elif early:
+        show_early_curve(result.to_dict(), Console(markup=False))
     else:
         show_evaluation(result.to_dict(), Console(markup=False))  # labels may hold brackets
+
+
+def show_early_curve(result: dict[str, Any], console: Console) -> None:
+    """Scores by the share that was read, and what early decisions read and err."""
+    title = f"{result['num_examples']} examples of {result['mean_steps']:.1f} steps on average"
+    shares = Table(title=title)
+    for heading in ("share read", "accuracy", "nll", "ece", "nll at one temperature"):
+        shares.add_column(heading, justify="right")
+    for row in result["shares"]:
+        scores = [f"{row[name]:.4f}" for name in ("accuracy", "nll", "ece", "plain_nll")]
+        shares.add_row(f"{row['share']:.1f}", *scores)
+    console.print(shares)
+    if not result["decisions"]:
+        console.print("early decisions need a model trained with data.calibration_fraction")
+        return
+    decisions = Table(title="early decisions")
+    for heading in ("promised error", "share read", "decided", "error", "undecided"):
+        decisions.add_column(heading, justify="right")
+    for row in result["decisions"]:
+        error = "" if row["error"] is None else f"{row['error']:.4f}"
+        decided = [f"{row['decided_fraction']:.4f}", error, f"{1 - row['decided_fraction']:.4f}"]
+        cells = [f"{row['share_read']:.4f}", *decided] if row["can_promise"] else ["cannot promise"]
+        decisions.add_row(f"{row['max_error']:g}", *cells)
+    console.print(decisions)
 
 
 def show_evaluation(result: dict[str, Any], console: Console) -> None:

@@ -23,9 +23,10 @@ from grunlock.data.prepared import PreparedData
 from grunlock.data.store import TokenStore
 from grunlock.evaluation.splits import Forward, runtime_forward, split_logits
 from grunlock.objectives.calibration import fit_temperature
+from grunlock.runtime.early import Temperatures
 from grunlock.runtime.network import Network
 from grunlock.shapes import FloatArray
-from grunlock.training.finish import promises
+from grunlock.training.finish import promises, step_temperatures
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)  # of the vectors' size, tried from the largest
 TABLE_SHARES = (0.5, 0.2, 0.08)  # of the bytes, at most, for vectors
@@ -127,7 +128,8 @@ def _within(
         made, pruning = network, pruning.without_last(data.train.num_examples)
     targets = np.asarray(data.valid.targets, np.int64)
     temperature = 1.0 if made.recipe.calibration is None else fit_temperature(logits, targets)
-    made = with_promises(replace(made, temperature=temperature), logits, data)
+    begun = step_temperatures(made.recipe, data, made.weights)
+    made = with_promises(replace(made, temperature=temperature, step_temperatures=begun), logits, data)
     return Filled(tables, network, alone, made, logits, pruning)
 
 
@@ -152,7 +154,8 @@ def _fewer(count: int, excess: int, left: int) -> int:
 
 def with_promises(artifact: Artifact, logits: FloatArray, data: PreparedData) -> Artifact:
     """With what its calibration split, if there is one, lets it promise. logits: on validation."""
-    guarantees, temperature = promises(artifact.recipe, data, artifact.weights, logits, artifact.temperature)
+    before = Temperatures(artifact.temperature, artifact.step_temperatures)
+    guarantees, temperature = promises(artifact.recipe, data, artifact.weights, logits, before)
     return replace(artifact, guarantees=guarantees, temperature=temperature)
 
 

@@ -34,6 +34,7 @@ from grunlock.errors import RunError
 from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray, IntArray
+from grunlock.training.finish import chosen_temperature
 from grunlock.training.refit import with_validation
 from grunlock.training.run_folder import RunFolder
 from grunlock.training.wide_path import ENOUGH_EXAMPLES, fit_wide, smooth_accuracy, with_silent_path
@@ -153,7 +154,8 @@ def _as_chosen(final: Artifact, found: Filled, data: PreparedData, max_bytes: in
             made = whole
             break
         known = known.without_last(data.train.num_examples)
-    made = replace(made, temperature=chosen.temperature)
+    temperature = chosen_temperature(chosen)
+    made = replace(made, temperature=temperature, step_temperatures=chosen.step_temperatures)
     return with_promises(made, valid_logits(chosen, data), data)
 
 

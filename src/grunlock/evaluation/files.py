@@ -6,16 +6,25 @@ from pathlib import Path
 
 from grunlock.artifact import BEFORE_REFIT_NAME, Artifact
 from grunlock.artifact import read as read_artifact
+from grunlock.data.batches import ExampleStore
 from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.errors import RunError
 from grunlock.evaluation.answers import NO_PROMISES, Promises, evaluate_logits
-from grunlock.evaluation.series import SeriesPrediction, evaluate_series_file, predict_series_file
-from grunlock.evaluation.splits import runtime_forward, split_logits
-from grunlock.evaluation.texts import Prediction, evaluate_text_file, predict_text_file
+from grunlock.evaluation.early import EarlyCurve, early_curve
+from grunlock.evaluation.series import (
+    SeriesPrediction,
+    evaluate_series_file,
+    predict_series_file,
+    series_file_paths,
+)
+from grunlock.evaluation.splits import runtime_forward, split_logits, split_paths
+from grunlock.evaluation.texts import Prediction, evaluate_text_file, predict_text_file, text_file_paths
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.objectives.metrics import EvaluationResult
+from grunlock.runtime.hindrances import refuse_hindered
 from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray, IntArray
+from grunlock.text.front_end import TextFrontEnd
 
 Answer = Prediction | SeriesPrediction
 RUN_SPLITS = ("valid", "test")
@@ -75,6 +84,33 @@ def evaluate_prepared(
     return evaluate_logits(*_logits(model, prepared, split, precision))
 
 
+def early_curve_file(
+    model: str | Path,
+    source: str | Path,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    overrides: Iterable[str] = (),
+    precision: InferencePrecision = "float32",
+) -> EarlyCurve:
+    """As evaluate_file: scores against how much of each text or series has been read.
+
+    Raises StreamError for a model that needs the whole.
+    """
+    artifact = read_artifact(model)
+    overrides = [*_columns(text_column=text_column, label_column=label_column), *overrides]
+    paths_of = text_file_paths if artifact.recipe.data.kind == "text" else series_file_paths
+    return early_curve(artifact, paths_of(artifact, source, overrides, precision))
+
+
+def early_curve_run(folder: str | Path, split: str, precision: InferencePrecision = "float32") -> EarlyCurve:
+    """As evaluate_run. Raises StreamError for a model that needs the whole."""
+    artifact, store = _split(folder, _data_of(folder), split)
+    kind = artifact.front_end.tokens if isinstance(artifact.front_end, TextFrontEnd) else None
+    refuse_hindered(artifact.recipe, kind)
+    paths = split_paths(artifact.network(precision), store)
+    return early_curve(artifact, ((logits, int(store.targets[example])) for example, logits in paths))
+
+
 def run_answers(
     folder: str | Path, split: str, precision: InferencePrecision = "float32"
 ) -> tuple[FloatArray, IntArray]:
@@ -104,6 +140,13 @@ def _data_of(folder: str | Path) -> Path:
 def _logits(
     model: str | Path, prepared: str | Path, split: str, precision: InferencePrecision
 ) -> tuple[Artifact, FloatArray, IntArray]:
+    artifact, store = _split(model, prepared, split)
+    forward = runtime_forward(artifact.network(precision))
+    return artifact, *split_logits(forward, store, len(artifact.labels))
+
+
+def _split(model: str | Path, prepared: str | Path, split: str) -> tuple[Artifact, ExampleStore]:
+    """A split, and the model that has not learned it."""
     if split not in RUN_SPLITS:
         raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
     artifact, data = read_artifact(model), open_prepared(prepared)
@@ -116,8 +159,7 @@ def _logits(
             where=model,
             cure="name a data file, or evaluate with --split valid",
         )
-    forward = runtime_forward(artifact.network(precision))
-    return artifact, *split_logits(forward, store, len(artifact.labels))
+    return artifact, store
 
 
 def _before_refit(model: Path) -> Artifact:

@@ -18,6 +18,7 @@ from grunlock.kernels.stack import InferencePrecision
 from grunlock.objectives.metrics import EvaluationResult
 from grunlock.recipe.series_options import SeriesDataOptions
 from grunlock.runtime.series_classifier import SeriesClassifier
+from grunlock.shapes import FloatArray, IntArray
 
 # No data.channels: a model reads its own.
 READING_KEYS = ("data.id_column", "data.time_column", "data.label_column", "data.encoding")
@@ -54,12 +55,27 @@ def evaluate_series_file(
 ) -> EvaluationResult:
     """See evaluation.files.evaluate_file."""
     classifier = _classifier(artifact, precision)
+    series, targets = _labelled_series(classifier, artifact, source, overrides)
+    return evaluate_logits(artifact, classifier.logits(series), targets)
+
+
+def series_file_paths(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+) -> Iterator[tuple[FloatArray, int]]:
+    """See evaluation.files.early_curve_file. Of each series the logits after each of its steps, its class."""
+    classifier = _classifier(artifact, precision)
+    series, targets = _labelled_series(classifier, artifact, source, overrides)
+    yield from zip(classifier.prefix_logits(series), targets.tolist(), strict=True)
+
+
+def _labelled_series(
+    classifier: SeriesClassifier, artifact: Artifact, source: str | Path, overrides: Iterable[str]
+) -> tuple[list[FloatArray], IntArray]:
     found = _read(classifier, artifact, source, overrides, "required")
     raise_problems(list(unknown_label_problems(found, classifier.labels)), found.name)
     index: dict[str | None, int] = {label: i for i, label in enumerate(classifier.labels)}
     targets = np.array([index[label] for label in found.labels], np.int64)
-    logits = classifier.logits([found.series(i) for i in range(found.num_series)])
-    return evaluate_logits(artifact, logits, targets)
+    return [found.series(i) for i in range(found.num_series)], targets
 
 
 def _classifier(artifact: Artifact, precision: InferencePrecision) -> SeriesClassifier:

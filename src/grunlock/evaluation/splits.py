@@ -1,11 +1,12 @@
 """Any network over a prepared split, a batch at a time. Training and evaluation share this loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from grunlock.data.batches import Batch, ExampleStore, evaluation_batches
 from grunlock.runtime.network import Network
+from grunlock.runtime.stepped import prefix_logits
 from grunlock.shapes import FloatArray, IntArray
 
 BATCH_TOKENS = 16_384  # bounds memory; results do not depend on it beyond rounding
@@ -20,6 +21,23 @@ def split_logits(forward: Forward, store: ExampleStore, num_classes: int) -> tup
         batch = store.batch(examples)
         logits[batch.examples] = forward(batch)
     return logits, np.asarray(store.targets, dtype=np.int64)
+
+
+def split_paths(
+    network: Network, store: ExampleStore, most: int | None = None
+) -> Iterator[tuple[int, FloatArray]]:
+    """Of each example its place in the split and the logits [steps, K] after each of its steps, a batch at a
+    time. The network must be one that can answer before the end (runtime/hindrances.py).
+
+    most: of more examples so many are taken, spread evenly
+    """
+    count = store.num_examples if most is None else min(most, store.num_examples)
+    chosen = np.arange(count) * store.num_examples // max(count, 1)
+    for members in evaluation_batches(store.lengths[chosen], BATCH_TOKENS):
+        batch = store.batch(chosen[members])
+        yield from zip(
+            batch.examples.tolist(), prefix_logits(network, batch.inputs, batch.layout), strict=True
+        )
 
 
 def runtime_forward(network: Network) -> Forward:

@@ -9,7 +9,7 @@ import numpy as np
 
 from grunlock.artifact import Artifact
 from grunlock.data.checks import checked_bytes
-from grunlock.data.sources import Chunk, FileSource, read_texts
+from grunlock.data.sources import Chunk, read_texts
 from grunlock.errors import DataError
 from grunlock.evaluation.answers import NO_PROMISES, Promises, answer_fields, evaluate_logits
 from grunlock.evaluation.reading import reading_options
@@ -18,6 +18,7 @@ from grunlock.objectives.metrics import EvaluationResult
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.runtime.classifier import TextClassifier
 from grunlock.runtime.series_classifier import SeriesClassifier
+from grunlock.shapes import FloatArray
 
 MAX_SHOWN_LABELS = 10
 READING_KEYS = ("data.text_column", "data.label_column", "data.encoding", "data.max_text_bytes")
@@ -66,10 +67,21 @@ def evaluate_text_file(
     artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
 ) -> EvaluationResult:
     """See evaluation.files.evaluate_file. Empty texts are refused, dropped or kept as in training."""
-    options = _reading_options(artifact, overrides)
     classifier = text_classifier(artifact.classifier(precision))
-    logits, targets = _answers(artifact, classifier, read_texts(source, options, labels="required"), options)
-    return evaluate_logits(artifact, logits, targets)
+    logits, targets = [], []
+    for texts, classes in _labelled_texts(artifact, source, overrides):
+        logits.append(classifier.logits(texts))
+        targets += classes
+    return evaluate_logits(artifact, np.concatenate(logits), np.array(targets, np.int64))
+
+
+def text_file_paths(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str], precision: InferencePrecision
+) -> Iterator[tuple[FloatArray, int]]:
+    """See evaluation.files.early_curve_file. Of each text the logits after each of its tokens, its class."""
+    classifier = text_classifier(artifact.classifier(precision))
+    for texts, classes in _labelled_texts(artifact, source, overrides):
+        yield from zip(classifier.prefix_logits(texts), classes, strict=True)
 
 
 def text_classifier(classifier: TextClassifier | SeriesClassifier) -> TextClassifier:
@@ -94,16 +106,15 @@ def _reading_options(artifact: Artifact, overrides: Iterable[str]) -> TextDataOp
     return options
 
 
-def _answers(
-    artifact: Artifact, classifier: TextClassifier, source: FileSource, options: TextDataOptions
-) -> tuple[np.ndarray, np.ndarray]:
+def _labelled_texts(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str]
+) -> Iterator[tuple[list[str], list[int]]]:
+    """Texts and their classes, a chunk at a time."""
+    options = _reading_options(artifact, overrides)
     index = {name: k for k, name in enumerate(artifact.labels)}
-    logits, targets = [], []
-    for chunk in source.chunks():
+    for chunk in read_texts(source, options, labels="required").chunks():
         rows = _usable_rows(chunk, options)
-        targets += [_target(chunk, i, index) for i in rows]
-        logits.append(classifier.logits(_texts(chunk, rows)))
-    return np.concatenate(logits), np.array(targets, np.int64)
+        yield _texts(chunk, rows), [_target(chunk, i, index) for i in rows]
 
 
 def _usable_rows(chunk: Chunk, options: TextDataOptions) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from grunlock.errors import KernelError
 from grunlock.kernels.library import native_library
-from grunlock.kernels.stack import InferencePrecision, LayerWeights, RecurrentStack, SteppedStack
+from grunlock.kernels.stack import InferencePrecision, LayerWeights, RecurrentStack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ def _compiled_for(rows: Tensor) -> bool:
     )
 
 
-def gru_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> SteppedStack:
+def gru_stack(layers: Sequence[LayerWeights], precision: InferencePrecision = "float32") -> RecurrentStack:
     """Trained GRU layers ready to predict, without torch.
 
     Raises KernelError for a precision that layers or this machine cannot have.

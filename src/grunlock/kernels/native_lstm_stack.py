@@ -25,6 +25,11 @@ class NativeLstmStack:
         self._layers = [dense_layer(layer) for layer in layers]  # held: a call reads them where they lie
         self._precision = PRECISIONS[precision]
 
+    @property
+    def num_states(self) -> int:
+        """Of each layer the hidden state of each direction, then the cell state of each."""
+        return sum(2 * len(layer.directions) for layer in self._layers)
+
     def run(
         self, rows: FloatArray, index: IntArray | None, batch_sizes: IntArray
     ) -> tuple[FloatArray, FloatArray]:
@@ -37,16 +42,34 @@ class NativeLstmStack:
         sizes = array("q", batch_sizes.tolist())
         final = rows[:0]
         for layer in self._layers:
-            rows, final = self._run_layer(layer, rows, index, sizes)
-            index = None
+            states = np.empty((2 * len(layer.directions), sizes[0], layer.hidden_size), np.float32)
+            rows = self._run_layer(layer, rows, index, sizes, None, states)
+            index, final = None, np.concatenate(list(states[: len(layer.directions)]), axis=1)
         return rows, final
 
+    def advance(self, rows: FloatArray, batch_sizes: IntArray, states: FloatArray) -> FloatArray:
+        """See NativeGruStack.advance."""
+        rows, sizes = np.ascontiguousarray(rows, np.float32), array("q", batch_sizes.tolist())
+        before, first = states.copy(), 0
+        for layer in self._layers:
+            own = slice(first, first + 2 * len(layer.directions))
+            rows = self._run_layer(layer, rows, None, sizes, before[own], states[own])
+            first = own.stop
+        return rows
+
     def _run_layer(
-        self, layer: LayerWeights, rows: FloatArray, index: IntArray | None, sizes: "array[int]"
-    ) -> tuple[FloatArray, FloatArray]:
+        self,
+        layer: LayerWeights,
+        rows: FloatArray,
+        index: IntArray | None,
+        sizes: "array[int]",
+        before: FloatArray | None,  # [2 * directions, B, H] states to go on from; None: zeros
+        after: FloatArray,  # [2 * directions, B, H] where the last states are written
+    ) -> FloatArray:
         num_rows, num_directions = len(rows) if index is None else len(index), len(layer.directions)
         output = np.empty((num_rows, num_directions * layer.hidden_size), np.float32)
-        states = np.empty((2, num_directions, sizes[0], layer.hidden_size), np.float32)  # h, c
+        start = [0] * len(after) if before is None else [state.ctypes.data for state in before]
+        end = [state.ctypes.data for state in after]
         call = LayerCall(
             num_steps=len(sizes),
             num_rows=num_rows,
@@ -68,13 +91,14 @@ class NativeLstmStack:
                 **{name: 0 if array is None else array.ctypes.data for name, array in vars(weights).items()},
                 zoneout=kind,
                 zoneout_rate=layer.zoneout,
-                final=states[0, i].ctypes.data,
+                h0=start[i],
+                final=end[i],
             )
             for i, weights in enumerate(layer.directions)
         )
         cells = tuple(
-            CellCall(zoneout=kind, zoneout_rate=layer.zoneout, final=states[1, i].ctypes.data)
-            for i in range(num_directions)
+            CellCall(c0=start[i], zoneout=kind, zoneout_rate=layer.zoneout, final=end[i])
+            for i in range(num_directions, 2 * num_directions)
         )
         lstm_forward(self._library, call, directions, cells)
-        return output, np.concatenate(list(states[0]), axis=1)
+        return output

@@ -21,8 +21,8 @@ class PortableStack:
 
     @property
     def num_states(self) -> int:
-        """See NativeGruStack."""
-        return sum(len(layer.directions) for layer in self._layers)
+        """See NativeGruStack and NativeLstmStack."""
+        return sum(self._states_of(layer) for layer in self._layers)
 
     def run(
         self, rows: FloatArray, index: IntArray | None, batch_sizes: IntArray
@@ -30,18 +30,21 @@ class PortableStack:
         """See NativeGruStack.run."""
         sizes, final = batch_sizes.tolist(), rows[:0]
         for layer in self._layers:
-            states = np.zeros((len(layer.directions), sizes[0], layer.hidden_size), rows.dtype)
+            states = np.zeros((self._states_of(layer), sizes[0], layer.hidden_size), rows.dtype)
             rows = self._layer(layer, rows, index, sizes, states)
-            index, final = None, np.concatenate(list(states), axis=1)
+            index, final = None, np.concatenate(list(states[: len(layer.directions)]), axis=1)
         return rows, final
 
     def advance(self, rows: FloatArray, batch_sizes: IntArray, states: FloatArray) -> FloatArray:
-        """See NativeGruStack.advance. GRU layers only: the other cell has a second state."""
+        """See NativeGruStack.advance."""
         sizes, first = batch_sizes.tolist(), 0
         for layer in self._layers:
-            rows = self._layer(layer, rows, None, sizes, states[first : first + len(layer.directions)])
-            first += len(layer.directions)
+            rows = self._layer(layer, rows, None, sizes, states[first : first + self._states_of(layer)])
+            first += self._states_of(layer)
         return rows
+
+    def _states_of(self, layer: LayerWeights) -> int:
+        return len(layer.directions) * (2 if self._cell == "lstm" else 1)
 
     def _layer(
         self,
@@ -49,13 +52,15 @@ class PortableStack:
         rows: FloatArray,
         index: IntArray | None,
         sizes: list[int],
-        states: FloatArray,  # [directions, B, H], replaced by the last ones
+        states: FloatArray,  # [directions, B, H], of an LSTM also the cells', replaced by the last ones
     ) -> FloatArray:
-        outputs = []
+        outputs, num_directions = [], len(layer.directions)
         for i, direction in enumerate(layer.directions):
             gates = _input_gates(direction, rows, layer.hidden_size)
             gates = gates if index is None else gates[index]
-            output, states[i] = self._scan(layer, direction, gates, sizes, states[i], reverse=i == 1)
+            before = states[i::num_directions]
+            output, *after = self._scan(layer, direction, gates, sizes, before, reverse=i == 1)
+            states[i::num_directions] = after
             outputs.append(output)
         return np.concatenate(outputs, axis=1)
 
@@ -65,10 +70,10 @@ class PortableStack:
         direction: DirectionWeights,
         gates: FloatArray,
         sizes: list[int],
-        state: FloatArray,
+        states: FloatArray,  # [1 or 2, B, H]
         *,
         reverse: bool,
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, ...]:
         zoneout, norm = layer.zoneout or None, direction.norm_weight_hh
         if self._cell == "gru":
             return portable.gru_scan(
@@ -76,24 +81,23 @@ class PortableStack:
                 sizes,
                 direction.weight_hh,
                 direction.bias_hh,
-                state,
+                states[0],
                 reverse=reverse,
                 reset_after=layer.reset_after,
                 zoneout=zoneout,
                 norm_weight=norm,
             )
-        output, final, _ = portable.lstm_scan(
+        return portable.lstm_scan(
             gates,
             sizes,
             direction.weight_hh,
             direction.bias_hh,
-            state,
-            np.zeros_like(state),
+            states[0],
+            states[1],
             reverse=reverse,
             zoneout=zoneout,
             norm_weight=norm,
         )
-        return output, final
 
 
 def _input_gates(direction: DirectionWeights, rows: FloatArray, hidden_size: int) -> FloatArray:

@@ -53,17 +53,14 @@ def dense_layer(layer: LayerWeights) -> LayerWeights:
 
 
 class RecurrentStack(Protocol):
-    """Layers ready to predict: native_lstm_stack.NativeLstmStack, or one that can also go on from states."""
+    """Layers ready to predict: native_stack.NativeGruStack, native_lstm_stack.NativeLstmStack or
+    portable_stack.PortableStack."""
+
+    @property
+    def num_states(self) -> int: ...
 
     def run(
         self, rows: FloatArray, index: IntArray | None, batch_sizes: IntArray
     ) -> tuple[FloatArray, FloatArray]: ...
-
-
-class SteppedStack(RecurrentStack, Protocol):
-    """GRU layers: native_stack.NativeGruStack or portable_stack.PortableStack."""
-
-    @property
-    def num_states(self) -> int: ...
 
     def advance(self, rows: FloatArray, batch_sizes: IntArray, states: FloatArray) -> FloatArray: ...

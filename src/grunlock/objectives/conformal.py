@@ -88,12 +88,29 @@ def abstention_threshold(
     Holds for independent examples and a grid that does not depend on them.
     """
     check_shape("correct", correct.shape, confidence.shape, "[n]")
-    level = (1.0 - certainty) / NUM_STARTS
-    passed = np.zeros(len(grid), np.bool_)
+    answered, errors = np.zeros(len(grid), np.int64), np.zeros(len(grid), np.int64)
     for i, threshold in enumerate(grid):
-        answered = confidence >= threshold
-        errors = int((answered & ~correct).sum())
-        passed[i] = binomial_tail(errors, int(answered.sum()), max_error) <= level
+        sure = confidence >= threshold
+        answered[i], errors[i] = sure.sum(), (sure & ~correct).sum()
+    return smallest_kept(answered, errors, grid, max_error, certainty)
+
+
+def smallest_kept(
+    answered: IntArray,  # [G] examples
+    errors: IntArray,  # [G] of these
+    grid: Doubles,  # [G] thresholds to try, falling
+    max_error: float,
+    certainty: float,
+) -> float | None:
+    """As abstention_threshold, for any way in which a threshold decides which examples are answered and how.
+
+    Each example's answer may depend on the threshold, as that of an early decision does: given who is
+    answered, the errors at one threshold are binomial all the same.
+    """
+    level = (1.0 - certainty) / NUM_STARTS
+    counts = zip(errors.tolist(), answered.tolist(), strict=True)
+    tails = [binomial_tail(wrong, given, max_error) for wrong, given in counts]
+    passed = np.array(tails) <= level
     kept = [_end_of_run(passed, start) for start in _starts(len(grid))]
     last = max((place for place in kept if place is not None), default=None)
     return None if last is None else float(grid[last])

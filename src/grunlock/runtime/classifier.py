@@ -8,11 +8,17 @@ from numpy.typing import NDArray
 
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import TextDataOptions
+from grunlock.runtime.early import Temperatures
 from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
+from grunlock.runtime.hindrances import refuse_hindered
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
-from grunlock.shapes import FloatArray, pack_layout
+from grunlock.runtime.stepped import prefix_logits
+from grunlock.runtime.streaming import Stream, stopping_rule
+from grunlock.shapes import FloatArray, IntArray, PackedLayout, pack_layout
 from grunlock.text.front_end import TextFrontEnd
+from grunlock.text.streamed import StreamedText
+from grunlock.text.types import DistinctTokens
 
 MAX_BATCH_STEPS = 16_384  # bounds memory; results do not depend on it beyond rounding
 MAX_SHOWN_ROWS = 5
@@ -25,6 +31,7 @@ class TextClassifier:
     labels: class names; column k of every result belongs to labels[k].
     temperature: logits are divided by it before the softmax (Guo 2017).
     guarantees: what predict_set and predict_or_abstain need; None without a calibration split.
+    step_temperatures: of beginnings, see runtime/early.py; empty for a model that needs the whole.
     """
 
     front_end: TextFrontEnd
@@ -32,6 +39,7 @@ class TextClassifier:
     labels: tuple[str, ...]
     temperature: float
     guarantees: Guarantees | None = None
+    step_temperatures: tuple[float, ...] = ()
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """[len(texts), K] calibrated probabilities, each row summing to 1.
@@ -72,28 +80,64 @@ class TextClassifier:
         guarantees, logits = promised(self.guarantees), self.logits(texts)
         return answers_or_none(self.labels, logits, guarantees.answered(logits, max_error))
 
+    def stream(self, max_error: float | None = None) -> Stream[str]:
+        """Read one text as it comes: its `feed` takes pieces of any size, cut anywhere.
+
+        max_error: decide as early as the promise of predict_or_abstain can be kept.
+
+        Raises StreamError for a model that needs the whole text, and CalibrationError as predict_or_abstain.
+        """
+        refuse_hindered(self.network.recipe, self.front_end.tokens)
+        stopping = stopping_rule(self.guarantees, self.step_temperatures, max_error)
+        reader = StreamedText(self.front_end, empty_token=self._keeps_empty)
+        temperatures = Temperatures(self.temperature, self.step_temperatures)
+        return Stream(self.network, reader, self.labels, temperatures, stopping)
+
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """[len(texts), K] before temperature and softmax."""
-        _check_texts(texts)
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        for members, tokens, layout in self._batches(texts):
+            result[members] = self.network.logits(tokens, layout)
+        return result
+
+    def prefix_logits(self, texts: Sequence[str]) -> list[FloatArray]:
+        """Of each text the logits [tokens, K] after each of its tokens.
+
+        Raises as `predict_proba`, and StreamError for a model that needs the whole text.
+        """
+        refuse_hindered(self.network.recipe, self.front_end.tokens)
+        found = [np.empty((0, len(self.labels)), np.float32)] * len(texts)
+        for members, tokens, layout in self._batches(texts):
+            of_each = prefix_logits(self.network, tokens, layout)
+            for member, logits in zip(members.tolist(), of_each, strict=True):
+                found[member] = logits
+        return found
+
+    @property
+    def _keeps_empty(self) -> bool:
+        data = self.network.recipe.data
+        return isinstance(data, TextDataOptions) and data.empty_texts == "keep"
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[IntArray, DistinctTokens, PackedLayout]]:
+        """Of each batch the members, longest first, and their tokens in packed order."""
+        _check_texts(texts)
         if len(texts) == 0:
-            return result
+            return
         types = self.front_end.new_types()
         encoded = self.front_end.encode(texts, types)
-        data = self.network.recipe.data
-        if not isinstance(data, TextDataOptions) or data.empty_texts != "keep":
+        if not self._keeps_empty:
             _refuse_empty(encoded.empty)
         if len(texts) == 1:
-            return self.network.logits(types.distinct(encoded.tokens), pack_layout(encoded.lengths))
+            layout = pack_layout(encoded.lengths)
+            yield layout.order, types.distinct(encoded.tokens), layout
+            return
         starts = np.cumsum(encoded.lengths) - encoded.lengths
         for members in batches_of(encoded.lengths):
             layout = pack_layout(encoded.lengths[members])
             tokens = np.concatenate(
                 [encoded.tokens[starts[i] : starts[i] + encoded.lengths[i]] for i in members]
             )
-            distinct = types.distinct(tokens[layout.rows])
-            result[members[layout.order]] = self.network.logits(distinct, layout)
-        return result
+            yield members[layout.order], types.distinct(tokens[layout.rows]), layout
 
 
 def batches_of(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from grunlock.recipe.model_options import (
     TransformerOptions,
 )
 from grunlock.runtime.attention import TransformerEncoder
-from grunlock.runtime.encoded import Encoded
+from grunlock.runtime.encoded import Encoded, States
 from grunlock.runtime.norms import Weights, under
 from grunlock.runtime.recurrent import RecurrentEncoder
 from grunlock.runtime.scan import ScanEncoder
@@ -56,6 +56,16 @@ class ConvEncoder:
         rows = np.maximum(np.concatenate(parts, axis=1), 0)
         return Encoded(rows, rows[last_rows(sizes)], layout)
 
+    def start(self) -> States:
+        """See SteppedEncoder; for widths of which no step looks ahead."""
+        return tuple(window.start() for window in self._windows)
+
+    def advance(self, rows: FloatArray, states: States) -> tuple[FloatArray, States]:
+        """See SteppedEncoder."""
+        found = [window.advance(rows, state) for window, state in zip(self._windows, states, strict=True)]
+        parts, after = zip(*found, strict=True)
+        return np.maximum(np.concatenate(parts, axis=1), 0), after
+
 
 class BagEncoder:
     """The vectors as they come."""
@@ -63,6 +73,14 @@ class BagEncoder:
     def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
         rows = vectors[index]
         return Encoded(rows, rows[last_rows(layout.batch_sizes)], layout)
+
+    def start(self) -> States:
+        """See SteppedEncoder."""
+        return ()
+
+    def advance(self, rows: FloatArray, states: States) -> tuple[FloatArray, States]:
+        """See SteppedEncoder."""
+        return rows, states
 
 
 class ChunkedEncoder:

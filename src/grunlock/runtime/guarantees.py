@@ -2,6 +2,8 @@
 
     set of a coverage   the labels whose score is at most a quantile of the calibration examples' scores
     abstention          a label where the largest probability reaches a threshold, else none
+    early decision      the label at the first step where the largest probability reaches a threshold, none
+                        if it never does; see early.py
 
 Scores, with p the probabilities of an example and labels ranked by them:
 
@@ -47,6 +49,8 @@ class Guarantees:
     thresholds:   by error rate; None where no threshold keeps it.
     needed:       by error rate: calibration examples, all answered rightly, that it needs at the least.
     certainty:    with which a threshold keeps its rate, over the drawing of the calibration examples.
+    early:        by error rate, of early decisions; None where no threshold keeps it. None altogether for a
+                  model that needs the whole, or that is older than early decisions.
     """
 
     num_examples: int
@@ -55,6 +59,7 @@ class Guarantees:
     thresholds: Mapping[float, float | None]
     needed: Mapping[float, int]
     certainty: float
+    early: Mapping[float, float | None] | None = None
 
     def sets(self, logits: FloatArray, coverage: float, method: SetMethod = "lac") -> Bools:
         """[B, K] which labels each set holds; the most probable one always.
@@ -74,18 +79,36 @@ class Guarantees:
         """
         threshold = _entry(self.thresholds, max_error, "error rate")
         if threshold is None:
-            raise self._cannot_keep(max_error)
+            raise self._cannot_keep(max_error, self.thresholds, "at any threshold of confidence")
         return confidences(probabilities(logits, self.temperature)) >= threshold
 
-    def _cannot_keep(self, max_error: float) -> CalibrationError:
-        kept = [rate for rate, found in self.thresholds.items() if found is not None]
+    def early_threshold(self, max_error: float) -> float:
+        """The confidence at which a decision before the end is safe enough.
+
+        Raises CalibrationError as `answered`, and where there are no early decisions.
+        """
+        if self.early is None:
+            raise CalibrationError(
+                "This model was not calibrated for early decisions.",
+                got="a model that needed its whole input, or a file of an older version",
+                cure="train again with --set data.calibration_fraction=0.3",
+            )
+        threshold = _entry(self.early, max_error, "error rate")
+        if threshold is None:
+            raise self._cannot_keep(max_error, self.early, "when it decides early")
+        return threshold
+
+    def _cannot_keep(
+        self, max_error: float, thresholds: Mapping[float, float | None], how: str
+    ) -> CalibrationError:
+        kept = [rate for rate, found in thresholds.items() if found is not None]
         needed, too_few = self.needed[max_error], self.num_examples < self.needed[max_error]
         number = f"{self.num_examples} calibration examples"
         reason = (
             f"at least {needed} are needed" if too_few else f"too many errors: without any, {needed} would do"
         )
         return CalibrationError(
-            f"This model cannot promise an error rate of {max_error} at any threshold of confidence.",
+            f"This model cannot promise an error rate of {max_error} {how}.",
             got=f"{number}; {reason}",
             expected=f"one of: {_shown(kept)}" if kept else "no rate that it was calibrated for can be kept",
             cure="train with a larger data.calibration_fraction or more validation examples"
@@ -101,7 +124,8 @@ class Guarantees:
                 method: {str(c): q if math.isfinite(q) else None for c, q in by_coverage.items()}
                 for method, by_coverage in self.quantiles.items()
             },
-            "thresholds": {str(rate): threshold for rate, threshold in self.thresholds.items()},
+            "thresholds": _thresholds_to_dict(self.thresholds),
+            "early": None if self.early is None else _thresholds_to_dict(self.early),
             "needed": {str(rate): count for rate, count in self.needed.items()},
             "certainty": self.certainty,
         }
@@ -116,13 +140,22 @@ class Guarantees:
                 method: {float(c): math.inf if q is None else float(q) for c, q in found.items()}
                 for method, found in ((method, dict(stored["quantiles"][method])) for method in SET_METHODS)
             },
-            thresholds={
-                float(rate): None if threshold is None else float(threshold)
-                for rate, threshold in dict(stored["thresholds"]).items()
-            },
+            thresholds=_thresholds_from_dict(stored["thresholds"]),
+            early=None if stored.get("early") is None else _thresholds_from_dict(stored["early"]),
             needed={float(rate): int(count) for rate, count in dict(stored["needed"]).items()},
             certainty=float(stored["certainty"]),
         )
+
+
+def _thresholds_to_dict(thresholds: Mapping[float, float | None]) -> dict[str, float | None]:
+    return {str(rate): threshold for rate, threshold in thresholds.items()}
+
+
+def _thresholds_from_dict(stored: Mapping[str, Any]) -> dict[float, float | None]:
+    return {
+        float(rate): None if threshold is None else float(threshold)
+        for rate, threshold in dict(stored).items()
+    }
 
 
 def label_scores(probs: FloatArray, method: SetMethod) -> Doubles:

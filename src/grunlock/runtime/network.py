@@ -14,19 +14,13 @@ from numpy.typing import NDArray
 from grunlock.kernels.pool import PooledPart, pool_rows, sequence_major
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe import Recipe
-from grunlock.recipe.model_options import PoolingPart, StemOptions, WideOptions
+from grunlock.recipe.model_options import PoolingPart, WideOptions
 from grunlock.runtime.attention import Layers
 from grunlock.runtime.encoded import Encoded
 from grunlock.runtime.encoder import ChunkedEncoder, Encoder, build_encoder
-from grunlock.runtime.norms import Weights, read_norm, under
-from grunlock.runtime.window import WindowLinear
-from grunlock.shapes import (
-    FloatArray,
-    IntArray,
-    PackedLayout,
-    centred_window,
-    last_rows,
-)
+from grunlock.runtime.norms import Weights, under
+from grunlock.runtime.stem import Stem
+from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows
 from grunlock.text.token_ngrams import NgramBags, count_ngrams, weigh, wide_ngrams
 from grunlock.text.types import DistinctTokens
 
@@ -63,35 +57,25 @@ class Network:
         inputs: of texts the distinct tokens, of series the features [N, F]; in packed order.
         """
         weights, recipe = self.weights, self.recipe
+        pooled = pool(weights, recipe.pooling.parts, self.encode(inputs, layout))
+        result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
+        if recipe.wide is not None and isinstance(inputs, DistinctTokens):
+            result = result + wide_logits(weights, recipe.wide, inputs, layout.batch_sizes)
+        return result
+
+    def encode(self, inputs: DistinctTokens | FloatArray, layout: PackedLayout) -> Encoded:
+        """What pooling reads."""
+        weights, recipe = self.weights, self.recipe
         vectors, index = embed(weights, inputs)
         if recipe.stem is not None:
-            vectors, index = _stem(under(weights, "stem."), recipe.stem, vectors, index, layout)
+            vectors, index = Stem(under(weights, "stem."), recipe.stem).run(vectors, index, layout)
         encoded = self.encoder.run(vectors, index, layout)
         if recipe.attention is not None:
             on_top, sizes = recipe.attention, encoded.layout.batch_sizes
             layers = Layers(weights, "attention.", on_top.num_layers, on_top.num_heads, rotary=True)
             rows = layers.run(encoded.rows, sizes)
             encoded = Encoded(rows, rows[last_rows(sizes)], encoded.layout)
-        if recipe.pooling.inputs:
-            encoded = _beside(vectors[index], encoded)
-        pooled = pool(weights, recipe.pooling.parts, encoded)
-        result: FloatArray = pooled @ weights["head.weight"].T + weights["head.bias"]
-        if recipe.wide is not None and isinstance(inputs, DistinctTokens):
-            result = result + wide_logits(weights, recipe.wide, inputs, layout.batch_sizes)
-        return result
-
-
-def _stem(
-    weights: Weights, options: StemOptions, vectors: FloatArray, index: IntArray, layout: PackedLayout
-) -> tuple[FloatArray, IntArray]:
-    for i, width in enumerate(options.widths):
-        prefix, offsets = f"windows.{i}.", centred_window(width)
-        window = WindowLinear(weights[prefix + "weight"], weights[prefix + "bias"], offsets)
-        seen = window(vectors, index, layout.batch_sizes)
-        norm = read_norm(weights, i, options.norm)
-        vectors = vectors[index] + np.maximum(seen if norm is None else norm(seen), 0)
-        index = np.arange(len(vectors))
-    return vectors, index
+        return _beside(vectors[index], encoded) if recipe.pooling.inputs else encoded
 
 
 def _beside(inputs: FloatArray, encoded: Encoded) -> Encoded:
@@ -177,11 +161,15 @@ def _attend(
     starts: NDArray[np.int64],
     lengths: NDArray[np.int64],
 ) -> FloatArray:  # [B, R * E]
-    projected = states @ weights[prefix + "projection.weight"].T
-    scores = np.tanh(projected + weights[prefix + "projection.bias"])
-    scores = scores @ np.atleast_2d(weights[prefix + "query"]).T  # [N, R]
+    scores = attention_scores(weights, prefix, states)
     exponentials = np.exp(scores - np.repeat(np.maximum.reduceat(scores, starts, axis=0), lengths, axis=0))
     shares = exponentials / np.repeat(np.add.reduceat(exponentials, starts, axis=0), lengths, axis=0)
     pooled = [np.add.reduceat(share[:, None] * states, starts, axis=0) for share in shares.T]
     result: FloatArray = np.concatenate(pooled, axis=1)
     return result
+
+
+def attention_scores(weights: Weights, prefix: str, states: FloatArray) -> FloatArray:  # [N, R]
+    projected = states @ weights[prefix + "projection.weight"].T
+    found: FloatArray = np.tanh(projected + weights[prefix + "projection.bias"])
+    return found @ np.atleast_2d(weights[prefix + "query"]).T

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from grunlock.kernels.dispatch import gru_stack, lstm_stack
 from grunlock.kernels.stack import DirectionWeights, InferencePrecision, LayerWeights, RecurrentStack
 from grunlock.recipe.model_options import GruOptions, LstmOptions
-from grunlock.runtime.encoded import Encoded
+from grunlock.runtime.encoded import Encoded, States
 from grunlock.runtime.norms import Affine, Weights, read_norm
 from grunlock.shapes import FloatArray, IntArray, PackedLayout
 
@@ -31,6 +33,7 @@ class RecurrentEncoder:
             norm = norm if pending else before
             pending.append(layer)
         self._parts.append((norm, build(pending, precision)))
+        self._hidden_size = options.hidden_size
 
     def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
         """Distinct vectors [U, D], read through index [N], to the last layer's states."""
@@ -40,6 +43,18 @@ class RecurrentEncoder:
             rows, final = stack.run(rows if norm is None else norm(rows), read, layout.batch_sizes)
             read = None
         return Encoded(rows, final, layout)
+
+    def start(self) -> States:
+        """See SteppedEncoder; for layers in one direction."""
+        sizes = [(stack.num_states, 1, self._hidden_size) for _, stack in self._parts]
+        return tuple(np.zeros(size, np.float32) for size in sizes)
+
+    def advance(self, rows: FloatArray, states: States) -> tuple[FloatArray, States]:
+        """See SteppedEncoder."""
+        sizes, after = np.ones(len(rows), np.int64), tuple(state.copy() for state in states)
+        for (norm, stack), own in zip(self._parts, after, strict=True):
+            rows = stack.advance(rows if norm is None else norm(rows), sizes, own)
+        return rows, after
 
 
 def recurrent_layers(

@@ -4,7 +4,7 @@ import numpy as np
 
 from grunlock.kernels.scan import SCAN_GATES, scan_forward
 from grunlock.recipe.model_options import MinGruOptions, MinLstmOptions, QrnnOptions
-from grunlock.runtime.encoded import Encoded
+from grunlock.runtime.encoded import Encoded, States
 from grunlock.runtime.norms import Weights, read_norm
 from grunlock.runtime.window import WindowLinear
 from grunlock.shapes import FloatArray, IntArray, PackedLayout, last_rows
@@ -43,3 +43,19 @@ class ScanEncoder:
                 finals.append(output[: sizes[0]] if direction == 1 else output[last_rows(sizes)])
             vectors, final, index = states, np.concatenate(finals, axis=1), np.arange(len(states))
         return Encoded(vectors, final, layout)
+
+    def start(self) -> States:
+        """See SteppedEncoder; for layers in one direction. Of each the steps it looks back to, its state."""
+        before = [directions[0].start() for directions in self._gates]
+        return tuple(each for rows in before for each in (rows, np.zeros((1, self._hidden_size), np.float32)))
+
+    def advance(self, rows: FloatArray, states: States) -> tuple[FloatArray, States]:
+        """See SteppedEncoder."""
+        after: list[FloatArray] = []
+        for layer, (norm, (window,)) in enumerate(zip(self._norms, self._gates, strict=True)):
+            before, state = states[2 * layer : 2 * layer + 2]
+            found, kept = window.advance(rows if norm is None else norm(rows), before)
+            gates = np.split(found, len(SCAN_GATES[self._cell]), axis=1)
+            rows, state = scan_forward(gates, [1] * len(rows), state, cell=self._cell)
+            after += [kept, state]
+        return rows, tuple(after)

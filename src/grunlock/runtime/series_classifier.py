@@ -1,17 +1,23 @@
 """A trained classifier of numeric series: arrays in, probabilities out. Needs numpy only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from grunlock.errors import DataError
 from grunlock.runtime.classifier import batches_of
+from grunlock.runtime.early import Temperatures
 from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
+from grunlock.runtime.hindrances import refuse_hindered
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
+from grunlock.runtime.stepped import prefix_logits
+from grunlock.runtime.streamed_series import StreamedSeries
+from grunlock.runtime.streaming import Stream, stopping_rule
 from grunlock.series import SeriesFrontEnd
-from grunlock.shapes import FloatArray, IntArray, pack_layout
+from grunlock.series.values import numbers, refuse_infinite
+from grunlock.shapes import FloatArray, IntArray, PackedLayout, pack_layout
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class SeriesClassifier:
     labels: class names; column k of every result belongs to labels[k].
     temperature: logits are divided by it before the softmax (Guo 2017).
     guarantees: what predict_set and predict_or_abstain need; None without a calibration split.
+    step_temperatures: of beginnings, see runtime/early.py; empty for a model that needs the whole.
     """
 
     front_end: SeriesFrontEnd
@@ -28,6 +35,7 @@ class SeriesClassifier:
     labels: tuple[str, ...]
     temperature: float
     guarantees: Guarantees | None = None
+    step_temperatures: tuple[float, ...] = ()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -76,17 +84,50 @@ class SeriesClassifier:
         guarantees, logits = promised(self.guarantees), self.logits(series)
         return answers_or_none(self.labels, logits, guarantees.answered(logits, max_error))
 
+    def stream(self, max_error: float | None = None) -> Stream[FloatArray]:
+        """Read one series as it comes: its `feed` takes values [C] of a step or [steps, C] of some, NaN where
+        one is missing; if there is one channel, a number or [steps].
+
+        Until a value has come it answers to missing ones. max_error: decide as early as the promise of
+        predict_or_abstain can be kept.
+
+        Raises StreamError for a model that needs the whole series, and CalibrationError as
+        predict_or_abstain.
+        """
+        refuse_hindered(self.network.recipe, None)
+        stopping = stopping_rule(self.guarantees, self.step_temperatures, max_error)
+        temperatures = Temperatures(self.temperature, self.step_temperatures)
+        return Stream(self.network, StreamedSeries(self.front_end), self.labels, temperatures, stopping)
+
     def logits(self, series: Sequence[FloatArray]) -> FloatArray:
         """[len(series), K] before temperature and softmax."""
+        result = np.empty((len(series), len(self.labels)), dtype=np.float32)
+        for members, features, layout in self._batches(series):
+            result[members] = self.network.logits(features, layout)
+        return result
+
+    def prefix_logits(self, series: Sequence[FloatArray]) -> list[FloatArray]:
+        """Of each series the logits [steps, K] after each of its steps.
+
+        Raises as `predict_proba`, and StreamError for a model that needs the whole series.
+        """
+        refuse_hindered(self.network.recipe, None)
+        found = [np.empty((0, len(self.labels)), np.float32)] * len(series)
+        for members, features, layout in self._batches(series):
+            of_each = prefix_logits(self.network, features, layout)
+            for member, logits in zip(members.tolist(), of_each, strict=True):
+                found[member] = logits
+        return found
+
+    def _batches(self, series: Sequence[FloatArray]) -> Iterator[tuple[IntArray, FloatArray, PackedLayout]]:
+        """Of each batch the members, longest first, and their features in packed order."""
         values = self._checked(series)
-        result = np.empty((len(values), len(self.labels)), dtype=np.float32)
         lengths = np.array([len(steps) for steps in values], np.int64)
         for members in batches_of(lengths):
             layout = pack_layout(lengths[members])
             joined = np.concatenate([values[i] for i in members.tolist()])
             features = self._features(joined, members, lengths[members])
-            result[members[layout.order]] = self.network.logits(features[layout.rows], layout)
-        return result
+            yield members[layout.order], features[layout.rows], layout
 
     def _features(self, values: FloatArray, members: IntArray, lengths: IntArray) -> FloatArray:
         """[steps, F]. The series with a value that is too far off is looked for only if there is one."""
@@ -102,13 +143,7 @@ class SeriesClassifier:
     def _steps(self, array: FloatArray, where: str) -> FloatArray:
         """[steps, C] float32, fit to be read."""
         expected = f"an array of numbers [steps, {len(self.channels)}]: {', '.join(self.channels)}"
-        try:
-            with np.errstate(over="ignore"):  # becomes infinite, which is refused below
-                steps = np.asarray(array, np.float32)
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                "A series is not an array of numbers.", where=where, got=str(array)[:80], expected=expected
-            ) from error
+        steps = numbers(array, where, expected)
         if steps.ndim == 1 and len(self.channels) == 1:
             steps = steps[:, None]
         if steps.ndim != 2 or steps.shape[1] != len(self.channels):
@@ -127,12 +162,5 @@ class SeriesClassifier:
                 got="every value is missing" if len(steps) else "0 steps",
                 expected="at least one value",
             )
-        if np.isinf(steps).any():
-            step, channel = np.argwhere(np.isinf(steps))[0].tolist()
-            raise DataError(
-                "A value is infinite.",
-                where=f"{where}, step {step + 1}, {self.channels[channel]}",
-                got=steps[step, channel],
-                expected="a finite number, or NaN where it is missing",
-            )
+        refuse_infinite(steps, self.channels, where)
         return steps

@@ -30,6 +30,17 @@ class WindowLinear:
         weight = np.concatenate(by_step, axis=1).reshape(-1, parts[0].shape[1])
         return cls(weight, np.concatenate([weights[prefix + "bias"] for prefix in prefixes]), offsets)
 
+    def start(self) -> FloatArray:
+        """What `advance` needs at the first step of a sequence."""
+        return np.empty((0, self._weight.shape[1]), np.float32)
+
+    def advance(self, rows: FloatArray, before: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Of the next steps [n, D] of one sequence; before: the steps that they look back to, as the last
+        call gave them. Only where no step looks ahead."""
+        joined = np.concatenate([before, rows]) if len(before) else rows
+        found = self(joined, np.arange(len(joined)), np.ones(len(joined), np.int64))
+        return found[len(before) :], joined[max(0, len(joined) + min(self._offsets)) :].copy()
+
     def __call__(
         self,
         vectors: FloatArray,  # [U, D]

@@ -137,11 +137,11 @@ class TextFrontEnd:
 
     def vocab(self) -> list[str]:
         """All tokens, by id."""
-        return list(self._token_ids)
+        return list(self.token_ids)
 
     def new_types(self) -> TokenTypes:
         """Types to encode with: the vocabulary alone."""
-        return TokenTypes(self.vocab_size, self._vocab_types)
+        return TokenTypes(self.vocab_size, self.vocab_types)
 
     def encode(self, texts: Sequence[str], types: TokenTypes) -> EncodedTexts:
         """Tokens of each text, cut to max_tokens; a text without one becomes [empty].
@@ -149,7 +149,7 @@ class TextFrontEnd:
         `types` grows by the surfaces that are new. Raises DataError for what is no valid text.
         """
         if self.ngrams is not None and self.tokens == "characters":
-            found = [self._characters_in_context(text, types) for text in _checked(texts)]
+            found = [self._characters_in_context(text, types) for text in checked_texts(texts)]
         else:
             found = self._token_ids_of(texts, types)
         limit = self.max_tokens
@@ -171,12 +171,14 @@ class TextFrontEnd:
         return values[: limit - tail] + values[len(values) - tail :]
 
     @cached_property
-    def _token_ids(self) -> dict[str, int]:
+    def token_ids(self) -> dict[str, int]:
+        """The id of each token, in their order."""
         by_token = self.tokenizer.get_vocab()
         return dict(sorted(by_token.items(), key=lambda item: item[1]))
 
     @cached_property
-    def _vocab_types(self) -> TypeTable | None:
+    def vocab_types(self) -> TypeTable | None:
+        """The types of the vocabulary, None without n-grams."""
         if self.ngrams is None:
             return None
         # A character's n-grams depend on its context, so the vocabulary alone has none.
@@ -184,7 +186,7 @@ class TextFrontEnd:
         return vocab_table(self.vocab(), self.ngrams, num_plain)
 
     def _token_ids_of(self, texts: Sequence[str], types: TokenTypes) -> list[list[int]]:
-        checked = _checked(texts)
+        checked = checked_texts(texts)
         if self.tokens == "chinese_words":
             normalize = self.tokenizer.normalizer.normalize_str
             checked = [" ".join(chinese_words(normalize(text))) for text in checked]
@@ -208,7 +210,7 @@ class TextFrontEnd:
     def _characters_in_context(self, text: str, types: TokenTypes) -> list[int]:
         """The type of each character with what precedes it; runs of whitespace count as one space."""
         assert self.ngrams is not None
-        options, token_ids = self.ngrams, self._token_ids
+        options, token_ids = self.ngrams, self.token_ids
         normalized = " ".join(self.tokenizer.normalizer.normalize_str(text).split())
         found = []
         for end, character in enumerate(normalized, start=1):
@@ -223,7 +225,8 @@ class TextFrontEnd:
         return found
 
 
-def _checked(texts: Sequence[str]) -> list[str]:
+def checked_texts(texts: Sequence[str]) -> list[str]:
+    """The texts. Raises DataError for what is no valid text."""
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError("A text is not a string.", where=f"text {i + 1}", got=repr(text)[:80])

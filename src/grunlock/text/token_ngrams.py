@@ -165,6 +165,27 @@ def token_ngrams(vocab_ids: IntArray, lengths: IntArray, max_length: int, bucket
     return _bags(_buckets(table[np.arange(max_length) < counts[:, None]], buckets), counts, lengths)
 
 
+def ngrams_ending(
+    vocab_ids: IntArray, first: int, max_length: int, buckets: int
+) -> tuple[IntArray, IntArray]:
+    """The runs of 1 to max_length tokens that end at place `first` or later: buckets, and how far behind
+    `first` each ends, rising. The same buckets as token_ngrams finds. vocab_ids: [N] of one sequence
+    """
+    ahead = vocab_ids.astype(np.uint64) + ONE
+    places = np.arange(first, len(vocab_ids))
+    hashes = _mixed(ahead[places])
+    ids, ends = [hashes], [places]
+    for length in range(1, max_length):  # of those before, each of which becomes longer by a token in front
+        cut = max(0, length - int(places[0])) if len(places) else 0
+        places = places[cut:]
+        hashes = _mixed(hashes[cut:] + ahead[places - length])
+        ids.append(hashes)
+        ends.append(places)
+    found, behind = _buckets(np.concatenate(ids), buckets), np.concatenate(ends) - first
+    order = behind.argsort(kind="stable")
+    return found[order], behind[order]
+
+
 def _one_bag(ids: IntArray) -> NgramBags:
     return NgramBags(ids, np.array([0, len(ids)]))
 

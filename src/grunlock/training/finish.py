@@ -16,12 +16,14 @@ from grunlock.files import write_atomically
 from grunlock.objectives.calibration import fit_temperature
 from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Derived, Recipe
+from grunlock.runtime.early import Temperatures
 from grunlock.runtime.guarantees import Guarantees
 from grunlock.runtime.network import Network
 from grunlock.runtime.probabilities import probabilities
 from grunlock.shapes import FloatArray
+from grunlock.training.early import can_answer_early, early_thresholds, fit_step_temperatures
 from grunlock.training.events import DataProgress, Listener, WideFitted
-from grunlock.training.guarantees import find_guarantees
+from grunlock.training.guarantees import CERTAINTY, MAX_ERRORS, find_guarantees
 from grunlock.training.run_folder import RunFolder
 from grunlock.training.wide_linear import fitted_anew
 from grunlock.training.wide_path import (
@@ -60,7 +62,8 @@ def finish(
     arrays, wide = _complete(recipe, data, weights, tell)
     logits, targets = split_logits(runtime_forward(Network(recipe, arrays)), data.valid, len(data.labels))
     temperature = 1.0 if recipe.calibration is None else fit_temperature(logits, targets)
-    guarantees, temperature = promises(recipe, data, arrays, logits, temperature)
+    begun = step_temperatures(recipe, data, arrays)
+    guarantees, temperature = promises(recipe, data, arrays, logits, Temperatures(temperature, begun))
     scores = evaluate(probabilities(logits, temperature), targets, data.labels)
     metrics = scores.to_dict()
     write_atomically(run.metrics, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
@@ -74,6 +77,7 @@ def finish(
         metrics=metrics,
         data_fingerprint=data.fingerprint,
         guarantees=guarantees,
+        step_temperatures=begun,
     )
     return Chosen(artifact, wide, logits)
 
@@ -83,8 +87,8 @@ def finish_refit(
 ) -> Artifact:
     """The artifact of weights that have learned `data.train`, the validation examples among them.
 
-    The wide path learns these examples too. Its strengths and weights, the temperature (where no calibration
-    split decides it) and the metrics are those of the model before.
+    The wide path learns these examples too. Its strengths and weights, the temperatures (but for the one that
+    a calibration split decides) and the metrics are those of the model before.
     """
     before, arrays = chosen.artifact, as_arrays(weights)
     recipe = before.recipe
@@ -93,7 +97,8 @@ def finish_refit(
         tell(DataProgress("fitting the wide path on", data.train.num_examples))
         models = fitted_anew(data.train, len(data.labels), recipe.wide_apart, chosen.wide.models)
         arrays = with_path(arrays, summed(models, chosen.wide.weights))
-    guarantees, temperature = promises(recipe, data, arrays, chosen.valid_logits, before.temperature)
+    temperatures = Temperatures(chosen_temperature(before), before.step_temperatures)
+    guarantees, temperature = promises(recipe, data, arrays, chosen.valid_logits, temperatures)
     return replace(
         before,
         weights=arrays,
@@ -103,21 +108,37 @@ def finish_refit(
     )
 
 
+def chosen_temperature(artifact: Artifact) -> float:
+    """The one that validation chose. With a calibration split the artifact's own is another, which has seen
+    that split and so must have no part in its promises."""
+    return artifact.temperature if artifact.guarantees is None else artifact.guarantees.temperature
+
+
 def promises(
     recipe: Recipe,
     data: PreparedData,
     arrays: dict[str, Array],
     valid_logits: FloatArray,
-    temperature: float,
+    temperatures: Temperatures,
 ) -> tuple[Guarantees | None, float]:
     """What a calibration split lets the model promise, and the temperature that it asks for: without such a
     split none, and the one that is given."""
     if data.calibration is None:
-        return None, temperature
-    forward = runtime_forward(Network(recipe, arrays))
-    unseen, targets = split_logits(forward, data.calibration, len(data.labels))
-    guarantees = find_guarantees(valid_logits, unseen, targets, temperature)
+        return None, temperatures.whole
+    network = Network(recipe, arrays)
+    unseen, targets = split_logits(runtime_forward(network), data.calibration, len(data.labels))
+    guarantees = find_guarantees(valid_logits, unseen, targets, temperatures.whole)
+    if can_answer_early(recipe, data):
+        early = early_thresholds(network, data.calibration, temperatures, MAX_ERRORS, CERTAINTY)
+        guarantees = replace(guarantees, early=early)
     return guarantees, 1.0 if recipe.calibration is None else fit_temperature(unseen, targets)
+
+
+def step_temperatures(recipe: Recipe, data: PreparedData, arrays: dict[str, Array]) -> tuple[float, ...]:
+    """Those of beginnings; none for a model that needs the whole, or is not to be calibrated."""
+    if recipe.calibration is None or not can_answer_early(recipe, data):
+        return ()
+    return fit_step_temperatures(Network(recipe, arrays), data.valid)
 
 
 def _complete(

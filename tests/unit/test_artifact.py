@@ -113,7 +113,7 @@ def test_an_unknown_version_is_refused(path: Path) -> None:
         members[MANIFEST] = json.dumps({**manifest, "format_version": 99}).encode()
 
     with pytest.raises(
-        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 4(.|\n)*install"
+        ArtifactError, match=r"format_version 99(.|\n)*expected: *format_version 5(.|\n)*install"
     ):
         artifacts.load(rewritten(path, age))
 

@@ -19,7 +19,7 @@ from grunlock.compression.narrowing import (
     with_common_rows,
 )
 from grunlock.compression.pruning import Pruning, importance
-from grunlock.compression.quantization import quantized
+from grunlock.compression.quantization import numbers_of_parts, quantized
 from grunlock.data.prepared import open_prepared
 from grunlock.data.store import TokenStore
 from grunlock.errors import RunError
@@ -189,29 +189,45 @@ def table_of(num_classes: int, num_rows: int = 3000) -> WideTable:
 
 @pytest.mark.parametrize("num_classes", [4, 5, 6, 15, 77])
 def test_a_table_of_few_values_is_stored_as_their_numbers(num_classes: int) -> None:
-    parts = class_parts(num_classes)
-    assert [k for part in parts for k in range(num_classes)[part]] == list(range(num_classes))
-    plain = table_of(num_classes)
-    coarse = quantized(plain, np.ones(len(plain.rows), np.float32))
-    stored = packed({TABLE: coarse.weights})
-    assert set(stored) == {TABLE + CODES, TABLE + CENTRES}
-    np.testing.assert_array_equal(unpacked(stored)[TABLE], coarse.weights)
+    plain, errors = table_of(num_classes), []
+    for num_parts in numbers_of_parts(num_classes):
+        assert num_parts is not None
+        parts = class_parts(num_classes, num_parts)
+        assert [k for part in parts for k in range(num_classes)[part]] == list(range(num_classes))
+        coarse = quantized(plain, num_parts, np.ones(len(plain.rows), np.float32))
+        stored = packed({TABLE: coarse.weights})
+        assert set(stored) == {TABLE + CODES, TABLE + CENTRES}
+        assert stored[TABLE + CODES].shape[1] == num_parts
+        np.testing.assert_array_equal(unpacked(stored)[TABLE], coarse.weights)
+        errors.append(np.square(coarse.weights - plain.weights).mean() / np.square(plain.weights).mean())
+        assert coarse.bias is plain.bias
     assert TABLE + CODES not in packed({TABLE: plain.weights})
-    error = np.square(coarse.weights - plain.weights).mean() / np.square(plain.weights).mean()
-    assert error < 0.4
-    assert coarse.bias is plain.bias
+    assert errors[0] < 0.4
+    assert errors == sorted(errors)
 
 
 def test_few_classes_are_not_cut_into_parts() -> None:
     plain = table_of(3)
-    assert class_parts(3) == []
-    assert quantized(plain, np.ones(len(plain.rows), np.float32)) is plain
+    assert numbers_of_parts(3) == [None]
+    assert quantized(plain, None, np.ones(len(plain.rows), np.float32)) is plain
+
+
+def test_a_table_fills_its_budget(tmp_path: Path) -> None:
+    """Of many classes a row takes far fewer bytes than classes; as many rows as fit are kept."""
+    rows = [(f"class{i % 20}", " ".join(f"w{(i * 7 + j * j) % 900}" for j in range(8))) for i in range(1200)]
+    path = tmp_path / "classes.csv"
+    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows))
+    settings = ["embedding.size=4", "encoder.hidden_size=4", "training.epochs=1"]
+    folder = train(path, read_recipe("tiny", [*settings, SETTINGS[2]]), tmp_path / "run").folder
+    budget = size_of(rounded(read(folder))) // 2
+    found = compress(folder, budget)
+    assert 0.9 * budget < found.num_bytes <= budget
 
 
 def test_what_matters_is_nearer_to_its_centre() -> None:
     plain = table_of(5)
     matters = np.where(np.arange(len(plain.rows)) < 500, 100.0, 1.0).astype(np.float32)
-    coarse = quantized(plain, matters)
+    coarse = quantized(plain, 1, matters)
     errors = np.square(coarse.weights - plain.weights).mean(axis=1)
     assert errors[:500].mean() < 0.7 * errors[500:].mean()
 
@@ -228,7 +244,7 @@ def test_a_path_keeps_the_weight_that_accuracy_gave_it(run: Path, monkeypatch: p
     data = replace(data, valid=replace(data.valid, targets=targets))
     network = random.normal(size=(len(targets), 3)).astype(np.float32)
     fit = wide_path.fit_wide(data, artifact.recipe.wide, network)
-    whole = Pruning.of(fit.models, fit.weights, data.train.num_examples)
+    whole = Pruning.of(fit.models, fit.weights, None, data.train.num_examples)
     again = whole.weighed(data, artifact.recipe, network)
     np.testing.assert_allclose(again.weights, whole.weights, rtol=0.05)
 
@@ -236,6 +252,6 @@ def test_a_path_keeps_the_weight_that_accuracy_gave_it(run: Path, monkeypatch: p
 def test_a_scaled_table_still_has_few_values() -> None:
     """Its weight beside a smaller network changes, and all values with it."""
     plain = table_of(7)
-    coarse = quantized(plain, np.ones(len(plain.rows), np.float32))
+    coarse = quantized(plain, 2, np.ones(len(plain.rows), np.float32))
     scaled = (np.float32(0.37) * coarse.weights).astype(np.float16).astype(np.float32)
     assert TABLE + CODES in packed({TABLE: scaled})

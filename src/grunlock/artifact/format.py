@@ -36,8 +36,8 @@ from grunlock.files import atomic_file
 FORMAT = "grunlock"
 # 1: texts only, no kind of data; 2: no storage, n-grams of a wide path without rarity; 3: a wide path's
 # n-grams of characters in the embedding's buckets
-FORMAT_VERSION = 4
-READABLE = (2, 3, FORMAT_VERSION)
+FORMAT_VERSION = 5
+READABLE = (2, 3, 4, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 RECIPE = "recipe.toml"
 FRONT_ENDS = ("tokenizer.json", "series.json")  # a model has one of them

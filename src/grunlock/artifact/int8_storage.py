@@ -18,11 +18,10 @@ from grunlock.shapes import FloatArray
 SCALE, GAPS, CODES, CENTRES = ".scale", ".gaps", ".codes", ".centres"
 TABLE = "wide.weights.weight"
 NUM_CENTRES = 256  # a code is a byte
-PART_CLASSES = 5  # of a part, at most
-FEWEST_PARTED = 4  # classes; with fewer, int8 is as small
 RISING = "wide.rows"  # numbers that rise; their gaps are small
 LIMIT = 127
 SCALE_BYTES = 2  # of a row
+FEW_ROWS = 4096
 FEWEST_VALUES = 256  # of an array that is worth it
 
 Weights = dict[str, FloatArray]
@@ -74,27 +73,34 @@ def rounded_rows(rows: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16
     return np.clip(values, -LIMIT, LIMIT).astype(np.int8), stored
 
 
-def class_parts(num_classes: int) -> list[slice]:
-    """The parts of the classes that have codes of their own; none where there are few classes."""
-    if num_classes < FEWEST_PARTED:
-        return []
-    ends = [
-        int(part[-1]) + 1 for part in np.array_split(np.arange(num_classes), -(-num_classes // PART_CLASSES))
-    ]
+def class_parts(num_classes: int, num_parts: int) -> list[slice]:
+    """The classes in parts of as many, about, each of which has codes of its own."""
+    ends = [int(part[-1]) + 1 for part in np.array_split(np.arange(num_classes), num_parts)]
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+def table_row_bytes(num_classes: int, num_parts: int | None) -> int:
+    """Of an n-gram's weights, before the file is deflated. num_parts: None where rows are int8."""
+    return num_classes + SCALE_BYTES if num_parts is None else num_parts
+
+
 def table_codes(table: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
-    """Of each row the codes of its parts [M, parts], and the values [256, K]; None where some part has more
-    values, or where codes would save nothing."""
-    parts = class_parts(table.shape[1])
-    if not parts or len(table) <= NUM_CENTRES:
+    """Of each row the codes of its parts [M, parts], and the values [256, K]; None where no number of parts
+    has few enough values, or where codes would save nothing."""
+    num_classes = table.shape[1]
+    if len(table) <= NUM_CENTRES or len(np.unique(table[:, 0])) > NUM_CENTRES:
         return None
+    counts = range(1, num_classes)
+    found = (_codes(table, class_parts(num_classes, count)) for count in counts)
+    return next((each for each in found if each is not None), None)
+
+
+def _codes(table: FloatArray, parts: list[slice]) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
     codes = np.empty((len(table), len(parts)), np.uint8)
     centres = np.zeros((NUM_CENTRES, table.shape[1]), np.float16)
     for i, part in enumerate(parts):
         rows = np.ascontiguousarray(table[:, part])
-        if len(np.unique(rows[:, 0])) > NUM_CENTRES:  # quick to see
+        if len(np.unique(rows[:FEW_ROWS], axis=0)) > NUM_CENTRES:  # quick to see
             return None
         values, place = np.unique(rows, axis=0, return_inverse=True)
         if len(values) > NUM_CENTRES or (values.astype(np.float16) != values).any():
@@ -104,6 +110,6 @@ def table_codes(table: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float1
 
 
 def _decoded(codes: NDArray[np.uint8], centres: NDArray[np.float16]) -> FloatArray:
-    parts = class_parts(centres.shape[1])
+    parts = class_parts(centres.shape[1], codes.shape[1])
     values = centres.astype(np.float32)
     return np.concatenate([values[codes[:, i], part] for i, part in enumerate(parts)], axis=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from grunlock.artifact import Artifact, save
-from grunlock.artifact.int8_storage import SCALE_BYTES, packed, unpacked
+from grunlock.artifact.int8_storage import SCALE_BYTES, packed, table_row_bytes, unpacked
 from grunlock.compression.narrowing import (
     NGRAMS,
     WORDS,
@@ -136,7 +136,7 @@ def _within(
 def _fitting(network: Artifact, data: PreparedData, wide: Pruning, max_bytes: int) -> int:
     """How many n-grams fill the bytes that are left."""
     left = max_bytes - size_of(network)
-    most = min(len(wide.rows), PACKED * left // len(data.labels))
+    most = min(len(wide.rows), PACKED * left // table_row_bytes(len(data.labels), wide.num_parts))
     while most:
         few = wide.of_most(most, data.train.num_examples)
         assert few is not None

@@ -8,7 +8,7 @@ loss, or, where there are enough examples to tell, the highest smoothed accuracy
 chosen so in training, too, and a loss hardly moves where n-grams that decide are lost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from grunlock.compression.candidates import (
 )
 from grunlock.compression.narrowing import row_counts
 from grunlock.compression.pruning import Pruning
+from grunlock.compression.quantization import numbers_of_parts
 from grunlock.data.prepared import PreparedData, is_prepared, open_prepared
 from grunlock.data.store import TokenStore
 from grunlock.errors import RunError
@@ -77,10 +78,7 @@ def compress(run: str | Path, max_bytes: int, tell: Tell = lambda sentence: None
     targets = np.asarray(data.valid.targets, np.int64)
     before = _scores(chosen, valid_logits(chosen, data), targets)
     network = _silent(chosen)
-    wide = None
-    if chosen.recipe.wide_apart is not None:
-        fit = fit_wide(data, chosen.recipe.wide_apart, valid_logits(network, data))
-        wide = Pruning.of(fit.models, fit.weights, data.train.num_examples)
+    wide = _wide_paths(network, data)
     budget = int((1 - RESERVE) * max_bytes) if final.derived.refit else max_bytes
     found, after = _best(network, data, wide, budget, run, tell)
     artifact, pruning = found.artifact, found.pruning
@@ -98,10 +96,20 @@ def compress(run: str | Path, max_bytes: int, tell: Tell = lambda sentence: None
     )
 
 
+def _wide_paths(network: Artifact, data: PreparedData) -> list[Pruning]:
+    """The path that learned apart, if there is one, in each way to store its weights."""
+    apart = network.recipe.wide_apart
+    if apart is None:
+        return []
+    fit = fit_wide(data, apart, valid_logits(network, data))
+    ways = numbers_of_parts(len(data.labels))
+    return [Pruning.of(fit.models, fit.weights, way, data.train.num_examples) for way in ways]
+
+
 def _best(
     network: Artifact,
     data: PreparedData,
-    wide: Pruning | None,
+    wide: Sequence[Pruning],
     max_bytes: int,
     run: str | Path,
     tell: Tell,
@@ -118,12 +126,13 @@ def _best(
             return found, scores, -scores.nll
         return found, scores, smooth_accuracy(found.logits, targets)
 
+    finest = next(iter(wide), None)
     for tables, candidate in candidates(network, data, max_bytes):
         smallest = size_of(candidate)
         if smallest <= max_bytes:
-            one = tried(filled(tables, candidate, data, wide, max_bytes))
+            one = tried(filled(tables, candidate, data, finest, max_bytes))
             best = one if best is None or one[2] > best[2] else best
-            if tables is not None and one[0].is_whole(wide):
+            if tables is not None and one[0].is_whole(finest):
                 break  # what has still fewer numbers would gain no room that it needs
     if best is None:
         raise RunError(
@@ -133,6 +142,10 @@ def _best(
             expected=f"at least {smallest:,} bytes",
             cure="train a smaller network: a smaller encoder.hidden_size or text.vocab_size",
         )
+    for coarser in wide[1:]:
+        if not best[0].is_whole(finest):
+            one = tried(filled(best[0].tables, best[0].network, data, coarser, max_bytes))
+            best = one if one[2] > best[2] else best
     if best[0].pruning is not None:
         tell("the n-grams learn once more, without the others")
         again = tried(learned_once_more(best[0], data, max_bytes))

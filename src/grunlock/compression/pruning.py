@@ -25,16 +25,27 @@ Ngrams = TypeVar("Ngrams", LinearModel, WideTable)
 
 @dataclass(frozen=True)
 class Pruning:
-    """Smaller linear models, their weights beside the network, and their sum in few distinct values."""
+    """Smaller linear models, their weights beside the network, and their sum in few distinct values.
+
+    num_parts: of the classes, in which values are few; None where they are not
+    """
 
     models: tuple[LinearModel, ...]
     weights: tuple[float, ...]
     table: WideTable
+    num_parts: int | None
 
     @classmethod
-    def of(cls, models: tuple[LinearModel, ...], weights: tuple[float, ...], num_examples: int) -> "Pruning":
+    def of(
+        cls,
+        models: tuple[LinearModel, ...],
+        weights: tuple[float, ...],
+        num_parts: int | None,
+        num_examples: int,
+    ) -> "Pruning":
         table = summed(models, weights)
-        return cls(models, weights, quantized(table, importance(table, num_examples)))
+        coarse = quantized(table, num_parts, importance(table, num_examples))
+        return cls(models, weights, coarse, num_parts)
 
     @property
     def rows(self) -> NDArray[np.int32]:
@@ -63,7 +74,7 @@ class Pruning:
         unseen = self._valid_features(data, recipe)
         answers = [np.asarray(unseen @ each.weights + each.bias, np.float32) for each in learned]
         weights = _best_weights(logits, answers, data)
-        return Pruning.of(learned, weights, data.train.num_examples)
+        return Pruning.of(learned, weights, self.num_parts, data.train.num_examples)
 
     def weighed(self, data: PreparedData, recipe: Recipe, logits: FloatArray) -> "Pruning":
         """As it is, with the best weight beside a network; logits as for `learned_once_more`."""
@@ -73,13 +84,13 @@ class Pruning:
         # Centres stay numbers that a half-precision number holds.
         scaled = (scale * self.table.weights).astype(np.float16).astype(np.float32)
         table = replace(self.table, weights=scaled, bias=scale * self.table.bias)
-        return Pruning(self.models, tuple(weight * each for each in self.weights), table)
+        return replace(self, weights=tuple(weight * each for each in self.weights), table=table)
 
     def fitted_on(self, store: ExampleStore, recipe: Recipe, num_classes: int) -> "Pruning":
         """The same n-grams and weights, learned from other examples."""
         assert recipe.wide is not None
         models = fitted_on(store, num_classes, recipe.wide, self.models, self.rows)
-        return Pruning.of(models, self.weights, store.num_examples)
+        return Pruning.of(models, self.weights, self.num_parts, store.num_examples)
 
     def _valid_features(self, data: PreparedData, recipe: Recipe) -> "csr_matrix":
         assert recipe.wide is not None

@@ -36,7 +36,7 @@ def _rows(graph: Graph, table: FloatArray, ids: Value) -> Value:  # [B, W, K]
     codes, centres = coded  # [rows, parts] uint8, [256, K]
     read = graph.cast(graph.node("Gather", graph.constant("wide.codes", codes), ids, axis=0), np.int32)
     found = []
-    for i, part in enumerate(class_parts(table.shape[1])):
+    for i, part in enumerate(class_parts(table.shape[1], codes.shape[1])):
         known = graph.constant(f"wide.centres.{i}", centres[:, part])
         code = graph.node("Gather", read, graph.integer(i), axis=2)  # [B, W]
         found.append(graph.node("Gather", graph.cast(known, np.float32), code, axis=0))

@@ -16,6 +16,7 @@ from grunlock.shapes import FloatArray
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+MESSAGE_CHARACTERS = 2000
 ERRORS = {
     1: "nothing to answer: no token, no step or no value at all",
     2: "longer than the export's max_steps",
@@ -40,25 +41,19 @@ def find_compiler() -> str:
 
 
 class CModel:
-    """An export as this machine compiles it.
+    """An export as this machine compiles it. library: the C interface itself.
 
     Raises ExportError without a compiler, and if the sources do not compile.
     """
 
     def __init__(self, export: CExport, flags: Sequence[str] = FLAGS) -> None:
         self._export = export
-        self._built = tempfile.TemporaryDirectory(prefix="grunlock-c-")
-        library = Path(self._built.name) / "model.so"
-        sources = [str(export.folder / name) for name in export.sources]
-        command = [find_compiler(), *flags, "-fPIC", "-shared", *sources, "-o", str(library)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode != 0:
-            raise ExportError(
-                "The written sources do not compile.", where=export.folder, got=result.stderr.strip()[:2000]
-            )
-        self._library = ctypes.CDLL(str(library))
+        with tempfile.TemporaryDirectory(prefix="grunlock-c-") as built:
+            library = Path(built) / "model.so"
+            _compile(export, flags, library)
+            self.library = ctypes.CDLL(str(library))  # what is loaded outlives its file
         self._state = (ctypes.c_uint32 * (export.state_bytes // 4))()
-        self._library.grunlock_init(self._state)
+        self.library.grunlock_init(self._state)
 
     @property
     def size_bytes(self) -> int:
@@ -76,10 +71,10 @@ class CModel:
         for i, item in enumerate(inputs):
             if isinstance(item, str):
                 pieces = item.encode("utf-8", "surrogatepass")
-                self._library.grunlock_step_text(self._state, pieces, ctypes.c_size_t(len(pieces)))
+                self.library.grunlock_step_text(self._state, pieces, ctypes.c_size_t(len(pieces)))
             else:
                 self._read_steps(np.asarray(item, np.float32))
-            error = self._library.grunlock_finish(self._state, result[i].ctypes.data_as(ctypes.c_void_p))
+            error = self.library.grunlock_finish(self._state, result[i].ctypes.data_as(ctypes.c_void_p))
             if error:
                 raise ExportError("The C model refuses an input.", where=f"input {i}", got=ERRORS[error])
         return result
@@ -87,4 +82,13 @@ class CModel:
     def _read_steps(self, series: FloatArray) -> None:
         steps = np.ascontiguousarray(series).reshape(-1, self._export.channels)
         for step in steps:
-            self._library.grunlock_step_values(self._state, step.ctypes.data_as(ctypes.c_void_p))
+            self.library.grunlock_step_values(self._state, step.ctypes.data_as(ctypes.c_void_p))
+
+
+def _compile(export: CExport, flags: Sequence[str], library: Path) -> None:
+    sources = [str(export.folder / name) for name in export.sources]
+    command = [find_compiler(), *flags, "-fPIC", "-shared", *sources, "-o", str(library)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        message = result.stderr.strip()[:MESSAGE_CHARACTERS]
+        raise ExportError("The written sources do not compile.", where=export.folder, got=message)

@@ -122,7 +122,7 @@ def _constants(model: PortableModel, *, int8: bool, max_steps: int, covered: Uni
         macros["MAX_STEPS"] = -(-limit // 4) * 4  # so that arrays of 2 bytes end where one of 4 may begin
     if macros["CUT_MIDDLE"]:
         tail = int(macros["MAX_TOKENS"]) // 2 * int(macros["BYTES_OF_TOKEN"])
-        macros["TAIL_BYTES"] = tail // 4 * 4 + 4
+        macros["TAIL_BYTES"] = tail // 4 * 4 + 4 + int(macros["BYTES_MORE"])
     constants.begin("model_weights.c", "grunlock_weights.h")
     labels = ",\n ".join(map(c_string, model.labels))
     constants.define(f"const char *const grunlock_labels[GRUNLOCK_NUM_CLASSES] = {{\n {labels}}};")

@@ -76,7 +76,7 @@ def _text_bytes(m: Mapping[str, int]) -> int:
     touched = 4 + 4 * m["WIDE_TOUCHED"] if m["WIDE_TOUCHED"] else 0
     counts = (COUNT_BYTES * m["WIDE_COUNTS"] + touched) * m["WIDE_APART"]
     wide = m["WIDE"] * (sums + 4 * m["WIDE_LENGTH"] + 4 + counts)
-    return reader + token + tail + wide + 4 * m["KEEPS_TEXT"]
+    return reader + token + tail + wide + m["KEEPS_TEXT"] * (4 + m["BYTES_MORE"])
 
 
 def _series_bytes(m: Mapping[str, int]) -> int:

@@ -42,6 +42,7 @@ MEANINGS = {
     "MAX_TOKENS": "more are cut off; 0: none is",
     "CUT_MIDDLE": "the first and the last half of so many stay, not the first ones",
     "BYTES_OF_TOKEN": "kept of a token where its text is, a space included, on average",
+    "BYTES_MORE": "kept in all, for a long word",
     "TAIL_BYTES": "of the tokens that may be the last",
     "KEEPS_EMPTY": "a text without a token is answered",
     "KEEPS_ROWS": "bytes of a token's row, which are kept of each step",
@@ -128,7 +129,6 @@ def _memory(macros: Mapping[str, Macro], *, is_text: bool) -> list[str]:
         return [_line("MAX_STEPS", 0), f"#define GRUNLOCK_STATE_BYTES {fixed}"]
     rooms = {
         "ROWS_ROOM": 1,
-        "TEXT_BYTES": macros["BYTES_OF_TOKEN"],
         "FEATURES_ROOM": macros["NUM_FEATURES"],
         "KEPT_ROOM": 2 * macros["HIDDEN_SIZE"],
     }
@@ -138,6 +138,7 @@ def _memory(macros: Mapping[str, Macro], *, is_text: bool) -> list[str]:
         f"#define GRUNLOCK_MAX_STEPS {macros['MAX_STEPS']}",
         "#endif",
         *(f"#define GRUNLOCK_{name} ({size} * GRUNLOCK_MAX_STEPS)" for name, size in rooms.items()),
+        "#define GRUNLOCK_TEXT_BYTES (GRUNLOCK_BYTES_MORE + GRUNLOCK_BYTES_OF_TOKEN * GRUNLOCK_MAX_STEPS)",
         f"#define GRUNLOCK_STATE_BYTES ({fixed} + {each} * GRUNLOCK_MAX_STEPS)",
     ]
 

@@ -18,6 +18,7 @@ from grunlock.text import EMPTY_ID, SPECIAL_TOKENS, UNKNOWN_ID, TextFrontEnd
 NO_ROW = 0xFFFFFFFF
 MAX_MARKS = 32  # combining marks in a row; Unicode's stream-safe form has at most 30
 BYTES_OF_WORD, BYTES_OF_CHARACTER = 12, 5  # that are kept of a token where its text is, a space included
+LONG_WORD = 256  # bytes more, for a word that is far longer than most
 
 
 def text_part(
@@ -37,6 +38,7 @@ def text_part(
         "KEEPS_EMPTY": int(model.keeps_empty),
     }
     constants.macros["BYTES_OF_TOKEN"] = BYTES_OF_CHARACTER if characters else BYTES_OF_WORD
+    constants.macros["BYTES_MORE"] = 0 if characters else LONG_WORD
     wide_part(constants, model.wide)
     _ngrams(constants, model, front_end)
     _vocabulary(constants, model, front_end)

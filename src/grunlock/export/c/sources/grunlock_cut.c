@@ -72,11 +72,9 @@ static uint32_t pop(grunlock_tail *tail) {
   return character;
 }
 
-#if GRUNLOCK_CHARACTERS
-
-/* A character that is cut off still stands in front of those that stay. */
+/* The last characters in front of those that wait, whether they stay or are cut off: n-grams reach back to them. */
 static void remember(grunlock_tail *tail, uint32_t character) {
-#if GRUNLOCK_NGRAMS
+#if GRUNLOCK_NGRAMS && GRUNLOCK_CHARACTERS
   if (tail->num_before == GRUNLOCK_NGRAM_MAX) {
     memmove(tail->before, tail->before + 1, (GRUNLOCK_NGRAM_MAX - 1) * sizeof *tail->before);
     --tail->num_before;
@@ -86,6 +84,8 @@ static void remember(grunlock_tail *tail, uint32_t character) {
   (void)tail, (void)character;
 #endif
 }
+
+#if GRUNLOCK_CHARACTERS
 
 static void drop_token(grunlock_tail *tail) {
   uint32_t character = pop(tail);
@@ -135,6 +135,9 @@ void grunlock_cut_begin(grunlock_state *state) {
   grunlock_token *token = &state->token;
   token->skipped = !in_head(state);
   if (!token->skipped) {
+    if (token->spaced) {
+      remember(&state->tail, ' ');
+    }
     ++token->num_tokens;
     grunlock_token_begin(state);
     return;
@@ -156,6 +159,7 @@ void grunlock_cut_begin(grunlock_state *state) {
 
 void grunlock_cut_character(grunlock_state *state, uint32_t character) {
   if (!state->token.skipped) {
+    remember(&state->tail, character);
     grunlock_token_character(state, character);
   } else if (TAIL_TOKENS > 0) {
     push(state, character);
@@ -178,9 +182,7 @@ void grunlock_cut_finish(grunlock_state *state) {
 #if GRUNLOCK_KEEPS_TEXT
   state->tail.text_start = state->num_text_bytes;
 #endif
-  if (state->tail.num_before > 0) {
-    grunlock_token_context(state, state->tail.before, state->tail.num_before);
-  }
+  grunlock_token_context(state, state->tail.before, state->tail.num_before);
 #endif
   while (state->tail.num_tokens > 0 && state->error == GRUNLOCK_OK) {
     pass_token(state);

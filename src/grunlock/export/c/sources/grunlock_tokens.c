@@ -251,12 +251,11 @@ static uint32_t step_back(const grunlock_state *state, uint32_t place) {
   return place;
 }
 
-/* Opens the runs that stand in front of the character at a place. In front of the first one behind a cut stand
-   characters that are cut off. */
+/* Opens the runs that stand in front of the character at a place. Behind a cut, these may be cut off. */
 static void reopen_runs(grunlock_state *state, uint32_t own) {
   uint32_t place = own, first = 0, count = 0;
 #if GRUNLOCK_CUT_MIDDLE
-  first = state->tail.num_before > 0 && own >= state->tail.text_start ? state->tail.text_start : 0;
+  first = own >= state->tail.text_start ? state->tail.text_start : 0;
 #endif
   for (; count < GRUNLOCK_NGRAM_MAX - 1 && place > first; ++count) {
     place = step_back(state, place);

@@ -14,7 +14,7 @@ void grunlock_token_end(grunlock_state *state);
 /* Whitespace between tokens of one character each. */
 void grunlock_token_space(grunlock_state *state);
 
-/* Characters that stand in front of the next token, though they are cut off themselves. */
+/* Characters that stand in front of the next token, though they may be cut off themselves. */
 void grunlock_token_context(grunlock_state *state, const uint32_t *characters, uint32_t count);
 
 /* The token [empty], which a text without any becomes. */

@@ -224,7 +224,11 @@ static void add(grunlock_state *state, uint32_t character) {
     }
   }
   release(state);
-  reader->starter = character;
+  if (character <= ' ') { /* nothing melts with a space: the word in front of it need not wait */
+    emit(state, character);
+  } else {
+    reader->starter = character;
+  }
 }
 
 void grunlock_normalize_end(grunlock_state *state) {

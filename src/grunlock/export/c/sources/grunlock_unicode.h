@@ -41,7 +41,9 @@ typedef struct {
 /* Each number stands for the characters from (number >> 8) on, up to the next one's: a class, a combining class. */
 extern const uint32_t grunlock_class_runs[GRUNLOCK_CLASS_RUNS];
 extern const uint32_t grunlock_mark_runs[GRUNLOCK_MARK_RUNS];
+#if GRUNLOCK_LOWERCASE
 extern const grunlock_case_run grunlock_case_runs[GRUNLOCK_CASE_RUNS];
+#endif
 
 /* Full decompositions but for Hangul: characters, and by place the first unit << 3 | number of units, UTF-16; for 7
    and more, 7, and the first unit is their number. */

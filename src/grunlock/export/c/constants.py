@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grunlock.errors import ExportError
+
 C_TYPES = {
     np.dtype(np.float32): "float",
     np.dtype(np.int8): "int8_t",
@@ -14,7 +16,7 @@ C_TYPES = {
     np.dtype(np.uint16): "uint16_t",
     np.dtype(np.uint32): "uint32_t",
 }
-LONG_ARRAY = 1 << 18  # values; a longer one gets a file of its own
+LONG_ARRAY = 1 << 16  # values; a longer one gets a file of its own
 LINE_VALUES = 12
 
 Macro = int | float
@@ -42,8 +44,12 @@ class Constants:
         """Define an array under a name and give the name back. Dimensions stay; there is never none at all.
 
         public: a header declares it
+
+        Raises ExportError for infinite numbers and NaN, which C has no constants for.
         """
         values = np.ascontiguousarray(values)
+        if values.dtype == np.float32:
+            require_finite(name, values)
         if values.size == 0:
             values = np.zeros((1, *values.shape[1:]), values.dtype)
         self.num_bytes += values.nbytes
@@ -64,6 +70,16 @@ class Constants:
     def files(self) -> Mapping[str, str]:
         """Each file's text."""
         return {name: "\n\n".join(parts) + "\n" for name, parts in self._files.items()}
+
+
+def require_finite(name: str, values: Array) -> None:
+    if not np.isfinite(values).all():
+        raise ExportError(
+            "A number of the model is not finite.",
+            where=name,
+            expected="finite numbers only",
+            cure="train the model again, with a smaller optim.lr",
+        )
 
 
 def dimensions(values: Array) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.artifact.int8_storage import LIMIT
-from grunlock.export.c.constants import Array, Constants, braced
+from grunlock.export.c.constants import Array, Constants, braced, require_finite
 from grunlock.shapes import FloatArray
 
 PAGE_VALUES = 1 << 18  # of a table's page, at most
@@ -20,6 +20,7 @@ def quantized(rows: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
 
 def matrix(constants: Constants, name: str, weight: FloatArray, *, by_rows: bool = False) -> str:
     """The initialiser of a grunlock_matrix [rows, columns]. by_rows: also of floats, row after row."""
+    require_finite(name, weight)
     rows, columns = weight.shape
     if constants.macros["INT8"]:
         bytes_of, scales = quantized(weight)
@@ -35,6 +36,7 @@ def table(constants: Constants, name: str, rows: FloatArray) -> None:
     """A grunlock_table of vectors [M, D], in pages."""
     if not len(rows):
         rows = np.zeros((1, rows.shape[1]), np.float32)
+    require_finite(name, rows)
     values: Array = np.asarray(rows, np.float32)
     scales = ""
     if constants.macros["INT8"]:

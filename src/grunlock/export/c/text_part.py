@@ -57,7 +57,7 @@ def _ngrams(constants: Constants, model: PortableModel, front_end: TextFrontEnd)
         "NGRAM_BUCKETS": options.buckets,
     }
     if vectors is not None:
-        (used,) = np.abs(vectors).max(axis=1).nonzero()
+        used = np.flatnonzero(vectors.any(axis=1))
         pruned = len(used) < len(vectors)
         constants.macros |= {
             "EMBEDS_NGRAMS": 1,
@@ -76,7 +76,7 @@ def _vocabulary(constants: Constants, model: PortableModel, front_end: TextFront
     vectors, words = model.tokens, front_end.vocab()
     ids = _reachable(words, characters=bool(constants.macros["CHARACTERS"]))
     keys = _keys(constants, [words[i] for i in ids])
-    known = np.abs(vectors).max(axis=1) > 0
+    known = np.asarray(vectors.any(axis=1))
     order = np.argsort(keys)
     ids, keys = ids[order], keys[order]
     own, bare = known[ids], ~known[ids]

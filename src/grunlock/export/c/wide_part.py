@@ -19,7 +19,7 @@ def wide_part(constants: Constants, wide: WidePart | None) -> None:
         return
     rows, weights = wide.rows, wide.weights
     if rows is None:  # learned with the network: what no training text had is still zero
-        used = np.flatnonzero(np.abs(weights).max(axis=1))
+        used = np.flatnonzero(weights.any(axis=1))
         rows, weights = used.astype(np.int32), weights[used]
     if not len(rows):
         return

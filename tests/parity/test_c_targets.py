@@ -24,6 +24,7 @@ STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
 NEEDED = {"memcpy", "memset", "memmove"}  # which a compiler may call anyway
 BOARD = Path(__file__).with_name("cortex_m")
 CORTEX_M4 = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]
+MOST_CODE = 8000  # bytes, beside the arrays
 CORTEX_M0 = ["-mcpu=cortex-m0", "-mthumb"]
 QEMU_BOARD = ["qemu-system-arm", "-machine", "mps2-an386", "-display", "none", "-monitor", "none",
               "-serial", "none", "-chardev", "stdio,id=debugger",
@@ -101,6 +102,23 @@ def test_ascii_alone_compiles_too(tmp_path: Path) -> None:
     compile_sources(exported(MODELS["words, wide"](), tmp_path, unicode="ascii"), ["cc"], "-O2")
 
 
+@pytest.mark.parametrize("model", ["words with n-grams, cut", "characters in context, layers", "series"])
+def test_the_compiler_may_be_given_another_length(model: str, tmp_path: Path) -> None:
+    """The header checks that the state then has the size that it states."""
+    present("cc")
+    export = exported(MODELS[model](), tmp_path, int8=True)
+    compile_sources(export, ["cc"], "-O1", "-DGRUNLOCK_MAX_STEPS=20")
+    with pytest.raises(subprocess.CalledProcessError):
+        compile_sources(export, ["cc"], "-DGRUNLOCK_MAX_STEPS=21")  # is no multiple of 4
+
+
+def test_arithmetic_that_would_go_wrong_is_refused(tmp_path: Path) -> None:
+    present("cc")
+    export = exported(MODELS["series"](), tmp_path)
+    with pytest.raises(subprocess.CalledProcessError):
+        compile_sources(export, ["cc"], "-ffast-math")
+
+
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 def test_the_stated_size_is_that_of_the_objects(int8: bool, tmp_path: Path) -> None:
     """But for names of labels and pointers to arrays."""
@@ -169,6 +187,7 @@ def test_a_board_without_system_answers_the_same(flags: list[str], int8: bool, t
     assert not any(
         name.startswith(("__aeabi_d", "__aeabi_f2d", "__aeabi_i2d")) for name in outside
     )  # no double
+    assert code_bytes(objects) < MOST_CODE
     texts = some_texts()
     strings = ", ".join(map(c_string, texts))
     (tmp_path / "texts.h").write_text(f"static const char *const texts[] = {{{strings}}};\n")
@@ -183,6 +202,14 @@ def test_a_board_without_system_answers_the_same(flags: list[str], int8: bool, t
     found = bits.view(np.float32).reshape(-1, len(artifact.labels))
     expected = artifact.classifier().predict_proba(texts)
     np.testing.assert_allclose(found, expected, atol=0.05 if int8 else 1e-5, rtol=0)
+
+
+def code_bytes(objects: list[Path]) -> int:
+    sources = [path for path in objects if path.name.startswith("grunlock")]
+    listing = subprocess.run(
+        ["arm-none-eabi-size", *sources], check=True, capture_output=True, text=True
+    ).stdout
+    return sum(int(line.split()[0]) for line in listing.splitlines()[1:])
 
 
 def asked(program: list[str], lines: str) -> list[dict]:

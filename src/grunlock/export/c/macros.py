@@ -18,6 +18,7 @@ MEANINGS = {
     "LSTM": "instead of a GRU",
     "RESET_AFTER": "the GRU's reset gate acts after the product with the state",
     "NORM": "a layer norm in front of a layer",
+    "NORM_EPS": "added to a variance",
     "NUM_STATES": "states of layers that are kept at a time",
     "NUM_KEPT": "layers whose states at all steps are kept",
     "POOLS_INPUTS": "the vectors of steps are pooled too, in front of the states",

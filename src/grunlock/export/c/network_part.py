@@ -5,6 +5,7 @@ import numpy as np
 from grunlock.export.c.constants import Constants, braced
 from grunlock.export.c.matrices import matrix
 from grunlock.export.portable import PortableModel
+from grunlock.kernels import NORM_EPS
 from grunlock.kernels.stack import DirectionWeights, LayerWeights
 from grunlock.recipe.model_options import BagOptions, GruOptions, LstmOptions
 from grunlock.runtime.norms import Affine
@@ -31,6 +32,7 @@ def network_part(constants: Constants, model: PortableModel, input_size: int) ->
         "LSTM": int(isinstance(encoder, LstmOptions)),
         "RESET_AFTER": int(isinstance(encoder, GruOptions) and encoder.reset_after),
         "NORM": int(any(norm is not None for norm, _ in model.layers)),
+        "NORM_EPS": float(np.float32(NORM_EPS)),
         "NUM_STATES": 2 if directions == 2 else num_layers,
         "NUM_KEPT": min(2, num_layers - 1) if directions == 2 else 0,
         "POOLS_INPUTS": int(pools_inputs),

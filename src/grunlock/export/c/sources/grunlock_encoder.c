@@ -32,8 +32,6 @@ void grunlock_encoder_start(grunlock_state *state) {
 }
 
 #if GRUNLOCK_NORM
-#define NORM_EPS 1e-5f
-
 static float mean_of(const float *x, uint32_t count) {
   float sum = 0.0f, rest = 0.0f;
   uint32_t i;
@@ -52,7 +50,7 @@ static grunlock_vector normalized(grunlock_state *state, const grunlock_layer *l
   for (i = 0; i < size; ++i) {
     squares += (x[i] - mean) * (x[i] - mean);
   }
-  factor = 1.0f / grunlock_sqrt(squares / (float)size + NORM_EPS);
+  factor = 1.0f / grunlock_sqrt(squares / (float)size + GRUNLOCK_NORM_EPS);
   for (i = 0; i < size; ++i) {
     state->room[i] = (x[i] - mean) * factor * layer->gain[i] + layer->shift[i];
   }

@@ -11,8 +11,16 @@
 #ifndef GRUNLOCK_MATH_H
 #define GRUNLOCK_MATH_H
 
+#include <float.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__FAST_MATH__)
+#error "compile without -ffast-math"
+#endif
+#if FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2
+#error "floats are computed as something longer: on 32-bit x86, compile with -msse2 -mfpmath=sse"
+#endif
 
 static inline float grunlock_float_of_bits(uint32_t bits) {
   float x;

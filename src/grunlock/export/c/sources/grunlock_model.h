@@ -104,7 +104,7 @@ typedef struct {
   uint32_t num_touched;
   uint32_t touched[GRUNLOCK_WIDE_TOUCHED]; /* the first n-grams that were counted */
 #endif
-  uint16_t counts[GRUNLOCK_WIDE_COUNTS]; /* of each n-gram that the model knows */
+  uint16_t counts[GRUNLOCK_WIDE_COUNTS]; /* of each n-gram that the model knows; they end at 65,535 */
 #endif
 } grunlock_wide;
 #endif
@@ -184,7 +184,8 @@ typedef struct {
 #endif
 } grunlock_state;
 
-/* GRUNLOCK_STATE_BYTES is what this model was said to need. */
+/* Checks while compiling: an array of -1 is an error. */
+typedef char grunlock_max_steps_is_a_multiple_of_4[GRUNLOCK_MAX_STEPS % 4 == 0 ? 1 : -1];
 typedef char grunlock_state_has_the_stated_size[sizeof(grunlock_state) == GRUNLOCK_STATE_BYTES ? 1 : -1];
 
 extern const char *const grunlock_labels[GRUNLOCK_NUM_CLASSES];

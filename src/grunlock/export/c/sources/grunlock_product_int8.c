@@ -6,6 +6,7 @@
 
 #include "grunlock_math.h"
 
+#define LANES 8       /* sums side by side, which a compiler may put into one vector register */
 #define LEVELS 127.0f /* of 8 bits with a sign, as many on both sides */
 
 grunlock_vector grunlock_table_row(const grunlock_table *table, uint32_t row, uint32_t columns) {
@@ -124,10 +125,18 @@ void grunlock_add_product(float *y, const grunlock_matrix *matrix, uint32_t firs
 
 float grunlock_row_product(const grunlock_matrix *matrix, uint32_t row, uint32_t from, const float *x, uint32_t count) {
   const int8_t *weights = matrix->values + row * matrix->columns + from;
-  float sum = 0.0f;
-  uint32_t k;
-  for (k = 0; k < count; ++k) {
+  float lanes[LANES] = {0.0f}, sum = 0.0f;
+  uint32_t i, k = 0;
+  for (; k + LANES <= count; k += LANES) {
+    for (i = 0; i < LANES; ++i) {
+      lanes[i] += (float)weights[k + i] * x[k + i];
+    }
+  }
+  for (; k < count; ++k) {
     sum += (float)weights[k] * x[k];
+  }
+  for (i = 0; i < LANES; ++i) {
+    sum += lanes[i];
   }
   return sum * grunlock_half(matrix->scales[row]);
 }

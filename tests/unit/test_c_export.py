@@ -171,9 +171,10 @@ def test_rising_numbers_are_all_there(values: set[int]) -> None:
         [int(word.strip("u")) for word in re.search(rf"n_{part}\[\d+\] = {{([^}}]*)}}", text)[1].split(",")]  # type: ignore[index]
         for part in ("starts", "lows")
     )
-    num_highs, low_bytes = map(int, re.search(r"n_lows, (\d+), (\d)\}", text).groups())  # type: ignore[union-attr]
+    num_highs, low_bits = map(int, re.search(r"n_lows, (\d+), (\d+)\}", text).groups())  # type: ignore[union-attr]
+    bits = int.from_bytes(bytes(lows), "little")
     found = [
-        (high << 8 * low_bytes) + int.from_bytes(bytes(lows[i * low_bytes : (i + 1) * low_bytes]), "little")
+        (high << low_bits) + (bits >> i * low_bits) % (1 << low_bits)
         for high in range(num_highs)
         for i in range(starts[high], starts[high + 1])
     ]

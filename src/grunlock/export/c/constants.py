@@ -18,6 +18,8 @@ C_TYPES = {
 }
 LONG_ARRAY = 1 << 16  # values; a longer one gets a file of its own
 LINE_VALUES = 12
+MOST_LOW_BITS = 25  # that four bytes hold, wherever they begin
+LOWS_BEHIND = 3  # bytes that may be read with the last ones
 
 Macro = int | float
 Array = NDArray[Any]
@@ -116,17 +118,18 @@ def rising_numbers(constants: Constants, name: str, values: Array) -> None:
     values = np.asarray(values, np.int64)
     highest = int(values[-1]) if len(values) else 0
 
-    def size(low_bytes: int) -> int:
-        return len(values) * low_bytes + 4 * ((highest >> (8 * low_bytes)) + 2)
+    def size(low_bits: int) -> int:
+        return len(values) * low_bits // 8 + 4 * ((highest >> low_bits) + 2)
 
-    low_bytes = min((1, 2, 3), key=size)
-    highs = values >> (8 * low_bytes)
+    low_bits = min(range(1, MOST_LOW_BITS + 1), key=size)
+    highs = values >> low_bits
     num_highs = int(highs[-1]) + 1 if len(values) else 0
     starts = np.searchsorted(highs, np.arange(num_highs + 1)).astype(np.uint32)
-    bytes_of = values.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :low_bytes].reshape(-1)
+    bits = (values[:, None] >> np.arange(low_bits)) & 1
+    lows = np.packbits(bits.astype(np.bool_).reshape(-1), bitorder="little")
     constants.array(f"{name}_starts", starts)
-    constants.array(f"{name}_lows", bytes_of)
-    parts = braced([f"{name}_starts", f"{name}_lows", num_highs, low_bytes])
+    constants.array(f"{name}_lows", np.append(lows, np.zeros(LOWS_BEHIND, np.uint8)))
+    parts = braced([f"{name}_starts", f"{name}_lows", num_highs, low_bits])
     constants.define(f"const grunlock_numbers grunlock_{name} = {parts};")
 
 

@@ -2,20 +2,14 @@
 #include "grunlock_numbers.h"
 
 static uint32_t low_part(const grunlock_numbers *numbers, uint32_t place) {
-  const uint8_t *bytes = numbers->lows + place * numbers->low_bytes;
-  uint32_t low = bytes[0];
-  if (numbers->low_bytes > 1) {
-    low |= (uint32_t)bytes[1] << 8;
-  }
-  if (numbers->low_bytes > 2) {
-    low |= (uint32_t)bytes[2] << 16;
-  }
-  return low;
+  const uint32_t bit = place * numbers->low_bits;
+  const uint8_t *bytes = numbers->lows + bit / 8;
+  const uint32_t four = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+  return four >> bit % 8 & ((1u << numbers->low_bits) - 1u);
 }
 
 uint32_t grunlock_place(const grunlock_numbers *numbers, uint32_t number) {
-  const uint32_t bits = 8 * numbers->low_bytes;
-  const uint32_t high = number >> bits, low = number & ((1u << bits) - 1u);
+  const uint32_t high = number >> numbers->low_bits, low = number & ((1u << numbers->low_bits) - 1u);
   uint32_t begin, end;
   if (high >= numbers->num_highs) {
     return GRUNLOCK_NOT_FOUND;

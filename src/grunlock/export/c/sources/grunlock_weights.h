@@ -37,12 +37,12 @@ typedef struct {
 } grunlock_table;
 
 /* Rising numbers; what belongs to one stands at its place among them. A number's high part says where to look for its
-   low part, which takes low_bytes (1 to 3), the smallest first. */
+   low part, which takes low_bits (1 to 25), the lowest first. */
 typedef struct {
   const uint32_t *starts; /* [num_highs + 1] the first place of each high part */
-  const uint8_t *lows;
+  const uint8_t *lows;    /* one behind the other, and three bytes more that may be read */
   uint32_t num_highs;
-  uint32_t low_bytes;
+  uint32_t low_bits;
 } grunlock_numbers;
 
 #if GRUNLOCK_NUM_LAYERS > 0

@@ -12,16 +12,7 @@ python=${PYTHON:-.venv/bin/python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$python" - "$work" <<'PYTHON'
-import sys
-from pathlib import Path
-
-sys.path.insert(0, ".")
-from tests.fuzz.c_models import write_models
-
-write_models(Path(sys.argv[1]))
-PYTHON
-
+"$python" -m tests.fuzz.models "$work"
 models=("$work"/*/)
 for model in "${models[@]}"; do
   name=$(basename "$model")

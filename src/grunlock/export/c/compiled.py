@@ -41,7 +41,7 @@ def find_compiler() -> str:
 
 
 class CModel:
-    """An export as this machine compiles it. library: the C interface itself.
+    """An export as this machine compiles it, for one thread at a time. library: the C interface itself.
 
     Raises ExportError without a compiler, and if the sources do not compile.
     """

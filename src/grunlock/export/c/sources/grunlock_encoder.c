@@ -59,7 +59,8 @@ static grunlock_vector normalized(grunlock_state *state, const grunlock_layer *l
 #endif
 
 #if GRUNLOCK_NUM_LAYERS > 0
-static void step(grunlock_state *state, uint32_t number, uint32_t direction, grunlock_hidden *hidden, grunlock_vector x) {
+static void step(grunlock_state *state, uint32_t number, uint32_t direction, grunlock_hidden *hidden,
+                 grunlock_vector x) {
   const grunlock_layer *layer = &grunlock_layers[number];
   grunlock_operand operand;
 #if GRUNLOCK_NORM

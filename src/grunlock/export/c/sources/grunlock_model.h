@@ -60,7 +60,7 @@ typedef struct {
 
 /* A token while its characters arrive. */
 typedef struct {
-  uint32_t num_tokens;  /* begun so far, those cut off included */
+  uint32_t num_tokens;  /* begun so far, up to those that may be cut off */
   uint32_t fingerprint; /* of words; of a character the character */
   uint8_t silent;       /* its n-grams do not count in the wide path, it has been read before */
   uint8_t spaced;       /* there was whitespace in front of it */

@@ -4,7 +4,8 @@
 static uint32_t low_part(const grunlock_numbers *numbers, uint32_t place) {
   const uint32_t bit = place * numbers->low_bits;
   const uint8_t *bytes = numbers->lows + bit / 8;
-  const uint32_t four = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+  const uint32_t lower = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8;
+  const uint32_t four = lower | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
   return four >> bit % 8 & ((1u << numbers->low_bits) - 1u);
 }
 

@@ -1,11 +1,12 @@
 """The models that scripts/fuzz_c_export.sh asks: every way that the C front end can go."""
 
+import sys
 from pathlib import Path
 
 from tests.parity.c_models import CONTEXT, exported, some_texts, text_artifact
 
 WIDE = ["wide.characters=true"]
-MIDDLE = ["text.max_tokens=6", "text.cut=middle"]
+MIDDLE = ["text.max_tokens=2", "text.cut=middle"]
 MODELS = {
     "words": [*WIDE, "text.max_tokens=off"],
     "words_cut": [*WIDE, *MIDDLE, "data.empty_texts=keep", "embedding.ngrams.buckets=64"],
@@ -22,3 +23,7 @@ def write_models(folder: Path) -> None:
         (folder / name / "texts").mkdir()
         for place, text in enumerate(some_texts([1, 3, 8])):
             (folder / name / "texts" / str(place)).write_bytes(b"\2" + text.encode())
+
+
+if __name__ == "__main__":
+    write_models(Path(sys.argv[1]))

@@ -59,7 +59,7 @@ class Constants:
         definition = f"{declared} = {initializer(values)};"
         if values.size > LONG_ARRAY:
             about = "/* Generated: one long array. */\n#include <stdint.h>"
-            self._files[f"weights_{name}.c"] = [about, f"extern {declared};", definition]
+            self._files[f"model_weights_{name}.c"] = [about, f"extern {declared};", definition]
             self._main += [] if public else [f"extern {declared};"]
         else:
             self._main.append(definition if public else f"static {definition}")

@@ -19,7 +19,7 @@ from grunlock.files import storage_guard, write_atomically
 from grunlock.text import TextFrontEnd
 
 DEFAULT_STEPS = 1000
-OURS = ("grunlock_*.[ch]", "weights_*.c", "model_weights.[ch]", "unicode_tables.c")
+OURS = ("grunlock_*.[ch]", "model_weights*.[ch]", "unicode_tables.c")
 SOURCES = "sources"
 HEADERS_ALWAYS = (
     "grunlock_model.h",

@@ -27,6 +27,8 @@ static grunlock_operand state_operand(const grunlock_hidden *hidden) {
   return operand;
 }
 
+/* What products read of the new state. It is carried on in floats: rounded to 8 bits at every step, a state whose update
+   gate is near 1 would stand still. */
 static void round_state(grunlock_hidden *hidden) {
 #if GRUNLOCK_INT8
   grunlock_to_numbers(hidden->h, 1.0f / 127.0f, hidden->numbers, H);

@@ -1,4 +1,4 @@
-/* What model_weights.c and unicode_tables.c hold: types of the arrays and their names. */
+/* What model_weights*.c and unicode_tables.c hold: types of the arrays and their names. */
 #ifndef GRUNLOCK_WEIGHTS_H
 #define GRUNLOCK_WEIGHTS_H
 

@@ -1,0 +1,9 @@
+"""Trained models as C99 for devices: sources that stay as they are, the model's arrays, a way to ask them.
+
+Imports no torch."""
+
+from grunlock.export.c.compiled import CModel
+from grunlock.export.c.folder import DEFAULT_STEPS, CExport, write_c
+from grunlock.export.c.unicode_tables import UnicodeRange
+
+__all__ = ["DEFAULT_STEPS", "CExport", "CModel", "UnicodeRange", "write_c"]

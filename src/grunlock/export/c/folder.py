@@ -1,0 +1,158 @@
+"""Write a trained model as a folder of C99: sources as they stand, this model's arrays, how to build it."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from grunlock.errors import ExportError
+from grunlock.export.c.constants import Constants, Macro, c_string
+from grunlock.export.c.layout import bytes_of_step, fixed_bytes, keeping, needs_steps
+from grunlock.export.c.macros import DEFAULTS, header
+from grunlock.export.c.network_part import network_part
+from grunlock.export.c.readme import readme
+from grunlock.export.c.refusals import refuse_unless_in_c
+from grunlock.export.c.series_part import series_part
+from grunlock.export.c.text_part import text_part
+from grunlock.export.c.unicode_tables import UnicodeRange
+from grunlock.export.portable import PortableModel
+from grunlock.files import storage_guard, write_atomically
+from grunlock.text import TextFrontEnd
+
+DEFAULT_STEPS = 1000
+OURS = ("grunlock_*.[ch]", "model_weights*.[ch]", "unicode_tables.c")
+SOURCES = "sources"
+HEADERS_ALWAYS = (
+    "grunlock_model.h",
+    "grunlock_weights.h",
+    "grunlock_math.h",
+    "grunlock_product.h",
+    "grunlock_cell.h",
+    "grunlock_encoder.h",
+    "grunlock_pool.h",
+)
+TEXT_PARTS = ("reading", "unicode", "cut", "tokens", "numbers", "ngrams", "wide")
+
+
+@dataclass(frozen=True)
+class CExport:
+    """A written folder.
+
+    const_bytes: of all arrays: what the model takes of a flash memory, beside some code
+    state_bytes: what an application has to set aside, for inputs of up to max_steps
+    max_steps:   None where an input may be of any length
+    sources:     what has to be compiled, without main.c
+    """
+
+    folder: Path
+    labels: tuple[str, ...]
+    reads_text: bool
+    channels: int
+    int8: bool
+    unicode: UnicodeRange
+    const_bytes: int
+    state_bytes: int
+    max_steps: int | None
+    sources: tuple[str, ...]
+
+
+def write_c(
+    model: PortableModel,
+    folder: Path,
+    *,
+    int8: bool = False,
+    max_steps: int = DEFAULT_STEPS,
+    unicode: UnicodeRange = "full",
+) -> CExport:
+    """Write sources, weights, Makefile, an example program and a README into a folder.
+
+    int8:      weights and states as whole numbers of 8 bits
+    max_steps: the longest input, in tokens or steps, where the model has to keep its steps; of texts that are
+        cut anyway no more is kept
+    unicode:   the characters of texts that become what they are in Python; others stay as they come
+
+    Raises ExportError, before anything is written, for a part that the C sources do not have; StorageError if
+    the folder cannot be written.
+    """
+    refuse_unless_in_c(model, max_steps)
+    constants = _constants(model, int8=int8, max_steps=max_steps, covered=unicode)
+    macros = constants.macros
+    is_text = model.kind == "text"
+    limited = needs_steps(macros)
+    copied = _copied(macros, is_text=is_text)
+    generated = constants.files()
+    export = CExport(
+        folder=folder,
+        labels=model.labels,
+        reads_text=is_text,
+        channels=int(macros["NUM_CHANNELS"]),
+        int8=int8,
+        unicode=unicode,
+        const_bytes=constants.num_bytes,
+        state_bytes=fixed_bytes(macros, is_text=is_text) + int(macros["MAX_STEPS"]) * bytes_of_step(macros),
+        max_steps=int(macros["MAX_STEPS"]) if limited else None,
+        sources=(*sorted(name for name in copied if name.endswith(".c")), *sorted(generated)),
+    )
+    texts = {name: _source(name) for name in (*copied, "main.c")} | dict(generated)
+    texts["model_weights.h"] = header(macros, is_text=is_text)
+    sources = " \\\n  ".join(export.sources)
+    texts["Makefile"] = _source("Makefile").replace("@SOURCES@", sources)
+    texts["README.md"] = readme(export)
+    _write(folder, texts)
+    return export
+
+
+def _constants(model: PortableModel, *, int8: bool, max_steps: int, covered: UnicodeRange) -> Constants:
+    constants = Constants({**DEFAULTS, "INT8": int(int8)})
+    constants.begin("model_weights.c", "grunlock_weights.h")
+    macros = constants.macros
+    weights = model.tokens if model.tokens is not None else model.projection and model.projection[0]
+    if isinstance(model.front_end, TextFrontEnd):
+        assert weights is not None
+        network_part(constants, model, weights.shape[1])
+        text_part(constants, model, model.front_end, covered)
+    else:
+        size = model.front_end.num_features if weights is None else len(weights)
+        network_part(constants, model, size)
+        series_part(constants, model, model.front_end)
+    is_text = model.kind == "text"
+    macros["READS_TEXT"] = int(is_text)
+    macros |= keeping(macros, is_text=is_text)
+    if needs_steps(macros):
+        limit = min(max_steps, int(macros["MAX_TOKENS"]) or max_steps)
+        macros["MAX_STEPS"] = -(-limit // 4) * 4  # so that arrays of 2 bytes end where one of 4 may begin
+    if macros["CUT_MIDDLE"]:
+        tail = int(macros["MAX_TOKENS"]) // 2 * int(macros["BYTES_OF_TOKEN"])
+        macros["TAIL_BYTES"] = tail // 4 * 4 + 4 + int(macros["BYTES_MORE"])
+    constants.begin("model_weights.c", "grunlock_weights.h")
+    labels = ",\n ".join(map(c_string, model.labels))
+    constants.define(f"const char *const grunlock_labels[GRUNLOCK_NUM_CLASSES] = {{\n {labels}}};")
+    constants.num_bytes += sum(len(label.encode()) + 1 for label in model.labels)
+    return constants
+
+
+def _copied(macros: dict[str, Macro], *, is_text: bool) -> list[str]:
+    """The hand-written files that this model needs."""
+    product = "grunlock_product_int8.c" if macros["INT8"] else "grunlock_product.c"
+    files = [*HEADERS_ALWAYS, product, "grunlock_encoder.c", "grunlock_pool.c", "grunlock_model.c"]
+    files += ["grunlock_cell.c"] if macros["NUM_LAYERS"] else []
+    parts = TEXT_PARTS if is_text else ("series",)
+    idle = {"ngrams": not macros["NGRAMS"], "wide": not macros["WIDE"]}
+    files += [f"grunlock_{part}.h" for part in parts]
+    return files + [f"grunlock_{part}.c" for part in parts if not idle.get(part)]
+
+
+def _source(name: str) -> str:
+    return (resources.files("grunlock.export.c") / SOURCES / name).read_text(encoding="utf-8")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ExportError("A file has the name of the folder.", where=folder, cure="give another name")
+    with storage_guard(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in OURS:  # of an earlier export; *.c may be all that somebody compiles
+            for path in folder.glob(pattern):
+                if path.name not in texts:
+                    path.unlink()
+    for name, text in texts.items():
+        write_atomically(folder / name, text)

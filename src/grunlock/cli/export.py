@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from grunlock.errors import ExportError
+
 if TYPE_CHECKING:
     from grunlock.export.certificate import Certificate
     from grunlock.export.export import Target
@@ -16,17 +18,30 @@ console = Console()
 
 class TargetName(StrEnum):
     onnx = "onnx"
+    c = "c"
+
+
+class UnicodeName(StrEnum):
+    full = "full"
+    latin = "latin"
+    ascii = "ascii"
 
 
 def export_command(
     model: Annotated[Path, typer.Argument(help="A run folder, or a model file in one.")],
-    to: Annotated[TargetName, typer.Option("--to", help="onnx: ONNX Runtime, with a script of its own.")],
+    to: Annotated[TargetName, typer.Option("--to", help="onnx: ONNX Runtime; c: C99 for devices.")],
     int8: Annotated[bool, typer.Option("--int8", help="Weights in a quarter of the bytes.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder; else MODEL-TARGET in the run folder.")
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="The run's data, if it is no longer where it was.")
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="c: tokens or steps of the longest input. [default: 1000]")
+    ] = None,
+    unicode: Annotated[
+        UnicodeName | None, typer.Option(help="c: characters that are read as in Python. [default: full]")
     ] = None,
     min_agreement: Annotated[
         float | None,
@@ -40,13 +55,14 @@ def export_command(
     """Write a model for another target, and certify there that it answers as before."""
     from grunlock.export.export import export
 
+    target = _target(to, int8, max_steps, unicode)
     run, name = (model, "model") if model.is_dir() else (model.parent, model.stem)
     folder = output or run / f"{name}-{to.value}{'-int8' if int8 else ''}"
     with console.status("writing, then comparing on the validation examples"):
         found = export(
             model,
             folder,
-            _target(to, int8),
+            target,
             "int8" if int8 else "float32",
             source=data,
             least_agreement=min_agreement,
@@ -54,9 +70,20 @@ def export_command(
     _show(found.folder, found.certificate)
 
 
-def _target(to: TargetName, int8: bool) -> "Target":
+def _target(to: TargetName, int8: bool, max_steps: int | None, unicode: UnicodeName | None) -> "Target":
+    from grunlock.export.c import DEFAULT_STEPS
+    from grunlock.export.c.target import CTarget
     from grunlock.export.onnx.target import OnnxTarget
 
+    if to == TargetName.c:
+        return CTarget(int8, max_steps or DEFAULT_STEPS, (unicode or UnicodeName.full).value)
+    if max_steps is not None or unicode is not None:
+        raise ExportError(
+            "This target has no such option.",
+            where="--max-steps" if max_steps is not None else "--unicode",
+            got=f"--to {to.value}",
+            expected="--to c",
+        )
     return OnnxTarget(int8)
 
 

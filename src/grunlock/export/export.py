@@ -36,11 +36,9 @@ class Target(Protocol):
     @property
     def has_stem(self) -> bool: ...
 
-    def write(self, model: PortableModel, folder: Path) -> None:
-        """Raises ExportError for what the target cannot compute."""
+    def write(self, model: PortableModel, folder: Path) -> ExportedModel:
+        """Write a folder and open it again. Raises ExportError for what the target cannot compute."""
         ...
-
-    def open(self, folder: Path) -> ExportedModel: ...
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,11 @@ def export(
     with aside as name:
         made = Path(name) / "export"
         made.mkdir()
-        target.write(form, made)
+        written = target.write(form, made)
         found = certify(
             target.name,
             precision,
-            target.open(made),
+            written,
             torch_classifier(artifact).predict_proba,
             examples,
             has_learned_examples=artifact.derived.refit,

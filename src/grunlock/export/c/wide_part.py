@@ -63,7 +63,7 @@ def _weights(constants: Constants, weights: FloatArray) -> None:
         table(constants, "wide_table", weights)
         return
     codes, centres = stored[TABLE + CODES], stored[TABLE + CENTRES]
-    ends = [part.stop for part in class_parts(weights.shape[1])]
+    ends = [part.stop for part in class_parts(weights.shape[1], codes.shape[1])]
     constants.macros["WIDE_PARTS"] = len(ends)
     constants.array("grunlock_wide_codes", codes, public=True)
     constants.array("grunlock_wide_centres", centres.view(np.uint16), public=True)

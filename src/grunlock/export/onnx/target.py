@@ -16,8 +16,6 @@ class OnnxTarget:
     name: str = "onnx"
     has_stem: bool = True
 
-    def write(self, model: PortableModel, folder: Path) -> None:
+    def write(self, model: PortableModel, folder: Path) -> OnnxModel:
         write_onnx(model, folder, int8=self.int8)
-
-    def open(self, folder: Path) -> OnnxModel:
         return OnnxModel(folder)

@@ -1,6 +1,9 @@
 """What several tests need: small trained networks and texts that can be learned in seconds."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +16,16 @@ from grunlock.text.front_end import TextFrontEnd
 SHARED = Path(__file__).parents[1].parent / "shared"
 COLOURS = ["red", "green", "blue"]
 FILLERS = ["the", "a", "very", "house", "car", "is", "looks", "today", "quite", "and"]
+
+
+THOROUGH = pytest.mark.skipif(
+    "GRUNLOCK_THOROUGH" not in os.environ, reason="a few of many alike; GRUNLOCK_THOROUGH=1 runs all"
+)
+
+
+def one_in(every: int, cases: Iterable[Any]) -> list[Any]:
+    """Parameters of a slow test: one of every so many always runs, the others with GRUNLOCK_THOROUGH=1."""
+    return [case if i % every == 0 else pytest.param(case, marks=THOROUGH) for i, case in enumerate(cases)]
 
 
 def colour_rows(count: int, offset: int = 0) -> list[tuple[str, str]]:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from grunlock.artifact import Artifact
-from grunlock.artifact.int8_storage import class_parts
+from grunlock.artifact.int8_storage import NUM_CENTRES, class_parts
 from grunlock.errors import ExportError
 from grunlock.export.c import CExport, CModel, wide_part
 from grunlock.export.c.unicode_tables import LATIN
 from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray
+from tests.conftest import one_in
 from tests.parity.c_models import (
     CONTEXT,
     KNOWN,
@@ -103,14 +104,14 @@ def check(artifact: Artifact, inputs: list, folder: Path, tolerance: float, **op
     return export
 
 
-@pytest.mark.parametrize("overrides", TEXT_OPTIONS, ids=named)
+@pytest.mark.parametrize("overrides", one_in(4, TEXT_OPTIONS), ids=named)
 def test_texts(overrides: list[str], tmp_path: Path) -> None:
     artifact = text_artifact(overrides)
     check(artifact, some_texts(), tmp_path / "float32", FLOAT_TOLERANCE)
     check(artifact, some_texts(), tmp_path / "int8", INT8_TOLERANCE, int8=True)
 
 
-@pytest.mark.parametrize("overrides", SERIES_OPTIONS, ids=named)
+@pytest.mark.parametrize("overrides", one_in(3, SERIES_OPTIONS), ids=named)
 def test_series(overrides: list[str], tmp_path: Path) -> None:
     artifact = series_artifact(overrides)
     check(artifact, some_series(), tmp_path / "float32", FLOAT_TOLERANCE)
@@ -149,7 +150,7 @@ def test_a_compressed_path_stays_codes(tmp_path: Path) -> None:
     rows = len(weights["wide.rows"])
     centres = draw.normal(0, 2, (20, len(labels))).astype(np.float16).astype(np.float32)
     codes = draw.integers(0, 20, (rows, 2))
-    first, second = class_parts(len(labels))
+    first, second = class_parts(len(labels), 2)
     table = np.concatenate([centres[codes[:, 0], first], centres[codes[:, 1], second]], axis=1)
     head = draw.normal(0, 1, (len(labels), weights["head.weight"].shape[1])).astype(np.float32)
     zeros = np.zeros(len(labels), np.float32)
@@ -157,7 +158,8 @@ def test_a_compressed_path_stays_codes(tmp_path: Path) -> None:
     artifact = replace(artifact, weights=weights, labels=labels)
     for int8, tolerance in ((False, FLOAT_TOLERANCE), (True, INT8_TOLERANCE)):
         export = check(artifact, some_texts(), tmp_path, tolerance, int8=int8)
-        assert "#define GRUNLOCK_WIDE_PARTS 2" in (export.folder / "model_weights.h").read_text()
+        num_parts = 1 if len(np.unique(table, axis=0)) <= NUM_CENTRES else 2
+        assert f"#define GRUNLOCK_WIDE_PARTS {num_parts}" in (export.folder / "model_weights.h").read_text()
 
 
 @pytest.mark.parametrize("overrides", [APART, [*CONTEXT, *ONE_WAY]], ids=named)
@@ -302,7 +304,7 @@ def disagrees(export: CExport, artifact: Artifact) -> bool:
     return bool(difference.max() > 100 * FLOAT_TOLERANCE)
 
 
-@pytest.mark.parametrize("error", SOURCE_ERRORS)
+@pytest.mark.parametrize("error", one_in(3, SOURCE_ERRORS))
 def test_an_error_in_the_sources_is_caught(error: str, tmp_path: Path) -> None:
     artifact = text_artifact(APART)
     export = exported(artifact, tmp_path)

@@ -20,7 +20,7 @@ for model in "${models[@]}"; do
   clang -std=c99 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I"$model" \
     tests/fuzz/c_text_model.c "${sources[@]/#/$model/}" -o "$work/$name.fuzz" -lm
   echo "== $name"
-  if ! "$work/$name.fuzz" -max_total_time=$((seconds / ${#models[@]})) -max_len=600 -use_value_profile=1 \
+  if ! "$work/$name.fuzz" -max_total_time=$((seconds / ${#models[@]})) -max_len=600 -timeout=20 -use_value_profile=1 \
     -print_final_stats=1 -verbosity=0 -artifact_prefix="$here/crash-$name-" "$model/texts" 2> "$work/log"; then
     tail -n 50 "$work/log" >&2
     exit 1

@@ -205,12 +205,15 @@ def test_refused_inputs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(library.finish([b"the cat"]), answer)
 
 
-def test_a_character_of_many_words_behind_the_last_byte_of_room(tmp_path: Path) -> None:
-    """One character may be four words. When the first finds no room, the others must not look for theirs."""
+@pytest.mark.parametrize(
+    "behind", ["\ufdfa", "!?", " b c"], ids=["four words in one character", "signs", "words"]
+)
+def test_a_word_that_fills_the_room_of_the_last_tokens(behind: str, tmp_path: Path) -> None:
+    """Where there is no room for its end, nobody may look for that: this once took forever."""
     overrides = ["text.max_tokens=2", "text.cut=middle", *EMBEDDED]
     library = Streamed(exported(text_artifact(overrides), tmp_path))
     for length in range(250, 290):
-        library.step(f"a {'x' * length}{chr(0xFDFA)}".encode())
+        library.step(f"a {'x' * length}{behind}".encode())
         assert library.end()[0] in (0, TOO_LONG)
 
 

@@ -142,8 +142,8 @@ void grunlock_cut_begin(grunlock_state *state) {
     grunlock_token_begin(state);
     return;
   }
-  if (TAIL_TOKENS == 0) {
-    return;
+  if (TAIL_TOKENS == 0 || state->error != GRUNLOCK_OK) {
+    return; /* behind an error the ring may hold a word without an end, which nobody must look for */
   }
   if (state->tail.num_tokens == TAIL_TOKENS) {
     drop_token(&state->tail);

@@ -68,9 +68,6 @@ void grunlock_read(grunlock_state *state, const char *utf8, size_t count) {
 #if GRUNLOCK_CHARACTERS
 
 void grunlock_split(grunlock_state *state, uint32_t character) {
-  if (state->error != GRUNLOCK_OK) {
-    return; /* a byte may end many characters, and the first of them may be too much */
-  }
   if (grunlock_class_of(character) == GRUNLOCK_SPACE) {
     grunlock_cut_space(state);
     return;
@@ -93,9 +90,6 @@ void grunlock_reading_end(grunlock_state *state) {
 void grunlock_split(grunlock_state *state, uint32_t character) {
   const enum grunlock_class own_class = grunlock_class_of(character);
   uint8_t *last_class = &state->reader.last_class;
-  if (state->error != GRUNLOCK_OK) {
-    return; /* a byte may end many characters, and the first of them may be too much */
-  }
   if (own_class != *last_class) {
     if (*last_class == GRUNLOCK_LETTER || *last_class == GRUNLOCK_SIGN) {
       grunlock_cut_end(state);
@@ -116,9 +110,6 @@ void grunlock_reading_end(grunlock_state *state) {
     return;
   }
   grunlock_normalize_end(state);
-  if (state->error != GRUNLOCK_OK) {
-    return;
-  }
   if (state->reader.last_class == GRUNLOCK_LETTER || state->reader.last_class == GRUNLOCK_SIGN) {
     grunlock_cut_end(state);
   }

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from grunlock.errors import ExportError
+from grunlock.evaluation.latency import quickest_seconds
 from grunlock.export.examples import Examples
 from grunlock.files import write_atomically
 from grunlock.machine import machine
@@ -19,7 +19,7 @@ from grunlock.shapes import FloatArray
 
 CERTIFICATE = "certificate.json"
 LARGEST_DIFFERENCE = 1e-5  # of float32 probabilities
-TIMED_EXAMPLES, ROUNDS, WARM_UP = 200, 5, 5
+TIMED_EXAMPLES = 200
 
 Precision = Literal["float32", "int8"]
 
@@ -122,14 +122,6 @@ def write_certificate(found: Certificate, folder: Path) -> None:
 
 
 def latency_of(predict: Callable[[Sequence[Any]], FloatArray], examples: Examples) -> Latency:
-    """The quickest of some rounds of each example."""
-    inputs: Sequence[Any] = examples.inputs[:TIMED_EXAMPLES]
-    for each in inputs[:WARM_UP]:
-        predict([each])
-    quickest = np.full(len(inputs), np.inf)
-    for _ in range(ROUNDS):
-        for i, each in enumerate(inputs):
-            started = time.perf_counter()
-            predict([each])
-            quickest[i] = min(quickest[i], time.perf_counter() - started)
+    """Of the first examples."""
+    quickest = quickest_seconds(predict, examples.inputs[:TIMED_EXAMPLES])
     return Latency(*(1000 * np.quantile(quickest, [0.5, 0.99])).tolist())

@@ -4,8 +4,7 @@ Neither depends on what the weights have learned, so a model that costs too much
 """
 
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from grunlock.data.prepare import Examples
 from grunlock.data.prepared import PreparedData
 from grunlock.data.series.prepare import gather_series
 from grunlock.data.texts import gather_texts
+from grunlock.evaluation.latency import quickest_seconds
 from grunlock.objectives.metrics import evaluate
 from grunlock.recipe import Recipe
 from grunlock.recipe.series_options import SeriesDataOptions
@@ -24,8 +24,6 @@ from grunlock.training.wide_linear import wide_models
 from grunlock.training.wide_path import as_arrays, summed, with_path
 
 NUM_EXAMPLES = 100
-ROUNDS = 5  # an example counts with its quickest prediction, so that a disturbance must hit all of them
-WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -70,17 +68,7 @@ def cost_of_file(path: Path, examples: Sequence[object]) -> Cost:
 
 def median_latency(path: Path, examples: Sequence[object]) -> float:
     """Seconds of one prediction: from text or values to probabilities, one example at a time, one thread."""
-    classifier = load(path)
-    predict: Callable[[Sequence[object]], object] = classifier.predict_proba  # type: ignore[assignment]
-    for example in examples[:WARM_UP]:
-        predict([example])
-    quickest = np.full(len(examples), np.inf)
-    for _ in range(ROUNDS):
-        for i, example in enumerate(examples):
-            started = time.perf_counter()
-            predict([example])
-            quickest[i] = min(quickest[i], time.perf_counter() - started)
-    return float(np.median(quickest))
+    return float(np.median(quickest_seconds(load(path).predict_proba, examples)))
 
 
 def raw_examples(source: Examples, recipe: Recipe) -> list[object]:

@@ -94,6 +94,13 @@ class LabelledTexts:
     texts: list[str]
     labels: list[str]
 
+    def fingerprint(self) -> str:
+        """That of the store which prepare_texts makes of the same examples."""
+        digest = hashlib.sha256()
+        for label, text in zip(self.labels, self.texts, strict=True):
+            _add_row(digest, label, text)
+        return digest.hexdigest()
+
 
 def labelled_splits(
     source: Given, valid: Given | None, test: Given | None, options: TextDataOptions
@@ -224,8 +231,7 @@ class _Outcome:
     def add_rows(self, split: SplitName, texts: list[str], targets: NDArray[np.int32]) -> None:
         digest = self.digests.setdefault(split, hashlib.sha256())
         for text, target in zip(texts, targets.tolist(), strict=True):
-            for cell in (self.labels[target].encode(), text.encode()):
-                digest.update(len(cell).to_bytes(8, "little") + cell)
+            _add_row(digest, self.labels[target], text)
 
     def add_encoded(self, split: SplitName, encoded: EncodedTexts) -> None:
         if split == "train":
@@ -270,3 +276,8 @@ def _tokenise(
             outcome.add_encoded(split, encoded)
         if progress is not None:
             progress("tokenising", sum(writer.num_examples for writer in writers.values()))
+
+
+def _add_row(digest: Any, label: str, text: str) -> None:
+    for cell in (label.encode(), text.encode()):
+        digest.update(len(cell).to_bytes(8, "little") + cell)

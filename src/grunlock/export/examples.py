@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from grunlock.artifact import Artifact
 from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.data.series.store import SeriesStore
 from grunlock.data.texts import labelled_splits
@@ -26,7 +25,7 @@ class Examples:
     targets: IntArray
 
 
-def validation_examples(folder: Path, artifact: Artifact, source: str | None = None) -> Examples:
+def validation_examples(folder: Path, source: str | None = None) -> Examples:
     """Those of a run's validation split.
 
     source: where the run's texts are now, if not where they were; a folder or file as for training.
@@ -46,15 +45,10 @@ def validation_examples(folder: Path, artifact: Artifact, source: str | None = N
     if isinstance(data.valid, SeriesStore):
         values, offsets = np.asarray(data.valid.values), data.valid.offsets
         return Examples([values[start:end] for start, end in pairwise(offsets)], targets)
-    return Examples(_texts(run, artifact, source, targets), targets)
+    return Examples(_texts(run, data.valid.fingerprint, source), targets)
 
 
-def _texts(
-    run: RunFolder,
-    artifact: Artifact,
-    source: str | None,
-    targets: IntArray,
-) -> list[str]:
+def _texts(run: RunFolder, fingerprint: str, source: str | None) -> list[str]:
     _, recipe, request = open_run(run.path)
     assert isinstance(recipe.data, TextDataOptions)
     if source is None and request.source == MEMORY:
@@ -65,14 +59,12 @@ def _texts(
         )
     given = (source, None, None) if source is not None else (request.source, request.valid, request.test)
     found = labelled_splits(*given, recipe.data)["valid"]
-    known = {label: place for place, label in enumerate(artifact.labels)}
-    places = [known.get(label, -1) for label in found.labels]
-    if places != targets.tolist():
+    if found.fingerprint() != fingerprint:
         raise ExportError(
             "The texts are not those that the run was trained on.",
             where=source or request.source,
-            got=f"{len(places):,} validation texts whose labels differ",
-            expected=f"the {len(targets):,} validation texts of {run.path}, in their order",
+            got=f"{len(found.texts):,} validation texts, not the same",
+            expected=f"the validation texts of {run.path}, in their order",
             cure="--data FILE, where the run's texts are now",
         )
     return found.texts

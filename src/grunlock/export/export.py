@@ -70,7 +70,7 @@ def export(
     run = model if model.is_dir() else model.parent
     artifact = read(model)
     form = portable(artifact, model, with_stem=target.has_stem)
-    examples = validation_examples(run, artifact, source)
+    examples = validation_examples(run, source)
     _check_free(folder)
     with storage_guard(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,5 +113,10 @@ def _put(made: Path, folder: Path, before: Path) -> None:
     with storage_guard(folder):
         if folder.exists():
             folder.rename(before)
-        made.rename(folder)
+        try:
+            made.rename(folder)
+        except OSError:
+            if before.exists():
+                before.rename(folder)
+            raise
         sync_folder(folder.parent)

@@ -9,13 +9,13 @@ import torch
 from grunlock.artifact import Artifact
 from grunlock.export.c import CExport, write_c
 from grunlock.export.portable import portable
-from grunlock.models import SequenceClassifier
 from grunlock.recipe import DataFacts, Recipe, SeriesFacts, derive, read_recipe
 from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray, pack_layout
 from grunlock.text.front_end import TextFrontEnd
 from grunlock.text.token_ngrams import wide_ngrams
 from tests.conftest import facts_for, small_facts
+from tests.parity.test_runtime import away_from_its_start
 
 KNOWN = ["the", "cat", "sat", "on", "a", "mat", ",", "please", "unlock", "what", "gated", "nets", "can", "do",
          "!", "dog", "naïve", "straße", "é", "你", "好", "很", "吃", "送", "水"]  # fmt: skip
@@ -48,12 +48,9 @@ def tokens_of(recipe: Recipe) -> str:
 
 
 def moved_weights(recipe: Recipe, facts: DataFacts) -> dict[str, FloatArray]:
-    torch.manual_seed(0)
-    model = SequenceClassifier(recipe, derive(recipe, facts))
+    model = away_from_its_start(recipe, facts)
     with torch.no_grad():
         for name, value in model.state_dict().items():
-            if value.dim() == 1 or name.startswith("wide"):
-                value.add_(torch.rand_like(value) if "var" in name else torch.randn_like(value) * 0.3)
             if "weight_" in name or name == "head.weight":
                 value.mul_(3)
             if name == "embedding.tokens.weight":

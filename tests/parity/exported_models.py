@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from grunlock.artifact import Artifact
-from grunlock.models import SequenceClassifier
 from grunlock.recipe import DataFacts, Recipe, SeriesFacts, derive, read_recipe
 from grunlock.recipe.model_options import WideOptions
 from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray
 from grunlock.text.front_end import TextFrontEnd
 from tests.conftest import facts_for, small_facts
+from tests.parity.test_runtime import away_from_its_start
 
 NUM_LABELS = 3
 KNOWN = (
@@ -91,11 +90,7 @@ def _artifact(
 
 def _weights(recipe: Recipe, facts: DataFacts) -> dict[str, FloatArray]:
     """Of an untrained network whose norms and biases are not trivial."""
-    torch.manual_seed(0)
-    weights = SequenceClassifier(recipe, derive(recipe, facts)).state_dict()
-    for name, value in weights.items():
-        if value.dim() == 1 or name.startswith("wide"):
-            value.add_(torch.rand_like(value) if "var" in name else torch.randn_like(value) * 0.3)
+    weights = away_from_its_start(recipe, facts).state_dict()
     weights["head.weight"] *= 3  # so that probabilities are far from even
     return {name: value.numpy() for name, value in weights.items()}
 

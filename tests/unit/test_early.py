@@ -16,8 +16,8 @@ from grunlock.runtime.probabilities import probabilities
 from grunlock.training import early
 from grunlock.training.early import early_thresholds, fit_step_temperatures
 from grunlock.training.guarantees import CERTAINTY, MAX_ERRORS
+from tests.unit.streamed_models import FORWARD, TEXT, text_classifier
 from tests.unit.test_runtime_guarantees import GUARANTEES
-from tests.unit.test_streaming import FORWARD, TEXT, text_classifier
 
 DRAWS, EXAMPLES = 250, 400
 

@@ -4,32 +4,32 @@ import pickle
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grunlock import SeriesClassifier, TextClassifier
+from grunlock import SeriesClassifier
 from grunlock.errors import DataError, StreamError
 from grunlock.kernels.library import native_library, use_kernel
 from grunlock.recipe import SeriesFacts, read_recipe
-from grunlock.runtime import streamed_pooling, streamed_wide, streaming
-from grunlock.runtime.hindrances import hindrances
+from grunlock.runtime import streamed_pooling
 from grunlock.runtime.network import Network
-from grunlock.runtime.stepped import SteppedNetwork
 from grunlock.series import SeriesFrontEnd
 from tests.conftest import small_facts
-from tests.parity.test_runtime import TEXTS, UNSEEN, away_from_its_start, built
-
-FORWARD = "encoder.bidirectional=false"
-ENDED = "train with --set encoder.bidirectional=false"
-TEXT = ". ".join([*UNSEEN, *TEXTS])
-LABELS = ("a", "b", "c")
+from tests.parity.test_runtime import TEXTS, UNSEEN, away_from_its_start
+from tests.unit.streamed_models import (
+    FORWARD,
+    LABELS,
+    SERIES,
+    TEXT,
+    check_text,
+    measured,
+    series_classifier,
+    text_classifier,
+)
 
 TEXT_OPTIONS = [
     [FORWARD],
@@ -62,7 +62,6 @@ TEXT_OPTIONS = [
     [FORWARD, "text.max_tokens=5", "text.lowercase=false"],
 ]  # fmt: skip
 
-SERIES = (FORWARD, "stem=off")
 SERIES_OPTIONS = [
     [*SERIES],
     [*SERIES, "series.size=6", "series.changes=true"],
@@ -70,71 +69,6 @@ SERIES_OPTIONS = [
     [FORWARD, "encoder.kind=qrnn", "stem.widths=[2]"],
     ["encoder.kind=bag", "stem=off", "series.changes=true", 'pooling.parts=["attention", "mean"]'],
 ]
-
-
-@cache
-def text_classifier(*overrides: str) -> TextClassifier:
-    recipe, front_end, model = built(
-        [each.replace("wide.training=apart", "wide.dropout=0") for each in overrides]
-    )
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    for name in [name for name in weights if name.endswith(".query")]:
-        weights[name] = -20 * weights[name]  # attention whose largest score rises for some steps
-    if "wide.training=apart" in overrides:
-        wide = recipe.wide.model_copy(update={"training": "apart"})
-        recipe = recipe.model_copy(update={"wide": wide})
-        weights |= apart(wide.buckets)
-    return TextClassifier(front_end, Network(recipe, weights), LABELS, 1.3)
-
-
-def apart(buckets: int) -> dict[str, np.ndarray]:
-    """A linear model that knows most n-grams."""
-    rng = np.random.default_rng(3)
-    rows = np.sort(rng.permutation(buckets)[: buckets * 3 // 4]).astype(np.int32)
-    return {
-        "wide.rows": rows,
-        "wide.rarity": rng.uniform(1, 4, len(rows)).astype(np.float32),
-        "wide.weights.weight": rng.normal(0, 1, (len(rows), 3)).astype(np.float32),
-        "wide.bias": rng.normal(0, 1, 3).astype(np.float32),
-    }
-
-
-@cache
-def series_classifier(*overrides: str) -> SeriesClassifier:
-    hidden = [] if "encoder.kind=bag" in overrides else ["encoder.hidden_size=5"]
-    recipe = read_recipe("series", [*hidden, *overrides])
-    values, lengths = measured(40), np.array([25, 15])
-    front_end, _ = SeriesFrontEnd.fit(values, lengths, ("a", "b"), recipe.series)
-    inputs = SeriesFacts(channels=front_end.channels, num_features=front_end.num_features)
-    model = away_from_its_start(recipe, small_facts(inputs=inputs))
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    return SeriesClassifier(front_end, Network(recipe, weights), LABELS, 0.7)
-
-
-def measured(steps: int) -> np.ndarray:
-    values = np.random.default_rng(steps).normal(3, 2, (steps, 2)).astype(np.float32)
-    values[[2, 3, 11], [0, 1, 0]] = np.nan
-    return values
-
-
-def check_text(classifier: TextClassifier, text: str, places: list[int]) -> None:
-    stream = classifier.stream()
-    for start, end in pairwise(sorted({0, len(text), *(place for place in places if place < len(text))})):
-        stream.feed(text[start:end])
-        if text[:end].strip():
-            np.testing.assert_allclose(
-                stream.logits, classifier.logits([text[:end]])[0], atol=3e-6, rtol=1e-5
-            )
-    before = stream.probabilities
-    stream.finish()
-    np.testing.assert_allclose(stream.probabilities, before, atol=1e-6)
-    np.testing.assert_allclose(before, classifier.predict_proba([text])[0], atol=1e-6)
-    assert stream.label == classifier.predict([text])[0]
-    of_each = classifier.prefix_logits([text, "cat", text])
-    np.testing.assert_allclose(of_each[0], of_each[2], atol=3e-6)
-    np.testing.assert_allclose(of_each[0][-1], stream.logits, atol=3e-6)
-    assert len(of_each[0]) == stream.num_steps
-    assert np.ptp(of_each[0], axis=0).max() > 0.05  # answers move
 
 
 @pytest.mark.parametrize("overrides", TEXT_OPTIONS, ids=" ".join)
@@ -382,113 +316,3 @@ def test_a_single_channel_comes_as_numbers() -> None:
     stream.feed(values[4:, None])
     assert stream.num_steps == 12
     np.testing.assert_allclose(stream.logits, classifier.logits([values])[0], atol=3e-6)
-
-
-# ---- refusals --------------------------------------------------------------------------------------
-
-REFUSED = {
-    "encoder.bidirectional = true": (["encoder.kind=gru"], "--set encoder.bidirectional=false"),
-    "text.tokens = bpe": ([FORWARD, "text.tokens=bpe", "text.vocab_size=40"], "--set text.tokens=words"),
-    "text.tokens = chinese_words": ([FORWARD, "text.tokens=chinese_words"], "--set text.tokens=characters"),
-    "text.cut = middle": ([FORWARD, "text.cut=middle"], "--set text.cut=end"),
-    "stem.widths = [2, 3]": ([FORWARD, "stem.widths=[2, 3]"], "--set stem=off"),
-    "encoder.widths = [3]": (["encoder.kind=conv", "encoder.widths=[3]"], "--set encoder.widths=[2]"),
-    "encoder.kind = transformer": (
-        ["encoder.kind=transformer", "encoder.hidden_size=8"],
-        "--set encoder.kind=gru --set encoder.bidirectional=false",
-    ),
-    "chunks": ([FORWARD, "chunks.chunk_steps=2"], "--set chunks=off"),
-    "attention": ([FORWARD, "encoder.hidden_size=4", "attention.num_heads=2"], "--set attention=off"),
-}
-
-
-@pytest.mark.parametrize("option", REFUSED)
-def test_what_needs_the_whole_text_is_refused_with_a_cure(option: str) -> None:
-    overrides, cure = REFUSED[option]
-    classifier = text_classifier(*overrides)
-    for ask in (classifier.stream, lambda: classifier.prefix_logits(["cat"])):
-        with pytest.raises(StreamError, match="cannot answer before its input has ended") as refused:
-            ask()
-        assert refused.value.where == option
-        assert refused.value.cure == f"train with {cure}"
-    cured = [setting for setting in cure.split() if setting != "--set"]
-    recipe = read_recipe("default", [*overrides, *cured])
-    assert hindrances(recipe, recipe.text.tokens.replace("auto", "words")) == ()
-
-
-def test_all_hindrances_are_named_at_once() -> None:
-    with pytest.raises(StreamError) as refused:
-        series_classifier("series.each_alone=true", "stem.widths=[5]").stream()
-    assert refused.value.where == "series.each_alone = true, stem.widths = [5], encoder.bidirectional = true"
-    assert refused.value.cure == (
-        "train with --set series.each_alone=false --set stem=off --set encoder.bidirectional=false"
-    )
-
-
-def test_a_cut_in_the_middle_of_texts_without_a_limit_is_none() -> None:
-    assert (
-        hindrances(read_recipe("default", [FORWARD, "text.cut=middle", "text.max_tokens=off"]), "words") == ()
-    )
-
-
-# ---- planted errors --------------------------------------------------------------------------------
-
-MUTATIONS: dict[str, tuple[ModuleType, str, str]] = {
-    "the mean forgets how many there were": (
-        streamed_pooling,
-        "np.arange(before.steps + 1, before.steps + len(rows) + 1)",
-        "np.arange(1, len(rows) + 1)",
-    ),
-    "the sum begins anew": (
-        streamed_pooling, "sums += 0.0 if before.total is None else before.total", "pass"
-    ),
-    "the maximum begins anew": (
-        streamed_pooling, "rows if before.highest is None else np.maximum(rows, before.highest)", "rows"
-    ),
-    "old weights keep their reference": (
-        streamed_pooling, "kept = np.exp(before.reference - reference)", "kept = np.ones_like(reference)"
-    ),
-    "a repeated n-gram counts as a new one": (streamed_wide, "news[row] = count", "pass"),
-    "squares are not telescoped": (streamed_wide, "now * now - before * before", "(now - before) ** 2"),
-    "n-grams do not reach back": (
-        streamed_wide, "ids[max(0, len(ids) - self._options.max_length + 1) :]", "ids[:0]"
-    ),
-    "both kinds share a sum": (streamed_wide, "sums[ends] - sums[starts][:, None]", "sums[ends]"),
-    "looking is reading": (
-        streaming,
-        "            last, steps = logits[-1], steps + len(logits)",
-        "            last, steps, self._so_far = logits[-1], steps + len(logits), so_far.keep()",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("mutation", MUTATIONS)
-def test_planted_errors_are_caught(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, old, new = MUTATIONS[mutation]
-    source = Path(str(module.__file__)).read_text(encoding="utf-8")
-    assert source.count(old) == 1, "the module was rewritten: write this mutation anew"
-    parts = 'pooling.parts=["attention", "mean", "max"]'
-    wide = ["wide.training=apart", "wide.buckets=64", "wide.characters=true"]
-    namespace: dict[str, object] = {"__name__": module.__name__}
-    exec(compile(source.replace(old, new), "mutated.py", "exec"), namespace)
-    name = {streamed_pooling: "StreamedPooling", streamed_wide: "StreamedWide", streaming: "Stream"}[module]
-    home = "grunlock.runtime.classifier" if module is streaming else "grunlock.runtime.stepped"
-    classifier = text_classifier.__wrapped__(FORWARD, parts, *wide)
-    check_text(classifier, "the zebra sat on the mat the mat", list(range(40)))
-    monkeypatch.setattr(f"{home}.{name}", namespace[name])
-    with pytest.raises(AssertionError):
-        check_text(classifier, "the zebra sat on the mat the mat", list(range(40)))
-
-
-def test_a_state_that_two_streams_share_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = SteppedNetwork.start
-    shared: list[object] = []
-
-    def started(network: SteppedNetwork) -> object:
-        if not shared:
-            shared.append(start(network))
-        return shared[0]
-
-    monkeypatch.setattr(SteppedNetwork, "start", started)
-    with pytest.raises(AssertionError):
-        test_two_streams_do_not_touch_each_other()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from grunlock.artifact import Artifact
-from grunlock.artifact.int8_storage import NUM_CENTRES, class_parts
+from grunlock.artifact.int8_storage import class_parts
 from grunlock.errors import ExportError
 from grunlock.export.c import CExport, CModel, wide_part
 from grunlock.export.c.unicode_tables import LATIN
@@ -142,14 +142,15 @@ def test_many_ngrams_are_forgotten_between_texts(tmp_path: Path, monkeypatch: py
     np.testing.assert_array_equal(model.probabilities(texts), model.probabilities(texts[::-1])[::-1])
 
 
-def test_a_compressed_path_stays_codes(tmp_path: Path) -> None:
-    """A wide path of few distinct rows, five classes and more than two hundred n-grams."""
+@pytest.mark.parametrize(("num_centres", "num_parts"), [(15, 1), (40, 2)])
+def test_a_compressed_path_stays_codes(num_centres: int, num_parts: int, tmp_path: Path) -> None:
+    """A wide path of few distinct rows, or of few in each of two parts of the classes, and 329 n-grams."""
     artifact = text_artifact([*APART, "wide.max_length=3"])
     draw = np.random.default_rng(0)
     weights, labels = dict(artifact.weights), tuple("abcdefg")
     rows = len(weights["wide.rows"])
-    centres = draw.normal(0, 2, (20, len(labels))).astype(np.float16).astype(np.float32)
-    codes = draw.integers(0, 20, (rows, 2))
+    centres = draw.normal(0, 2, (num_centres, len(labels))).astype(np.float16).astype(np.float32)
+    codes = draw.integers(0, num_centres, (rows, 2))
     first, second = class_parts(len(labels), 2)
     table = np.concatenate([centres[codes[:, 0], first], centres[codes[:, 1], second]], axis=1)
     head = draw.normal(0, 1, (len(labels), weights["head.weight"].shape[1])).astype(np.float32)
@@ -158,7 +159,6 @@ def test_a_compressed_path_stays_codes(tmp_path: Path) -> None:
     artifact = replace(artifact, weights=weights, labels=labels)
     for int8, tolerance in ((False, FLOAT_TOLERANCE), (True, INT8_TOLERANCE)):
         export = check(artifact, some_texts(), tmp_path, tolerance, int8=int8)
-        num_parts = 1 if len(np.unique(table, axis=0)) <= NUM_CENTRES else 2
         assert f"#define GRUNLOCK_WIDE_PARTS {num_parts}" in (export.folder / "model_weights.h").read_text()
 
 

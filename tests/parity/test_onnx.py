@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from grunlock.artifact import Artifact
+from grunlock.artifact.int8_storage import class_parts
 from grunlock.compression.candidates import rounded
 from grunlock.export.onnx import OnnxModel, write_onnx
 from grunlock.export.portable import portable
@@ -180,15 +181,17 @@ def test_int8_is_exact_for_projected_series(tmp_path: Path) -> None:
     assert_answers(exported(artifact, tmp_path, int8=True), artifact, drawn_series(LENGTHS))
 
 
-@pytest.mark.parametrize("num_labels", [4, 11])
-def test_a_table_of_few_values_keeps_its_codes(num_labels: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("num_labels", "num_parts"), [(4, 1), (11, 1), (11, 3)])
+def test_a_table_of_few_values_keeps_its_codes(num_labels: int, num_parts: int, tmp_path: Path) -> None:
     artifact = text_artifact(["wide.buckets=4096", "wide.training=apart"], num_labels=num_labels)
     values = np.random.default_rng(0).normal(size=(200, num_labels)).astype(np.float16).astype(np.float32)
     table = artifact.weights["wide.weights.weight"]
-    table[:] = values[np.random.default_rng(1).integers(0, 200, len(table))]
+    draw = np.random.default_rng(1)
+    for part in class_parts(num_labels, num_parts):
+        table[:, part] = values[draw.integers(0, 200, len(table)), part]
     assert_answers(exported(artifact, tmp_path, int8=True), artifact, drawn_texts(LENGTHS))
     stored = {tensor.name: tensor for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}
-    assert list(stored["wide.codes"].dims) == [len(table), 1]  # 200 distinct rows are one part of all classes
+    assert list(stored["wide.codes"].dims) == [len(table), num_parts]
     assert "wide.weights.int8" not in stored
 
 

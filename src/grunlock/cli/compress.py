@@ -18,7 +18,7 @@ def compress_command(
         Path | None, typer.Option("--output", "-o", help="The file; else RUN/model-SIZE.grunlock.")
     ] = None,
 ) -> None:
-    """Make a model fit into so many bytes, with the lowest loss on validation."""
+    """Make a model fit into so many bytes, in the way that is best on validation."""
     from grunlock.artifact import save
     from grunlock.compression import compress
 

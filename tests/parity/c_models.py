@@ -81,8 +81,9 @@ def apart(recipe: Recipe, front_end: TextFrontEnd) -> dict[str, FloatArray]:
 def series_artifact(overrides: Sequence[str]) -> Artifact:
     """A model of series of two channels, one of which lacks values."""
     hidden = [] if "encoder.kind=bag" in overrides else ["encoder.hidden_size=5"]
+    stem = [] if any(each.startswith("stem") for each in overrides) else ["stem=off"]
     recipe = read_recipe(
-        "series", ["stem=off", "series.changes=false", "series.size=off", *hidden, *overrides]
+        "series", [*stem, "series.changes=false", "series.size=off", *hidden, *overrides]
     )
     assert recipe.series is not None
     lengths = np.array([4, 9, 1, 7])
@@ -96,7 +97,7 @@ def series_artifact(overrides: Sequence[str]) -> Artifact:
 
 
 def exported(artifact: Artifact, folder: Path, **options: object) -> CExport:
-    return write_c(portable(artifact, "a test"), folder, **options)  # type: ignore[arg-type]
+    return write_c(portable(artifact, "a test", with_stem=True), folder, **options)  # type: ignore[arg-type]
 
 
 def some_texts(lengths: Sequence[int] = (1, 2, 3, 5, 8, 13, 40, 300)) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from grunlock.errors import ExportError
 from grunlock.export.c.constants import Constants, Macro, c_string
-from grunlock.export.c.layout import bytes_of_step, fixed_bytes, keeping, needs_steps
+from grunlock.export.c.layout import keeping, needs_steps, state_bytes
 from grunlock.export.c.macros import DEFAULTS, header
 from grunlock.export.c.network_part import network_part
 from grunlock.export.c.readme import readme
@@ -88,7 +88,7 @@ def write_c(
         int8=int8,
         unicode=unicode,
         const_bytes=constants.num_bytes,
-        state_bytes=fixed_bytes(macros, is_text=is_text) + int(macros["MAX_STEPS"]) * bytes_of_step(macros),
+        state_bytes=state_bytes(macros, is_text=is_text),
         max_steps=int(macros["MAX_STEPS"]) if limited else None,
         sources=(*sorted(name for name in copied if name.endswith(".c")), *sorted(generated)),
     )
@@ -135,6 +135,8 @@ def _copied(macros: dict[str, Macro], *, is_text: bool) -> list[str]:
     product = "grunlock_product_int8.c" if macros["INT8"] else "grunlock_product.c"
     files = [*HEADERS_ALWAYS, product, "grunlock_encoder.c", "grunlock_pool.c", "grunlock_model.c"]
     files += ["grunlock_cell.c"] if macros["NUM_LAYERS"] else []
+    files += ["grunlock_norm.h", "grunlock_norm.c"] if macros["NORM"] or macros["STEM_NORM"] else []
+    files += ["grunlock_stem.h", "grunlock_stem.c"] if macros["STEM_LAYERS"] else []
     parts = TEXT_PARTS if is_text else ("series",)
     idle = {"ngrams": not macros["NGRAMS"], "wide": not macros["WIDE"]}
     files += [f"grunlock_{part}.h" for part in parts]

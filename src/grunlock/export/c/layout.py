@@ -20,7 +20,8 @@ def keeping(macros: Macros, *, is_text: bool) -> dict[str, Macro]:
     rows = 2 if macros["NUM_ROWS"] < FEW_ROWS else 4
     keeps_values = not is_text and bool(macros["EACH_ALONE"] or (both and not int8))
     keeps_features = not is_text and both and int8 and not keeps_values
-    composes = bool(macros["EMBEDS_NGRAMS"] if is_text else macros["PROJECTS"])
+    composes = bool(macros["EMBEDS_NGRAMS"] if is_text else macros["PROJECTS"]) or macros["STEM_LAYERS"]
+    stem = int(macros["STEM_ROWS"]) * int(macros["INPUT_SIZE"])
     widest = _widest_input(macros)
     room = widest if macros["NORM"] or macros["POOLS_INPUTS"] else 0
     numbers = max(widest, 0 if is_text else int(macros["NUM_FEATURES"]), int(macros["HIDDEN_SIZE"]))
@@ -30,7 +31,8 @@ def keeping(macros: Macros, *, is_text: bool) -> dict[str, Macro]:
         "KEEPS_ROWS": rows if is_text and both and not keeps_text else 0,
         "KEEPS_VALUES": int(keeps_values),
         "KEEPS_FEATURES": int(keeps_features),
-        "COMPOSES": int(composes),
+        "COMPOSES": int(bool(composes)),
+        "STEM_ROOM": -(-stem // 4) * 4,
         "ROOM": room,
         "NUMBERS_ROOM": numbers + numbers % 2,
         "HIDDEN_NUMBERS": int(macros["HIDDEN_SIZE"]) + int(macros["HIDDEN_SIZE"]) % 2,
@@ -59,12 +61,29 @@ def bytes_of_step(macros: Macros) -> int:
 def fixed_bytes(macros: Macros, *, is_text: bool) -> int:
     """The state's size without its steps."""
     m = {name: int(value) for name, value in macros.items()}
+    scratch = 4 * (m["COMPOSES"] * m["INPUT_SIZE"] + m["ROOM"] + 4 * m["HIDDEN_SIZE"])
+    scratch += 2 * m["NUMBERS_ROOM"] * m["INT8"]
+    own = _text_bytes(m) if is_text else _series_bytes(m)
+    return 8 + 4 * m["BIDIRECTIONAL"] + own + scratch + _network_bytes(m)
+
+
+def state_bytes(macros: Macros, *, is_text: bool) -> int:
+    """GRUNLOCK_STATE_BYTES, unless the compiler is told otherwise."""
+    steps = int(macros["MAX_STEPS"]) * bytes_of_step(macros)
+    return fixed_bytes(macros, is_text=is_text) + peek_bytes(macros) + steps
+
+
+def peek_bytes(macros: Macros) -> int:
+    """How much larger the state is where probabilities before the end need the steps that windows look ahead."""
+    network = _network_bytes({name: int(value) for name, value in macros.items()})
+    return network if macros["HAS_PEEK"] and macros["STEM_DELAY"] else 0
+
+
+def _network_bytes(m: Mapping[str, int]) -> int:
     hidden = 4 * m["HIDDEN_SIZE"] * (2 if m["LSTM"] else 1) + 2 * m["HIDDEN_NUMBERS"] * m["INT8"]
     pooled = 4 * m["POOLED_SIZE"] * (m["POOLS_MAX"] + 2 * m["POOLS_MEAN"] + m["POOLS_LAST"])
-    network = 4 * (m["COMPOSES"] * m["INPUT_SIZE"] + m["ROOM"] + 4 * m["HIDDEN_SIZE"])
-    network += 2 * m["NUMBERS_ROOM"] * m["INT8"]
-    own = _text_bytes(m) if is_text else _series_bytes(m)
-    return 8 + 4 * m["BIDIRECTIONAL"] + own + network + m["NUM_STATES"] * hidden + pooled
+    stem = 4 * m["STEM_ROWS"] + m["STEM_ROOM"] if m["INT8"] else 4 * m["STEM_ROOM"]
+    return stem + m["NUM_STATES"] * hidden + pooled
 
 
 def _text_bytes(m: Mapping[str, int]) -> int:

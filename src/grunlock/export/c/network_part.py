@@ -4,6 +4,7 @@ import numpy as np
 
 from grunlock.export.c.constants import Constants, braced
 from grunlock.export.c.matrices import matrix
+from grunlock.export.c.stem_part import stem_part
 from grunlock.export.portable import PortableModel
 from grunlock.kernels import NORM_EPS
 from grunlock.kernels.stack import DirectionWeights, LayerWeights
@@ -41,6 +42,7 @@ def network_part(constants: Constants, model: PortableModel, input_size: int) ->
         **{f"POOLS_{part.upper()}": 1 for part in model.pooling},
         **{f"{part.upper()}_AT": pooled * i for i, part in enumerate(model.pooling)},
     }
+    stem_part(constants, model.stem)
     _layers(constants, model.layers)
     _head(constants, model)
 

@@ -17,7 +17,7 @@ class CTarget:
     max_steps: int = DEFAULT_STEPS
     unicode: UnicodeRange = "full"
     name: str = "c"
-    has_stem: bool = False
+    has_stem: bool = True
 
     def write(self, model: PortableModel, folder: Path) -> CModel:
         written = write_c(model, folder, int8=self.int8, max_steps=self.max_steps, unicode=self.unicode)

@@ -7,6 +7,12 @@
 #include "grunlock_cell.h"
 #include "grunlock_math.h"
 #include "grunlock_pool.h"
+#if GRUNLOCK_NORM
+#include "grunlock_norm.h"
+#endif
+#if GRUNLOCK_STEM_LAYERS > 0
+#include "grunlock_stem.h"
+#endif
 
 #define H GRUNLOCK_HIDDEN_SIZE
 #define D GRUNLOCK_INPUT_SIZE
@@ -26,37 +32,13 @@
 
 void grunlock_encoder_start(grunlock_state *state) {
 #if GRUNLOCK_NUM_LAYERS > 0
-  memset(state->hidden, 0, sizeof state->hidden);
+  memset(state->network.hidden, 0, sizeof state->network.hidden);
+#endif
+#if GRUNLOCK_STEM_LAYERS > 0
+  grunlock_stem_start(state);
 #endif
   (void)state;
 }
-
-#if GRUNLOCK_NORM
-static float mean_of(const float *x, uint32_t count) {
-  float sum = 0.0f, rest = 0.0f;
-  uint32_t i;
-  for (i = 0; i < count; ++i) {
-    grunlock_add(&sum, &rest, x[i]);
-  }
-  return sum / (float)count;
-}
-
-/* Layer norm into the state's room, which may hold x. */
-static grunlock_vector normalized(grunlock_state *state, const grunlock_layer *layer, const float *x) {
-  const uint32_t size = layer->input_size;
-  const float mean = mean_of(x, size);
-  float squares = 0.0f, factor;
-  uint32_t i;
-  for (i = 0; i < size; ++i) {
-    squares += (x[i] - mean) * (x[i] - mean);
-  }
-  factor = 1.0f / grunlock_sqrt(squares / (float)size + GRUNLOCK_NORM_EPS);
-  for (i = 0; i < size; ++i) {
-    state->room[i] = (x[i] - mean) * factor * layer->gain[i] + layer->shift[i];
-  }
-  return grunlock_floats(state->room);
-}
-#endif
 
 #if GRUNLOCK_NUM_LAYERS > 0
 static void step(grunlock_state *state, uint32_t number, uint32_t direction, grunlock_hidden *hidden,
@@ -65,7 +47,9 @@ static void step(grunlock_state *state, uint32_t number, uint32_t direction, gru
   grunlock_operand operand;
 #if GRUNLOCK_NORM
   if (layer->gain != 0) {
-    x = normalized(state, layer, grunlock_as_floats(x, state->room, layer->input_size));
+    const float *raw = grunlock_as_floats(x, state->room, layer->input_size);
+    grunlock_layer_norm(state->room, raw, layer->gain, layer->shift, layer->input_size);
+    x = grunlock_floats(state->room);
   }
 #endif
   operand = grunlock_as_operand(x, NUMBERS(state), layer->input_size);
@@ -104,7 +88,7 @@ static grunlock_vector kept(const grunlock_state *state, uint32_t number, uint32
 #if GRUNLOCK_BIDIRECTIONAL
 /* Where a state of layer `number` goes. */
 static void pass_on(grunlock_state *state, uint32_t number, uint32_t time, uint32_t direction) {
-  const grunlock_hidden *hidden = &state->hidden[direction];
+  const grunlock_hidden *hidden = &state->network.hidden[direction];
 #if GRUNLOCK_NUM_KEPT > 0
   if (number + 1 < GRUNLOCK_NUM_LAYERS) {
     keep(state, number, time, direction, hidden);
@@ -115,25 +99,43 @@ static void pass_on(grunlock_state *state, uint32_t number, uint32_t time, uint3
   grunlock_pool_step(state, direction == 0 ? FORWARD_AT : BACKWARD_AT, hidden->h, H);
 }
 
+/* The vector in front of the layers once more, from the last step to the first. num_read: steps of the way back that
+   the stem has read. */
+static grunlock_vector previous_vector(grunlock_state *state, uint32_t *num_read) {
+#if GRUNLOCK_STEM_LAYERS > 0
+  grunlock_vector x;
+  do {
+    x = *num_read < state->num_steps ? grunlock_previous_vector(state) : grunlock_floats(0);
+  } while (!grunlock_stem_step(state, (*num_read)++, &x, 1));
+  return x;
+#else
+  (void)num_read;
+  return grunlock_previous_vector(state);
+#endif
+}
+
 void grunlock_encoder_finish(grunlock_state *state) {
-  uint32_t time;
+  uint32_t time, num_read = 0;
 #if GRUNLOCK_NUM_KEPT > 0
   uint32_t number;
 #endif
+#if GRUNLOCK_STEM_LAYERS > 0
+  grunlock_stem_start(state);
+#endif
   grunlock_rewind(state);
   for (time = state->num_steps; time-- > 0;) {
-    step(state, 0, 1, &state->hidden[1], grunlock_previous_vector(state));
+    step(state, 0, 1, &state->network.hidden[1], previous_vector(state, &num_read));
     pass_on(state, 0, time, 1);
   }
 #if GRUNLOCK_NUM_KEPT > 0
   for (number = 1; number < GRUNLOCK_NUM_LAYERS; ++number) {
-    memset(state->hidden, 0, sizeof state->hidden);
+    memset(state->network.hidden, 0, sizeof state->network.hidden);
     for (time = 0; time < state->num_steps; ++time) {
-      step(state, number, 0, &state->hidden[0], kept(state, number - 1, time));
+      step(state, number, 0, &state->network.hidden[0], kept(state, number - 1, time));
       pass_on(state, number, time, 0);
     }
     for (time = state->num_steps; time-- > 0;) {
-      step(state, number, 1, &state->hidden[1], kept(state, number - 1, time));
+      step(state, number, 1, &state->network.hidden[1], kept(state, number - 1, time));
       pass_on(state, number, time, 1);
     }
   }
@@ -141,22 +143,46 @@ void grunlock_encoder_finish(grunlock_state *state) {
 }
 #endif
 
-void grunlock_encoder_step(grunlock_state *state, grunlock_vector x) {
+/* The next vector in front of the layers, which is that of step `time`. */
+static void encode(grunlock_state *state, uint32_t time, grunlock_vector x) {
 #if GRUNLOCK_POOLS_INPUTS
   grunlock_pool_step(state, 0, grunlock_as_floats(x, ROOM(state), D), D);
 #endif
 #if GRUNLOCK_BIDIRECTIONAL
-  step(state, 0, 0, &state->hidden[0], x);
-  pass_on(state, 0, state->num_steps, 0);
+  step(state, 0, 0, &state->network.hidden[0], x);
+  pass_on(state, 0, time, 0);
 #elif GRUNLOCK_NUM_LAYERS > 0
   {
     uint32_t number;
     for (number = 0; number < GRUNLOCK_NUM_LAYERS; ++number) {
-      step(state, number, 0, &state->hidden[number], x);
-      x = grunlock_floats(state->hidden[number].h);
+      step(state, number, 0, &state->network.hidden[number], x);
+      x = grunlock_floats(state->network.hidden[number].h);
     }
-    grunlock_pool_step(state, FORWARD_AT, state->hidden[GRUNLOCK_NUM_LAYERS - 1].h, H);
+    grunlock_pool_step(state, FORWARD_AT, state->network.hidden[GRUNLOCK_NUM_LAYERS - 1].h, H);
   }
 #endif
-  ++state->num_steps;
+  (void)time;
 }
+
+void grunlock_encoder_step(grunlock_state *state, grunlock_vector x) {
+  const uint32_t time = state->num_steps++;
+#if GRUNLOCK_STEM_LAYERS > 0
+  if (!grunlock_stem_step(state, time, &x, 0)) {
+    return;
+  }
+#endif
+  encode(state, time - GRUNLOCK_STEM_DELAY, x);
+}
+
+#if GRUNLOCK_STEM_DELAY > 0
+void grunlock_encoder_end(grunlock_state *state) {
+  uint32_t i;
+  for (i = 0; i < GRUNLOCK_STEM_DELAY; ++i) {
+    const uint32_t time = state->num_steps + i;
+    grunlock_vector x = grunlock_floats(0);
+    if (grunlock_stem_step(state, time, &x, 0)) {
+      encode(state, time - GRUNLOCK_STEM_DELAY, x);
+    }
+  }
+}
+#endif

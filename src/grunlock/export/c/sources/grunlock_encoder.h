@@ -9,6 +9,11 @@ void grunlock_encoder_start(grunlock_state *state);
 /* The next step, forward in time. */
 void grunlock_encoder_step(grunlock_state *state, grunlock_vector x);
 
+#if GRUNLOCK_STEM_DELAY > 0
+/* No step follows: those that the stem still holds back go through the layers. */
+void grunlock_encoder_end(grunlock_state *state);
+#endif
+
 #if GRUNLOCK_BIDIRECTIONAL
 /* What can only be read from the end. */
 void grunlock_encoder_finish(grunlock_state *state);

@@ -95,6 +95,9 @@ int grunlock_finish(grunlock_state *state, float *probabilities) {
   }
   error = (int)state->error;
   if (error == GRUNLOCK_OK) {
+#if GRUNLOCK_STEM_DELAY > 0
+    grunlock_encoder_end(state);
+#endif
 #if GRUNLOCK_BIDIRECTIONAL
     grunlock_encoder_finish(state);
 #endif
@@ -112,7 +115,19 @@ int grunlock_peek(grunlock_state *state, float *probabilities) {
   if (state->num_steps == 0) {
     return GRUNLOCK_EMPTY;
   }
+#if !GRUNLOCK_READS_TEXT
+  if (!state->has_value) {
+    return GRUNLOCK_EMPTY;
+  }
+#endif
+#if GRUNLOCK_STEM_DELAY > 0
+  state->saved = state->network;
+  grunlock_encoder_end(state);
+#endif
   answer(state, probabilities);
+#if GRUNLOCK_STEM_DELAY > 0
+  state->network = state->saved;
+#endif
   return GRUNLOCK_OK;
 }
 #endif

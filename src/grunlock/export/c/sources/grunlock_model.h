@@ -43,6 +43,32 @@ typedef struct {
 } grunlock_hidden;
 #endif
 
+/* What a step changes between its vector and the answer. */
+typedef struct {
+#if GRUNLOCK_STEM_LAYERS > 0
+  /* The last steps in front of each window, a ring for each, one behind the other. */
+#if GRUNLOCK_INT8
+  float stem_units[GRUNLOCK_STEM_ROWS]; /* what 1 stands for in each of them */
+  int8_t stem[GRUNLOCK_STEM_ROOM];
+#else
+  float stem[GRUNLOCK_STEM_ROOM];
+#endif
+#endif
+#if GRUNLOCK_NUM_LAYERS > 0
+  grunlock_hidden hidden[GRUNLOCK_NUM_STATES];
+#endif
+#if GRUNLOCK_POOLS_MAX
+  float highest[GRUNLOCK_POOLED_SIZE];
+#endif
+#if GRUNLOCK_POOLS_MEAN
+  float sum[GRUNLOCK_POOLED_SIZE];
+  float sum_rest[GRUNLOCK_POOLED_SIZE]; /* what rounding took from sum */
+#endif
+#if GRUNLOCK_POOLS_LAST
+  float last[GRUNLOCK_POOLED_SIZE];
+#endif
+} grunlock_network;
+
 #if GRUNLOCK_READS_TEXT
 /* From bytes to characters in their normal form (NFKC, lowercase). */
 typedef struct {
@@ -162,7 +188,6 @@ typedef struct {
 #endif
 #if GRUNLOCK_NUM_LAYERS > 0
   float gates[4 * GRUNLOCK_HIDDEN_SIZE];
-  grunlock_hidden hidden[GRUNLOCK_NUM_STATES];
 #endif
 #if GRUNLOCK_NUM_KEPT > 0
   /* States of a layer in both directions, which the next one reads. */
@@ -172,15 +197,9 @@ typedef struct {
   float kept_states[GRUNLOCK_NUM_KEPT][GRUNLOCK_KEPT_ROOM];
 #endif
 #endif
-#if GRUNLOCK_POOLS_MAX
-  float highest[GRUNLOCK_POOLED_SIZE];
-#endif
-#if GRUNLOCK_POOLS_MEAN
-  float sum[GRUNLOCK_POOLED_SIZE];
-  float sum_rest[GRUNLOCK_POOLED_SIZE]; /* what rounding took from sum */
-#endif
-#if GRUNLOCK_POOLS_LAST
-  float last[GRUNLOCK_POOLED_SIZE];
+  grunlock_network network;
+#if GRUNLOCK_HAS_PEEK && GRUNLOCK_STEM_DELAY > 0
+  grunlock_network saved; /* as it was before grunlock_peek went on to the end */
 #endif
 } grunlock_state;
 

@@ -12,15 +12,15 @@ void grunlock_pool_start(grunlock_state *state) {
 #if GRUNLOCK_POOLS_MAX
   uint32_t i;
   for (i = 0; i < SIZE; ++i) {
-    state->highest[i] = -3.4e38f;
+    state->network.highest[i] = -3.4e38f;
   }
 #endif
 #if GRUNLOCK_POOLS_MEAN
-  memset(state->sum, 0, sizeof state->sum);
-  memset(state->sum_rest, 0, sizeof state->sum_rest);
+  memset(state->network.sum, 0, sizeof state->network.sum);
+  memset(state->network.sum_rest, 0, sizeof state->network.sum_rest);
 #endif
 #if GRUNLOCK_POOLS_LAST
-  memset(state->last, 0, sizeof state->last);
+  memset(state->network.last, 0, sizeof state->network.last);
 #endif
   (void)state;
 }
@@ -28,7 +28,7 @@ void grunlock_pool_start(grunlock_state *state) {
 void grunlock_pool_step(grunlock_state *state, uint32_t from, const float *values, uint32_t count) {
 #if GRUNLOCK_POOLS_MAX
   {
-    float *restrict highest = state->highest + from;
+    float *restrict highest = state->network.highest + from;
     uint32_t i;
     for (i = 0; i < count; ++i) {
       highest[i] = values[i] > highest[i] ? values[i] : highest[i];
@@ -37,7 +37,7 @@ void grunlock_pool_step(grunlock_state *state, uint32_t from, const float *value
 #endif
 #if GRUNLOCK_POOLS_MEAN
   {
-    float *restrict sum = state->sum + from, *restrict rest = state->sum_rest + from;
+    float *restrict sum = state->network.sum + from, *restrict rest = state->network.sum_rest + from;
     uint32_t i;
     for (i = 0; i < count; ++i) {
       grunlock_add(&sum[i], &rest[i], values[i]);
@@ -45,7 +45,7 @@ void grunlock_pool_step(grunlock_state *state, uint32_t from, const float *value
   }
 #endif
 #if GRUNLOCK_POOLS_LAST
-  memcpy(state->last + from, values, count * sizeof *values);
+  memcpy(state->network.last + from, values, count * sizeof *values);
 #endif
 }
 
@@ -54,13 +54,13 @@ void grunlock_pool_logits(const grunlock_state *state, float *logits) {
   for (k = 0; k < GRUNLOCK_NUM_CLASSES; ++k) {
     float logit = grunlock_head_bias[k];
 #if GRUNLOCK_POOLS_MAX
-    logit += grunlock_row_product(&grunlock_head, k, GRUNLOCK_MAX_AT, state->highest, SIZE);
+    logit += grunlock_row_product(&grunlock_head, k, GRUNLOCK_MAX_AT, state->network.highest, SIZE);
 #endif
 #if GRUNLOCK_POOLS_MEAN
-    logit += grunlock_row_product(&grunlock_head, k, GRUNLOCK_MEAN_AT, state->sum, SIZE) / (float)state->num_steps;
+    logit += grunlock_row_product(&grunlock_head, k, GRUNLOCK_MEAN_AT, state->network.sum, SIZE) / (float)state->num_steps;
 #endif
 #if GRUNLOCK_POOLS_LAST
-    logit += grunlock_row_product(&grunlock_head, k, GRUNLOCK_LAST_AT, state->last, SIZE);
+    logit += grunlock_row_product(&grunlock_head, k, GRUNLOCK_LAST_AT, state->network.last, SIZE);
 #endif
     logits[k] = logit;
   }

@@ -67,6 +67,21 @@ typedef struct {
 extern const grunlock_layer grunlock_layers[GRUNLOCK_NUM_LAYERS];
 #endif
 
+#if GRUNLOCK_STEM_LAYERS > 0
+typedef struct {
+#if GRUNLOCK_STEM_NORM
+  const float *gain; /* [D] of the layer norm behind it */
+  const float *shift;
+#endif
+  uint32_t width;
+  uint32_t first_row;     /* of its ring */
+  grunlock_matrix weight; /* [width * D, D], a block for each step of the window, the earliest first */
+  const float *bias;      /* [D] */
+} grunlock_window;
+
+extern const grunlock_window grunlock_stem[GRUNLOCK_STEM_LAYERS];
+#endif
+
 extern const grunlock_matrix grunlock_head; /* [K, parts * E]; float32: row after row too */
 extern const float grunlock_head_bias[GRUNLOCK_NUM_CLASSES];
 

@@ -1,13 +1,14 @@
 """Small untrained but complete models for the C export, of every part that it has, and inputs to ask them."""
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from grunlock.artifact import Artifact
-from grunlock.export.c import CExport, write_c
+from grunlock.export.c import CExport, CModel, write_c
 from grunlock.export.portable import portable
 from grunlock.recipe import DataFacts, Recipe, SeriesFacts, derive, read_recipe
 from grunlock.series import SeriesFrontEnd
@@ -82,9 +83,7 @@ def series_artifact(overrides: Sequence[str]) -> Artifact:
     """A model of series of two channels, one of which lacks values."""
     hidden = [] if "encoder.kind=bag" in overrides else ["encoder.hidden_size=5"]
     stem = [] if any(each.startswith("stem") for each in overrides) else ["stem=off"]
-    recipe = read_recipe(
-        "series", [*stem, "series.changes=false", "series.size=off", *hidden, *overrides]
-    )
+    recipe = read_recipe("series", [*stem, "series.changes=false", "series.size=off", *hidden, *overrides])
     assert recipe.series is not None
     lengths = np.array([4, 9, 1, 7])
     values = np.random.default_rng(0).normal(3, 2, (lengths.sum(), 2)).astype(np.float32)
@@ -118,3 +117,34 @@ def some_series(num_channels: int = 2) -> list[FloatArray]:
     series[3][:, 0] = 100.25  # a channel that is constant in this series
     series[4] += 1000
     return series
+
+
+class Streamed:
+    """The C interface itself."""
+
+    def __init__(self, export: CExport) -> None:
+        self.library = CModel(export, QUICK).library
+        self._num_classes = len(export.labels)
+        self._state = (ctypes.c_uint32 * (export.state_bytes // 4))()
+        self.library.grunlock_init(self._state)
+
+    def step(self, piece: bytes) -> None:
+        self.library.grunlock_step_text(self._state, piece, ctypes.c_size_t(len(piece)))
+
+    def step_values(self, values: FloatArray) -> None:
+        self.library.grunlock_step_values(self._state, values.ctypes.data_as(ctypes.c_void_p))
+
+    def finish(self, pieces: list[bytes]) -> FloatArray:
+        for piece in pieces:
+            self.step(piece)
+        return self.end()[1]
+
+    def end(self) -> tuple[int, FloatArray]:
+        return self._asked(self.library.grunlock_finish)
+
+    def peek(self) -> tuple[int, FloatArray]:
+        return self._asked(self.library.grunlock_peek)
+
+    def _asked(self, function: Callable[..., int]) -> tuple[int, FloatArray]:
+        result = np.full(self._num_classes, np.nan, np.float32)
+        return function(self._state, result.ctypes.data_as(ctypes.c_void_p)), result

@@ -1,7 +1,5 @@
 """What the C sources answer is what Python answers, for every part that they have."""
 
-import ctypes
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from tests.parity.c_models import (
     CONTEXT,
     KNOWN,
     QUICK,
+    Streamed,
     exported,
     series_artifact,
     some_series,
@@ -251,34 +250,6 @@ def test_fewer_characters_are_enough_for_some_texts(covered: str, tmp_path: Path
     whole = exported(text_artifact(APART), tmp_path / "whole")
     export = check(text_artifact(APART), texts, tmp_path / covered, FLOAT_TOLERANCE, unicode=covered)
     assert export.const_bytes < whole.const_bytes - 30_000
-
-
-class Streamed:
-    """The C interface itself."""
-
-    def __init__(self, export: CExport) -> None:
-        self.library = CModel(export, QUICK).library
-        self._num_classes = len(export.labels)
-        self._state = (ctypes.c_uint32 * (export.state_bytes // 4))()
-        self.library.grunlock_init(self._state)
-
-    def step(self, piece: bytes) -> None:
-        self.library.grunlock_step_text(self._state, piece, ctypes.c_size_t(len(piece)))
-
-    def finish(self, pieces: list[bytes]) -> FloatArray:
-        for piece in pieces:
-            self.step(piece)
-        return self.end()[1]
-
-    def end(self) -> tuple[int, FloatArray]:
-        return self._asked(self.library.grunlock_finish)
-
-    def peek(self) -> tuple[int, FloatArray]:
-        return self._asked(self.library.grunlock_peek)
-
-    def _asked(self, function: Callable[..., int]) -> tuple[int, FloatArray]:
-        result = np.full(self._num_classes, np.nan, np.float32)
-        return function(self._state, result.ctypes.data_as(ctypes.c_void_p)), result
 
 
 # Errors planted on purpose ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from grunlock.errors import ExportError
 from grunlock.export.c.constants import Constants, Macro, c_string
-from grunlock.export.c.layout import keeping, needs_steps, state_bytes
+from grunlock.export.c.layout import bytes_of_step, keeping, needs_steps, peek_bytes, state_bytes
 from grunlock.export.c.macros import DEFAULTS, header
 from grunlock.export.c.network_part import network_part
 from grunlock.export.c.readme import readme
@@ -39,6 +39,8 @@ class CExport:
 
     const_bytes: of all arrays: what the model takes of a flash memory, beside some code
     state_bytes: what an application has to set aside, for inputs of up to max_steps
+    peek_bytes:  of these, what grunlock_peek needs; without it they can be left out
+    step_bytes:  of these, for each of max_steps
     max_steps:   None where an input may be of any length
     sources:     what has to be compiled, without main.c
     """
@@ -51,6 +53,8 @@ class CExport:
     unicode: UnicodeRange
     const_bytes: int
     state_bytes: int
+    peek_bytes: int
+    step_bytes: int
     max_steps: int | None
     sources: tuple[str, ...]
 
@@ -89,6 +93,8 @@ def write_c(
         unicode=unicode,
         const_bytes=constants.num_bytes,
         state_bytes=state_bytes(macros, is_text=is_text),
+        peek_bytes=peek_bytes(macros),
+        step_bytes=bytes_of_step(macros) if limited else 0,
         max_steps=int(macros["MAX_STEPS"]) if limited else None,
         sources=(*sorted(name for name in copied if name.endswith(".c")), *sorted(generated)),
     )

@@ -74,7 +74,7 @@ def state_bytes(macros: Macros, *, is_text: bool) -> int:
 
 
 def peek_bytes(macros: Macros) -> int:
-    """How much larger the state is where probabilities before the end need the steps that windows look ahead."""
+    """Of the state, what peeking needs where windows look ahead: a copy of what steps change."""
     network = _network_bytes({name: int(value) for name, value in macros.items()})
     return network if macros["HAS_PEEK"] and macros["STEM_DELAY"] else 0
 

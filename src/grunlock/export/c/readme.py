@@ -15,8 +15,8 @@ Labels: {labels}.
 | constant arrays ({numbers}) | {const_bytes} |
 | memory, `GRUNLOCK_STATE_BYTES` | {state_bytes} |
 
-No heap, no libm, no file, no thread. `grunlock_model.h` is the interface: one struct of the caller's holds
-everything, and its size is known when it is compiled. The stack takes some hundred bytes beside it.
+{memory}No heap, no libm, no file, no thread. `grunlock_model.h` is the interface: one struct of the caller's
+holds everything, and its size is known when it is compiled. The stack takes some hundred bytes beside it.
 
 ```c
 static grunlock_state state;
@@ -38,6 +38,15 @@ processors. A C99 compiler and IEEE single precision are all that is needed, no 
 {limits}
 """
 
+PEEK = """\
+Of the memory {peek_bytes} bytes are for `grunlock_peek`, which has to look ahead of the steps so far;
+compiled with `-DGRUNLOCK_HAS_PEEK=0`, both are left out.
+
+"""
+EACH_STEP = """\
+Of the memory {step_bytes} bytes are for each step of the longest input.
+
+"""
 TEXT_STEP = "grunlock_step_text(&state, bytes, count); /* as often as bytes arrive, cut anywhere */"
 SERIES_STEP = "grunlock_step_values(&state, values); /* each step: a value for each channel, NaN: missing */"
 
@@ -67,9 +76,16 @@ def readme(export: "CExport") -> str:
         numbers="int8 weights and states" if export.int8 else "float32 weights",
         const_bytes=export.const_bytes,
         state_bytes=export.state_bytes,
+        memory=_memory(export),
         step=TEXT_STEP if export.reads_text else SERIES_STEP,
         limits="\n".join(f"- {limit}" for limit in _limits(export)),
     )
+
+
+def _memory(export: "CExport") -> str:
+    if export.peek_bytes:
+        return PEEK.format(peek_bytes=export.peek_bytes)
+    return EACH_STEP.format(step_bytes=export.step_bytes) if export.max_steps is not None else ""
 
 
 def _limits(export: "CExport") -> list[str]:

@@ -31,6 +31,7 @@ QEMU_BOARD = ["qemu-system-arm", "-machine", "mps2-an386", "-display", "none", "
               "-serial", "none", "-chardev", "stdio,id=debugger",
               "-semihosting-config", "enable=on,target=native,chardev=debugger", "-kernel"]  # fmt: skip
 
+STEM = ["stem.widths=[4, 3]"]
 WIDE = ["wide.characters=true"]
 MODELS = {
     "words, wide": lambda: text_artifact(WIDE),
@@ -52,6 +53,8 @@ MODELS = {
     "bag": lambda: text_artifact(["encoder.kind=bag", 'pooling.parts=["mean"]']),
     "lstm": lambda: text_artifact(["encoder.kind=lstm", 'pooling.parts=["last"]']),
     "reset before": lambda: text_artifact(["encoder.reset_after=false", "text.lowercase=false"]),
+    "stem": lambda: text_artifact([*STEM, "stem.norm=layer", *WIDE]),
+    "series, stem": lambda: series_artifact(["stem.widths=[8, 5, 3]", "encoder.bidirectional=false"]),
     "series": lambda: series_artifact(["series.changes=true", "series.size=4"]),
     "series alone": lambda: series_artifact(["series.each_alone=true", "encoder.bidirectional=false"]),
 }
@@ -165,9 +168,17 @@ def test_the_header_is_for_cpp_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("architecture", ["aarch64", "riscv64"])
 def test_other_processors_answer_the_same(architecture: str, int8: bool, tmp_path: Path) -> None:
+    check_processor(architecture, text_artifact(WIDE), tmp_path, int8=int8)
+
+
+@pytest.mark.parametrize(("architecture", "int8"), [("aarch64", True), ("riscv64", False)])
+def test_other_processors_have_a_stem(architecture: str, int8: bool, tmp_path: Path) -> None:
+    check_processor(architecture, text_artifact(STEM), tmp_path, int8=int8)
+
+
+def check_processor(architecture: str, artifact: Artifact, tmp_path: Path, *, int8: bool) -> None:
     compiler, emulator = f"{architecture}-linux-gnu-gcc", f"qemu-{architecture}"
     present(compiler, emulator)
-    artifact = text_artifact(WIDE)
     export = exported(artifact, tmp_path, int8=int8)
     objects = compile_sources(export, [compiler], "-O3")
     program = tmp_path / "classify"
@@ -179,8 +190,16 @@ def test_other_processors_answer_the_same(architecture: str, int8: bool, tmp_pat
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("flags", [CORTEX_M4, CORTEX_M0], ids=["cortex-m4", "cortex-m0"])
 def test_a_board_without_system_answers_the_same(flags: list[str], int8: bool, tmp_path: Path) -> None:
+    check_board(flags, text_artifact(WIDE), tmp_path, int8=int8)
+
+
+@pytest.mark.parametrize(("flags", "int8"), [(CORTEX_M4, True), (CORTEX_M0, False)], ids=["m4", "m0"])
+def test_a_board_without_system_has_a_stem(flags: list[str], int8: bool, tmp_path: Path) -> None:
+    check_board(flags, text_artifact([*STEM, "encoder.bidirectional=false"]), tmp_path, int8=int8)
+
+
+def check_board(flags: list[str], artifact: Artifact, tmp_path: Path, *, int8: bool) -> None:
     present("arm-none-eabi-gcc", "arm-none-eabi-nm", "qemu-system-arm")
-    artifact = text_artifact(WIDE)
     export = exported(artifact, tmp_path, int8=int8, max_steps=400)
     objects = compile_sources(export, ["arm-none-eabi-gcc"], "-Os", *flags)
     outside = outside_symbols(objects, "arm-none-eabi-nm") - NEEDED

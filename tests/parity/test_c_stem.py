@@ -147,16 +147,16 @@ def test_a_series_without_a_value_has_nothing_to_peek_at(tmp_path: Path) -> None
 
 
 def test_without_peek_the_state_is_smaller(tmp_path: Path) -> None:
-    """The header checks the size that it states."""
     artifact = series_artifact(["stem.widths=[8, 5, 3]", *ONE_WAY])
     export, series = exported(artifact, tmp_path), drawn_series([3, 30])
-    assert export.peek_bytes > 0
-    model = CModel(export, (*QUICK, "-DGRUNLOCK_HAS_PEEK=0"))
+    page = (tmp_path / "README.md").read_text()
+    assert f"{export.peek_bytes} bytes are for `grunlock_peek`" in page
+    blind = exported(artifact, tmp_path, peek=False)
+    assert blind.state_bytes == export.state_bytes - export.peek_bytes < export.state_bytes
+    model = CModel(blind, QUICK)
     assert not hasattr(model.library, "grunlock_peek")
     expected = artifact.classifier().predict_proba(series)
     np.testing.assert_allclose(model.probabilities(series), expected, atol=FLOAT_TOLERANCE, rtol=0)
-    page = (tmp_path / "README.md").read_text()
-    assert f"{export.peek_bytes} bytes are for `grunlock_peek`" in page
 
 
 # Memory -------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ def test_what_the_sources_lack_is_refused_before_anything_is_written(override: s
     with pytest.raises(ExportError, match=what) as caught:
         exported(text_artifact([override]), tmp_path / "out")
     assert cure in str(caught.value.cure)
+    assert "--to onnx" in str(caught.value.cure)
     assert not (tmp_path / "out").exists()
 
 

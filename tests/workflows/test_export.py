@@ -1,6 +1,7 @@
 """An export is there only when it has answered as the model does; otherwise what was there still is."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -173,5 +174,46 @@ def test_the_command(model: Path, tmp_path: Path, grunlock: CommandLine) -> None
     assert refused.code == 1
     assert "This target has no such option." in refused.err
     assert "--to c" in refused.err
-    assert grunlock("export", model, "--to", "basic").code == 2
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("name", "meant"), [("onxx", "onnx"), ("tflite", "c"), ("basic", None)])
+def test_a_target_that_there_is_not(
+    name: str, meant: str | None, model: Path, tmp_path: Path, grunlock: CommandLine
+) -> None:
+    refused = grunlock("export", model, "--to", name, "-o", tmp_path / "export")
+    assert refused.code == 1
+    assert "There is no such target." in refused.err
+    assert "onnx, c" in refused.err
+    assert ("did you mean" in refused.err) == (meant is not None)
+    assert meant is None or f"did you mean --to {meant}?" in refused.err
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_budget(model: Path, tmp_path: Path, grunlock: CommandLine) -> None:
+    """The cure is what it says; a refused export leaves nothing."""
+    folder = tmp_path / "made" / "export"
+    sizes = ["--max-flash", "40KB", "--max-ram", "7KB"]
+    refused = grunlock("export", model, "--to", "c", *sizes, "-o", folder)
+    assert refused.code == 1
+    assert "larger than the budget" in refused.err
+    assert "at most 40,000 bytes of constants, 7,000 bytes of state" in refused.err
+    assert [*(tmp_path / "made").iterdir()] == []
+    told = re.search(r"cure: +(--.+) makes it ([\d,]+) bytes of constants and ([\d,]+) of state", refused.err)
+    assert told is not None
+    done = grunlock("export", model, "--to", "c", *sizes, *told[1].split(), "-o", folder)
+    assert done.code == 0
+    page = (folder / "README.md").read_text()
+    flash, ram = (int(size.replace(",", "")) for size in told.groups()[1:])
+    assert f"| {flash} |" in page
+    assert f"| {ram} |" in page
+
+
+def test_no_size(model: Path, tmp_path: Path, grunlock: CommandLine) -> None:
+    refused = grunlock("export", model, "--to", "c", "--max-ram", "small", "-o", tmp_path / "export")
+    assert refused.code == 1
+    assert "Not a size" in refused.err
+    for option in (["--max-flash", "1MB"], ["--max-ram", "1MB"], ["--no-peek"]):
+        refused = grunlock("export", model, "--to", "onnx", *option, "-o", tmp_path / "export")
+        assert "This target has no such option." in refused.err
+        assert option[0] in refused.err

@@ -1,5 +1,6 @@
 """grunlock export"""
 
+import difflib
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from grunlock.cli.tune import parse_size
 from grunlock.errors import ExportError
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ class TargetName(StrEnum):
     c = "c"
 
 
+MEANT = {  # by those who ask for something else
+    TargetName.onnx: ("onnxruntime", "ort", "openvino", "tensorrt", "coreml", "torchscript", "tensorflow"),
+    TargetName.c: ("tflite", "tflm", "c99", "c++", "cpp", "arduino", "cmsis", "cmsis-nn", "embedded"),
+}
+
+
 class UnicodeName(StrEnum):
     full = "full"
     latin = "latin"
@@ -29,7 +37,9 @@ class UnicodeName(StrEnum):
 
 def export_command(
     model: Annotated[Path, typer.Argument(help="A run folder, or a model file in one.")],
-    to: Annotated[TargetName, typer.Option("--to", help="onnx: ONNX Runtime; c: C99 for devices.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="onnx|c", help="onnx: ONNX Runtime; c: C99 for devices.")
+    ],
     int8: Annotated[bool, typer.Option("--int8", help="Weights in a quarter of the bytes.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder; else MODEL-TARGET in the run folder.")
@@ -43,6 +53,13 @@ def export_command(
     unicode: Annotated[
         UnicodeName | None, typer.Option(help="c: characters that are read as in Python. [default: full]")
     ] = None,
+    max_flash: Annotated[
+        str | None, typer.Option(metavar="32KB", help="c: of constant arrays, at most.")
+    ] = None,
+    max_ram: Annotated[str | None, typer.Option(metavar="8KB", help="c: of memory, at most.")] = None,
+    no_peek: Annotated[
+        bool, typer.Option("--no-peek", help="c: no answers before the end, in less memory.")
+    ] = False,
     min_agreement: Annotated[
         float | None,
         typer.Option(
@@ -55,9 +72,10 @@ def export_command(
     """Write a model for another target, and certify there that it answers as before."""
     from grunlock.export.export import export
 
-    target = _target(to, int8, max_steps, unicode)
-    run, name = (model, "model") if model.is_dir() else (model.parent, model.stem)
-    folder = output or run / f"{name}-{to.value}{'-int8' if int8 else ''}"
+    name = _name(to)
+    target = _target(name, int8, max_steps, unicode, max_flash, max_ram, no_peek)
+    run, stored = (model, "model") if model.is_dir() else (model.parent, model.stem)
+    folder = output or run / f"{stored}-{name}{'-int8' if int8 else ''}"
     with console.status("writing, then comparing on the validation examples"):
         found = export(
             model,
@@ -70,17 +88,54 @@ def export_command(
     _show(found.folder, found.certificate)
 
 
-def _target(to: TargetName, int8: bool, max_steps: int | None, unicode: UnicodeName | None) -> "Target":
-    from grunlock.export.c import DEFAULT_STEPS
+def _name(to: str) -> TargetName:
+    if to in [*TargetName]:
+        return TargetName(to)
+    meant = [name for name, words in MEANT.items() if to.lower() in words]
+    near = meant or difflib.get_close_matches(to.lower(), [*TargetName], n=1)
+    raise ExportError(
+        "There is no such target.",
+        where="--to",
+        got=to,
+        expected=", ".join(TargetName),
+        cure=f"did you mean --to {near[0]}?" if near else None,
+    )
+
+
+def _target(
+    to: TargetName,
+    int8: bool,
+    max_steps: int | None,
+    unicode: UnicodeName | None,
+    max_flash: str | None,
+    max_ram: str | None,
+    no_peek: bool,
+) -> "Target":
+    from grunlock.export.c import DEFAULT_STEPS, Budget
     from grunlock.export.c.target import CTarget
     from grunlock.export.onnx.target import OnnxTarget
 
     if to == TargetName.c:
-        return CTarget(int8, max_steps or DEFAULT_STEPS, (unicode or UnicodeName.full).value)
-    if max_steps is not None or unicode is not None:
+        budget = Budget(*(None if size is None else parse_size(size) for size in (max_flash, max_ram)))
+        return CTarget(
+            int8,
+            max_steps or DEFAULT_STEPS,
+            (unicode or UnicodeName.full).value,
+            budget,
+            peek=not no_peek,
+        )
+    own = {
+        "max-steps": max_steps,
+        "unicode": unicode,
+        "max-flash": max_flash,
+        "max-ram": max_ram,
+        "no-peek": no_peek or None,
+    }
+    given = [f"--{option}" for option, value in own.items() if value is not None]
+    if given:
         raise ExportError(
             "This target has no such option.",
-            where="--max-steps" if max_steps is not None else "--unicode",
+            where=", ".join(given),
             got=f"--to {to.value}",
             expected="--to c",
         )

@@ -173,23 +173,24 @@ def refuse_unless_portable(recipe: Recipe, where: object, *, with_stem: bool = F
     """Raises ExportError for what no target has: chunks, layers of attention, a norm inside the cell,
     zoneout, a scan or a Transformer; and for a stem where the target has none."""
     encoder = recipe.encoder
-    recurrent = isinstance(encoder, GruOptions | LstmOptions)
-    faults = {
-        f'encoder.kind = "{encoder.kind}"': not isinstance(encoder, PORTABLE_ENCODERS),
-        "a stem": recipe.stem is not None and not with_stem,
-        "chunks": recipe.chunks is not None,
-        "layers of attention": recipe.attention is not None,
-        "encoder.cell_norm": isinstance(encoder, GruOptions | LstmOptions) and encoder.cell_norm,
-        "encoder.zoneout": isinstance(encoder, GruOptions | LstmOptions) and encoder.zoneout > 0,
+    cell = encoder if isinstance(encoder, GruOptions | LstmOptions) else None
+    stem = "a stem"
+    faults = {  # whether it is there, and what a training without it needs
+        f'encoder.kind = "{encoder.kind}"': (not isinstance(encoder, PORTABLE_ENCODERS), "encoder.kind=gru"),
+        stem: (recipe.stem is not None and not with_stem, "stem=off"),
+        "chunks": (recipe.chunks is not None, "chunks=off"),
+        "layers of attention": (recipe.attention is not None, "attention=off"),
+        "encoder.cell_norm": (cell is not None and cell.cell_norm, "encoder.cell_norm=false"),
+        "encoder.zoneout": (cell is not None and cell.zoneout > 0, "encoder.zoneout=0"),
     }
-    found = [name for name, there in faults.items() if there]
+    found = {name: setting for name, (there, setting) in faults.items() if there}
     if found:
-        cure = "train with --set encoder.kind=gru" if not recurrent else "train without it"
+        training = "train with " + " ".join(f"--set {setting}" for setting in found.values())
         raise ExportError(
-            f"{'This target lacks' if found == ['a stem'] else 'No target has'} a part of this model.",
+            f"{'This target lacks' if [*found] == [stem] else 'No target has'} a part of this model.",
             where=where,
             got=", ".join(found),
             expected='an encoder "gru", "lstm", "conv" or "bag" without '
             f"{'' if with_stem else 'stem, '}chunks, attention layers, cell_norm and zoneout",
-            cure=cure,
+            cure=f"export with --to onnx or --to c, or {training}" if [*found] == [stem] else training,
         )

@@ -5,18 +5,16 @@ from importlib import resources
 from pathlib import Path
 
 from grunlock.errors import ExportError
-from grunlock.export.c.constants import Constants, Macro, c_string
-from grunlock.export.c.layout import bytes_of_step, keeping, needs_steps, peek_bytes, state_bytes
-from grunlock.export.c.macros import DEFAULTS, header
-from grunlock.export.c.network_part import network_part
+from grunlock.export.c.budget import NO_BUDGET, Budget, refuse_unless_within
+from grunlock.export.c.constants import Macro
+from grunlock.export.c.contents import COptions, contents_of
+from grunlock.export.c.layout import bytes_of_step, needs_steps, peek_bytes, state_bytes
+from grunlock.export.c.macros import header
 from grunlock.export.c.readme import readme
 from grunlock.export.c.refusals import refuse_unless_in_c
-from grunlock.export.c.series_part import series_part
-from grunlock.export.c.text_part import text_part
 from grunlock.export.c.unicode_tables import UnicodeRange
 from grunlock.export.portable import PortableModel
 from grunlock.files import storage_guard, write_atomically
-from grunlock.text import TextFrontEnd
 
 DEFAULT_STEPS = 1000
 OURS = ("grunlock_*.[ch]", "model_weights*.[ch]", "unicode_tables.c")
@@ -39,7 +37,7 @@ class CExport:
 
     const_bytes: of all arrays: what the model takes of a flash memory, beside some code
     state_bytes: what an application has to set aside, for inputs of up to max_steps
-    peek_bytes:  of these, what grunlock_peek needs; without it they can be left out
+    peek_bytes:  of these, what grunlock_peek needs
     step_bytes:  of these, for each of max_steps
     max_steps:   None where an input may be of any length
     sources:     what has to be compiled, without main.c
@@ -66,6 +64,8 @@ def write_c(
     int8: bool = False,
     max_steps: int = DEFAULT_STEPS,
     unicode: UnicodeRange = "full",
+    budget: Budget = NO_BUDGET,
+    peek: bool = True,
 ) -> CExport:
     """Write sources, weights, Makefile, an example program and a README into a folder.
 
@@ -73,12 +73,16 @@ def write_c(
     max_steps: the longest input, in tokens or steps, where the model has to keep its steps; of texts that are
         cut anyway no more is kept
     unicode:   the characters of texts that become what they are in Python; others stay as they come
+    budget:    of constants and of memory
+    peek:      whether the model answers before the end too, if it can
 
-    Raises ExportError, before anything is written, for a part that the C sources do not have; StorageError if
-    the folder cannot be written.
+    Raises ExportError, before anything is written, for a part that the C sources do not have, and for a model
+    that is larger than the budget; StorageError if the folder cannot be written.
     """
     refuse_unless_in_c(model, max_steps)
-    constants = _constants(model, int8=int8, max_steps=max_steps, covered=unicode)
+    options = COptions(int8, max_steps, unicode, peek)
+    constants = contents_of(model, options)
+    refuse_unless_within(budget, model, options, constants)
     macros = constants.macros
     is_text = model.kind == "text"
     limited = needs_steps(macros)
@@ -105,35 +109,6 @@ def write_c(
     texts["README.md"] = readme(export)
     _write(folder, texts)
     return export
-
-
-def _constants(model: PortableModel, *, int8: bool, max_steps: int, covered: UnicodeRange) -> Constants:
-    constants = Constants({**DEFAULTS, "INT8": int(int8)})
-    constants.begin("model_weights.c", "grunlock_weights.h")
-    macros = constants.macros
-    weights = model.tokens if model.tokens is not None else model.projection and model.projection[0]
-    if isinstance(model.front_end, TextFrontEnd):
-        assert weights is not None
-        network_part(constants, model, weights.shape[1])
-        text_part(constants, model, model.front_end, covered)
-    else:
-        size = model.front_end.num_features if weights is None else len(weights)
-        network_part(constants, model, size)
-        series_part(constants, model, model.front_end)
-    is_text = model.kind == "text"
-    macros["READS_TEXT"] = int(is_text)
-    macros |= keeping(macros, is_text=is_text)
-    if needs_steps(macros):
-        limit = min(max_steps, int(macros["MAX_TOKENS"]) or max_steps)
-        macros["MAX_STEPS"] = -(-limit // 4) * 4  # so that arrays of 2 bytes end where one of 4 may begin
-    if macros["CUT_MIDDLE"]:
-        tail = int(macros["MAX_TOKENS"]) // 2 * int(macros["BYTES_OF_TOKEN"])
-        macros["TAIL_BYTES"] = tail // 4 * 4 + 4 + int(macros["BYTES_MORE"])
-    constants.begin("model_weights.c", "grunlock_weights.h")
-    labels = ",\n ".join(map(c_string, model.labels))
-    constants.define(f"const char *const grunlock_labels[GRUNLOCK_NUM_CLASSES] = {{\n {labels}}};")
-    constants.num_bytes += sum(len(label.encode()) + 1 for label in model.labels)
-    return constants
 
 
 def _copied(macros: dict[str, Macro], *, is_text: bool) -> list[str]:

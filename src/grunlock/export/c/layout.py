@@ -64,13 +64,13 @@ def fixed_bytes(macros: Macros, *, is_text: bool) -> int:
     scratch = 4 * (m["COMPOSES"] * m["INPUT_SIZE"] + m["ROOM"] + 4 * m["HIDDEN_SIZE"])
     scratch += 2 * m["NUMBERS_ROOM"] * m["INT8"]
     own = _text_bytes(m) if is_text else _series_bytes(m)
-    return 8 + 4 * m["BIDIRECTIONAL"] + own + scratch + _network_bytes(m)
+    return 8 + 4 * m["BIDIRECTIONAL"] + own + scratch + _network_bytes(m) + peek_bytes(macros)
 
 
 def state_bytes(macros: Macros, *, is_text: bool) -> int:
     """GRUNLOCK_STATE_BYTES, unless the compiler is told otherwise."""
     steps = int(macros["MAX_STEPS"]) * bytes_of_step(macros)
-    return fixed_bytes(macros, is_text=is_text) + peek_bytes(macros) + steps
+    return fixed_bytes(macros, is_text=is_text) + steps
 
 
 def peek_bytes(macros: Macros) -> int:

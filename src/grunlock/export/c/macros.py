@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from grunlock.export.c.constants import Macro
-from grunlock.export.c.layout import bytes_of_step, fixed_bytes, needs_steps, peek_bytes
+from grunlock.export.c.layout import bytes_of_step, fixed_bytes, needs_steps
 
 MEANINGS = {
     "READS_TEXT": "texts, or numeric series",
@@ -96,7 +96,6 @@ MEANINGS = {
 }
 DEFAULTS: dict[str, Macro] = dict.fromkeys(MEANINGS, 0)
 TEXT, SERIES, MEMORY = "CHARACTERS", "NUM_CHANNELS", "COMPOSES"  # where these begin
-LATER = {"HAS_PEEK", "MAX_STEPS"}  # where the state's size is given
 UNSIGNED = {"UNKNOWN_ROW", "EMPTY_ROW", "FINGERPRINT_SEED"}
 
 
@@ -105,7 +104,7 @@ def header(macros: Mapping[str, Macro], *, is_text: bool) -> str:
     names = list(MEANINGS)
     text, series, memory = (names.index(name) for name in (TEXT, SERIES, MEMORY))
     idle = names[series:memory] if is_text else names[text:series]
-    used = [name for name in names if name not in idle and name not in LATER]
+    used = [name for name in names if name not in idle and name != "MAX_STEPS"]
     lines = [_line(name, macros[name]) for name in used]
     own = (
         ["KEEPS_TEXT", "KEEPS_ROWS", "CUT_MIDDLE", "WIDE", "NGRAMS", "EMBEDS_NGRAMS"]
@@ -132,25 +131,14 @@ def header(macros: Mapping[str, Macro], *, is_text: bool) -> str:
 def _memory(macros: Mapping[str, Macro], *, is_text: bool) -> list[str]:
     """The size of the state, as a function of the longest input where it is one."""
     fixed, each = fixed_bytes(macros, is_text=is_text), bytes_of_step(macros)
-    peek, saved = _line("HAS_PEEK", macros["HAS_PEEK"]), peek_bytes(macros)
-    if saved:
-        return [
-            "/* The compiler may be given a 0: then the state is smaller. */",
-            "#ifndef GRUNLOCK_HAS_PEEK",
-            peek,
-            "#endif",
-            _line("MAX_STEPS", 0),
-            f"#define GRUNLOCK_STATE_BYTES ({fixed} + {saved} * GRUNLOCK_HAS_PEEK)",
-        ]
     if not needs_steps(macros):
-        return [peek, _line("MAX_STEPS", 0), f"#define GRUNLOCK_STATE_BYTES {fixed}"]
+        return [_line("MAX_STEPS", 0), f"#define GRUNLOCK_STATE_BYTES {fixed}"]
     rooms = {
         "ROWS_ROOM": 1,
         "FEATURES_ROOM": macros["NUM_FEATURES"],
         "KEPT_ROOM": 2 * macros["HIDDEN_SIZE"],
     }
     return [
-        peek,
         "/* The longest input in tokens or steps, a multiple of 4; the compiler may be given another one. */",
         "#ifndef GRUNLOCK_MAX_STEPS",
         f"#define GRUNLOCK_MAX_STEPS {macros['MAX_STEPS']}",

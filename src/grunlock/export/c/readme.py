@@ -40,7 +40,7 @@ processors. A C99 compiler and IEEE single precision are all that is needed, no 
 
 PEEK = """\
 Of the memory {peek_bytes} bytes are for `grunlock_peek`, which has to look ahead of the steps so far;
-compiled with `-DGRUNLOCK_HAS_PEEK=0`, both are left out.
+exported with `--no-peek` there is neither.
 
 """
 EACH_STEP = """\

@@ -31,7 +31,7 @@ def refuse_unless_in_c(model: PortableModel, max_steps: int) -> None:
             where="encoder.kind",
             got=model.encoder.kind,
             expected="gru, lstm or bag",
-            cure="train with --set encoder.kind=gru",
+            cure="export with --to onnx, or train with --set encoder.kind=gru",
         )
     others = [part for part in model.pooling if part not in POOLED]
     if others:
@@ -40,7 +40,7 @@ def refuse_unless_in_c(model: PortableModel, max_steps: int) -> None:
             where="pooling.parts",
             got=", ".join(others),
             expected=", ".join(POOLED),
-            cure='train with --set \'pooling.parts=["max", "mean"]\'',
+            cure='export with --to onnx, or train with --set \'pooling.parts=["max", "mean"]\'',
         )
     if isinstance(model.front_end, TextFrontEnd):
         _refuse_tokens(model.front_end)
@@ -53,7 +53,7 @@ def _refuse_tokens(front_end: TextFrontEnd) -> None:
             where="text.tokens",
             got=front_end.tokens,
             expected="words or characters",
-            cure=f"train with --set text.tokens={NEAREST_TOKENS[front_end.tokens]}",
+            cure=f"export with --to onnx, or train with --set text.tokens={NEAREST_TOKENS[front_end.tokens]}",
         )
     stored = json.loads(front_end.to_json())
     steps = stored["normalizer"].get("normalizers", [])

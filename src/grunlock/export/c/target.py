@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from grunlock.export.c.budget import NO_BUDGET, Budget
 from grunlock.export.c.compiled import CModel
 from grunlock.export.c.folder import DEFAULT_STEPS, write_c
 from grunlock.export.c.unicode_tables import UnicodeRange
@@ -16,9 +17,19 @@ class CTarget:
     int8: bool = False
     max_steps: int = DEFAULT_STEPS
     unicode: UnicodeRange = "full"
+    budget: Budget = NO_BUDGET
+    peek: bool = True
     name: str = "c"
     has_stem: bool = True
 
     def write(self, model: PortableModel, folder: Path) -> CModel:
-        written = write_c(model, folder, int8=self.int8, max_steps=self.max_steps, unicode=self.unicode)
+        written = write_c(
+            model,
+            folder,
+            int8=self.int8,
+            max_steps=self.max_steps,
+            unicode=self.unicode,
+            budget=self.budget,
+            peek=self.peek,
+        )
         return CModel(written)

@@ -201,8 +201,10 @@ def test_a_budget(model: Path, tmp_path: Path, grunlock: CommandLine) -> None:
     assert [*(tmp_path / "made").iterdir()] == []
     told = re.search(r"cure: +(--.+) makes it ([\d,]+) bytes of constants and ([\d,]+) of state", refused.err)
     assert told is not None
-    done = grunlock("export", model, "--to", "c", *sizes, *told[1].split(), "-o", folder)
+    options = [*sizes, *told[1].split(), "--prefix", "mine"]
+    done = grunlock("export", model, "--to", "c", *options, "-o", folder)
     assert done.code == 0
+    assert (folder / "mine_model.h").is_file()
     page = (folder / "README.md").read_text()
     flash, ram = (int(size.replace(",", "")) for size in told.groups()[1:])
     assert f"| {flash} |" in page
@@ -213,7 +215,7 @@ def test_no_size(model: Path, tmp_path: Path, grunlock: CommandLine) -> None:
     refused = grunlock("export", model, "--to", "c", "--max-ram", "small", "-o", tmp_path / "export")
     assert refused.code == 1
     assert "Not a size" in refused.err
-    for option in (["--max-flash", "1MB"], ["--max-ram", "1MB"], ["--no-peek"]):
+    for option in (["--max-flash", "1MB"], ["--max-ram", "1MB"], ["--no-peek"], ["--prefix", "a"]):
         refused = grunlock("export", model, "--to", "onnx", *option, "-o", tmp_path / "export")
         assert "This target has no such option." in refused.err
         assert option[0] in refused.err

@@ -3,7 +3,7 @@
 import difflib
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -60,6 +60,12 @@ def export_command(
     no_peek: Annotated[
         bool, typer.Option("--no-peek", help="c: no answers before the end, in less memory.")
     ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="c: of all names; for several models in one program. [default: grunlock]"
+        ),
+    ] = None,
     min_agreement: Annotated[
         float | None,
         typer.Option(
@@ -73,7 +79,18 @@ def export_command(
     from grunlock.export.export import export
 
     name = _name(to)
-    target = _target(name, int8, max_steps, unicode, max_flash, max_ram, no_peek)
+    target = _target(
+        name,
+        int8,
+        {
+            "--max-steps": max_steps,
+            "--unicode": None if unicode is None else unicode.value,
+            "--max-flash": max_flash,
+            "--max-ram": max_ram,
+            "--no-peek": no_peek or None,
+            "--prefix": prefix,
+        },
+    )
     run, stored = (model, "model") if model.is_dir() else (model.parent, model.stem)
     folder = output or run / f"{stored}-{name}{'-int8' if int8 else ''}"
     with console.status("writing, then comparing on the validation examples"):
@@ -102,36 +119,23 @@ def _name(to: str) -> TargetName:
     )
 
 
-def _target(
-    to: TargetName,
-    int8: bool,
-    max_steps: int | None,
-    unicode: UnicodeName | None,
-    max_flash: str | None,
-    max_ram: str | None,
-    no_peek: bool,
-) -> "Target":
-    from grunlock.export.c import DEFAULT_STEPS, Budget
+def _target(to: TargetName, int8: bool, only_c: dict[str, Any]) -> "Target":
+    """only_c: options of this target alone; None where they are not given."""
+    from grunlock.export.c import DEFAULT_STEPS, PREFIX, Budget
     from grunlock.export.c.target import CTarget
     from grunlock.export.onnx.target import OnnxTarget
 
+    given = {option: value for option, value in only_c.items() if value is not None}
     if to == TargetName.c:
-        budget = Budget(*(None if size is None else parse_size(size) for size in (max_flash, max_ram)))
+        sizes = (only_c["--max-flash"], only_c["--max-ram"])
         return CTarget(
             int8,
-            max_steps or DEFAULT_STEPS,
-            (unicode or UnicodeName.full).value,
-            budget,
-            peek=not no_peek,
+            max_steps=given.get("--max-steps", DEFAULT_STEPS),
+            unicode=given.get("--unicode", "full"),
+            budget=Budget(*(None if size is None else parse_size(size) for size in sizes)),
+            peek="--no-peek" not in given,
+            prefix=given.get("--prefix", PREFIX),
         )
-    own = {
-        "max-steps": max_steps,
-        "unicode": unicode,
-        "max-flash": max_flash,
-        "max-ram": max_ram,
-        "no-peek": no_peek or None,
-    }
-    given = [f"--{option}" for option, value in own.items() if value is not None]
     if given:
         raise ExportError(
             "This target has no such option.",

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ class CModel:
             _compile(export, flags, library)
             self.library = ctypes.CDLL(str(library))  # what is loaded outlives its file
         self._state = (ctypes.c_uint32 * (export.state_bytes // 4))()
-        self.library.grunlock_init(self._state)
+        self._function("init")(self._state)
 
     @property
     def size_bytes(self) -> int:
@@ -71,18 +71,22 @@ class CModel:
         for i, item in enumerate(inputs):
             if isinstance(item, str):
                 pieces = item.encode("utf-8", "surrogatepass")
-                self.library.grunlock_step_text(self._state, pieces, ctypes.c_size_t(len(pieces)))
+                self._function("step_text")(self._state, pieces, ctypes.c_size_t(len(pieces)))
             else:
                 self._read_steps(np.asarray(item, np.float32))
-            error = self.library.grunlock_finish(self._state, result[i].ctypes.data_as(ctypes.c_void_p))
+            error = self._function("finish")(self._state, result[i].ctypes.data_as(ctypes.c_void_p))
             if error:
                 raise ExportError("The C model refuses an input.", where=f"input {i}", got=ERRORS[error])
         return result
 
+    def _function(self, name: str) -> Callable[..., int]:
+        found: Callable[..., int] = getattr(self.library, f"{self._export.prefix}_{name}")
+        return found
+
     def _read_steps(self, series: FloatArray) -> None:
         steps = np.ascontiguousarray(series).reshape(-1, self._export.channels)
         for step in steps:
-            self.library.grunlock_step_values(self._state, step.ctypes.data_as(ctypes.c_void_p))
+            self._function("step_values")(self._state, step.ctypes.data_as(ctypes.c_void_p))
 
 
 def _compile(export: CExport, flags: Sequence[str], library: Path) -> None:

@@ -43,9 +43,9 @@ class Constants:
         self._main = self._files.setdefault(file, [about])
 
     def array(self, name: str, values: Array, *, public: bool = False) -> str:
-        """Define an array under a name and give the name back. Dimensions stay; there is never none at all.
+        """Define an array and give its name back. Dimensions stay; there is never none at all.
 
-        public: a header declares it
+        public: a header declares it; of what it does not, only a long array leaves its file, under our prefix
 
         Raises ExportError for infinite numbers and NaN, which C has no constants for.
         """
@@ -55,11 +55,14 @@ class Constants:
         if values.size == 0:
             values = np.zeros((1, *values.shape[1:]), values.dtype)
         self.num_bytes += values.nbytes
+        is_long = values.size > LONG_ARRAY
+        file = f"model_weights_{name.removeprefix('grunlock_')}.c"
+        name = f"grunlock_data_{name}" if is_long and not public else name
         declared = f"const {C_TYPES[values.dtype]} {name}{dimensions(values)}"
         definition = f"{declared} = {initializer(values)};"
-        if values.size > LONG_ARRAY:
+        if is_long:
             about = "/* Generated: one long array. */\n#include <stdint.h>"
-            self._files[f"model_weights_{name}.c"] = [about, f"extern {declared};", definition]
+            self._files[file] = [about, f"extern {declared};", definition]
             self._main += [] if public else [f"extern {declared};"]
         else:
             self._main.append(definition if public else f"static {definition}")
@@ -127,9 +130,9 @@ def rising_numbers(constants: Constants, name: str, values: Array) -> None:
     starts = np.searchsorted(highs, np.arange(num_highs + 1)).astype(np.uint32)
     bits = (values[:, None] >> np.arange(low_bits)) & 1
     lows = np.packbits(bits.astype(np.bool_).reshape(-1), bitorder="little")
-    constants.array(f"{name}_starts", starts)
-    constants.array(f"{name}_lows", np.append(lows, np.zeros(LOWS_BEHIND, np.uint8)))
-    parts = braced([f"{name}_starts", f"{name}_lows", num_highs, low_bits])
+    own_starts = constants.array(f"{name}_starts", starts)
+    own_lows = constants.array(f"{name}_lows", np.append(lows, np.zeros(LOWS_BEHIND, np.uint8)))
+    parts = braced([own_starts, own_lows, num_highs, low_bits])
     constants.define(f"const grunlock_numbers grunlock_{name} = {parts};")
 
 

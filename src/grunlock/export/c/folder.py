@@ -6,10 +6,11 @@ from pathlib import Path
 
 from grunlock.errors import ExportError
 from grunlock.export.c.budget import NO_BUDGET, Budget, refuse_unless_within
-from grunlock.export.c.constants import Macro
+from grunlock.export.c.constants import Constants, Macro
 from grunlock.export.c.contents import COptions, contents_of
 from grunlock.export.c.layout import bytes_of_step, needs_steps, peek_bytes, state_bytes
 from grunlock.export.c.macros import header
+from grunlock.export.c.names import PREFIX, check_prefix, renamed, renamed_files
 from grunlock.export.c.readme import readme
 from grunlock.export.c.refusals import refuse_unless_in_c
 from grunlock.export.c.unicode_tables import UnicodeRange
@@ -17,7 +18,7 @@ from grunlock.export.portable import PortableModel
 from grunlock.files import storage_guard, write_atomically
 
 DEFAULT_STEPS = 1000
-OURS = ("grunlock_*.[ch]", "model_weights*.[ch]", "unicode_tables.c")
+OURS = ("grunlock_*.[ch]", "model_weights*.[ch]", "unicode_tables.c")  # but for another prefix
 SOURCES = "sources"
 HEADERS_ALWAYS = (
     "grunlock_model.h",
@@ -41,6 +42,7 @@ class CExport:
     step_bytes:  of these, for each of max_steps
     max_steps:   None where an input may be of any length
     sources:     what has to be compiled, without main.c
+    prefix:      of all names in C
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class CExport:
     step_bytes: int
     max_steps: int | None
     sources: tuple[str, ...]
+    prefix: str
 
 
 def write_c(
@@ -66,6 +69,7 @@ def write_c(
     unicode: UnicodeRange = "full",
     budget: Budget = NO_BUDGET,
     peek: bool = True,
+    prefix: str = PREFIX,
 ) -> CExport:
     """Write sources, weights, Makefile, an example program and a README into a folder.
 
@@ -75,40 +79,59 @@ def write_c(
     unicode:   the characters of texts that become what they are in Python; others stay as they come
     budget:    of constants and of memory
     peek:      whether the model answers before the end too, if it can
+    prefix:    of all names, so that several models fit into one program
 
     Raises ExportError, before anything is written, for a part that the C sources do not have, and for a model
     that is larger than the budget; StorageError if the folder cannot be written.
     """
     refuse_unless_in_c(model, max_steps)
+    check_prefix(prefix)
     options = COptions(int8, max_steps, unicode, peek)
     constants = contents_of(model, options)
     refuse_unless_within(budget, model, options, constants)
-    macros = constants.macros
-    is_text = model.kind == "text"
+    texts = _sources(constants, is_text=model.kind == "text")
+    compiled = sorted(name for name in texts if name.endswith(".c"))
+    export = _described(folder, model, options, constants, prefix, tuple(compiled))
+    texts = renamed_files({**texts, "main.c": _source("main.c")}, prefix)
+    listed = " \\\n  ".join(export.sources)
+    texts["Makefile"] = _source("Makefile").replace(PREFIX, prefix).replace("@SOURCES@", listed)
+    texts["README.md"] = readme(export)
+    _write(folder, texts, prefix)
+    return export
+
+
+def _sources(constants: Constants, *, is_text: bool) -> dict[str, str]:
+    """What has to be compiled, and its headers, by file name."""
+    copied = _copied(constants.macros, is_text=is_text)
+    texts = {name: _source(name) for name in copied} | dict(constants.files())
+    return texts | {"model_weights.h": header(constants.macros, is_text=is_text)}
+
+
+def _described(
+    folder: Path,
+    model: PortableModel,
+    options: COptions,
+    constants: Constants,
+    prefix: str,
+    sources: tuple[str, ...],
+) -> CExport:
+    macros, is_text = constants.macros, model.kind == "text"
     limited = needs_steps(macros)
-    copied = _copied(macros, is_text=is_text)
-    generated = constants.files()
-    export = CExport(
+    return CExport(
         folder=folder,
         labels=model.labels,
         reads_text=is_text,
         channels=int(macros["NUM_CHANNELS"]),
-        int8=int8,
-        unicode=unicode,
+        int8=options.int8,
+        unicode=options.unicode,
         const_bytes=constants.num_bytes,
         state_bytes=state_bytes(macros, is_text=is_text),
         peek_bytes=peek_bytes(macros),
         step_bytes=bytes_of_step(macros) if limited else 0,
         max_steps=int(macros["MAX_STEPS"]) if limited else None,
-        sources=(*sorted(name for name in copied if name.endswith(".c")), *sorted(generated)),
+        sources=tuple(renamed(name, prefix) for name in sources),
+        prefix=prefix,
     )
-    texts = {name: _source(name) for name in (*copied, "main.c")} | dict(generated)
-    texts["model_weights.h"] = header(macros, is_text=is_text)
-    sources = " \\\n  ".join(export.sources)
-    texts["Makefile"] = _source("Makefile").replace("@SOURCES@", sources)
-    texts["README.md"] = readme(export)
-    _write(folder, texts)
-    return export
 
 
 def _copied(macros: dict[str, Macro], *, is_text: bool) -> list[str]:
@@ -128,12 +151,14 @@ def _source(name: str) -> str:
     return (resources.files("grunlock.export.c") / SOURCES / name).read_text(encoding="utf-8")
 
 
-def _write(folder: Path, texts: dict[str, str]) -> None:
+def _write(folder: Path, texts: dict[str, str], prefix: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise ExportError("A file has the name of the folder.", where=folder, cure="give another name")
     with storage_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for pattern in OURS:  # of an earlier export; *.c may be all that somebody compiles
+        for pattern in (
+            OURS if prefix == PREFIX else (f"{prefix}_*.[ch]",)
+        ):  # of an earlier export; *.c may be all that somebody compiles
             for path in folder.glob(pattern):
                 if path.name not in texts:
                     path.unlink()

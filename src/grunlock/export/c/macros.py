@@ -115,8 +115,8 @@ def header(macros: Mapping[str, Macro], *, is_text: bool) -> str:
     return "\n".join(
         [
             "/* Generated: the sizes of the model, and the choices that its recipe made. */",
-            "#ifndef MODEL_WEIGHTS_H",
-            "#define MODEL_WEIGHTS_H",
+            "#ifndef GRUNLOCK_SIZES_H",
+            "#define GRUNLOCK_SIZES_H",
             "",
             *lines,
             "",

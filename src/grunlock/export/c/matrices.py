@@ -24,12 +24,12 @@ def matrix(constants: Constants, name: str, weight: FloatArray, *, by_rows: bool
     rows, columns = weight.shape
     if constants.macros["INT8"]:
         bytes_of, scales = quantized(weight)
-        constants.array(name, bytes_of.reshape(-1))
-        constants.array(f"{name}_scales", scales.view(np.uint16))
-        return braced([name, f"{name}_scales", rows, columns])
+        own = constants.array(name, bytes_of.reshape(-1))
+        own_scales = constants.array(f"{name}_scales", scales.view(np.uint16))
+        return braced([own, own_scales, rows, columns])
     values = weight if by_rows else weight.T
-    constants.array(name, np.ascontiguousarray(values, np.float32).reshape(-1))
-    return braced([name, rows, columns])
+    own = constants.array(name, np.ascontiguousarray(values, np.float32).reshape(-1))
+    return braced([own, rows, columns])
 
 
 def table(constants: Constants, name: str, rows: FloatArray) -> None:
@@ -42,8 +42,7 @@ def table(constants: Constants, name: str, rows: FloatArray) -> None:
     if constants.macros["INT8"]:
         bytes_of, halves = quantized(rows)
         values = bytes_of
-        constants.array(f"{name}_scales", halves.view(np.uint16))
-        scales = f", {name}_scales"
+        scales = f", {constants.array(f'{name}_scales', halves.view(np.uint16))}"
     shift = max(1, PAGE_VALUES // rows.shape[1]).bit_length() - 1
     pages = [
         constants.array(f"{name}_{page}", values[start : start + (1 << shift)].reshape(-1))

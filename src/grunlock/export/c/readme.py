@@ -2,13 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from grunlock.export.c.names import renamed
+
 if TYPE_CHECKING:
     from grunlock.export.c.folder import CExport
 
 PAGE = """\
 # A classifier of {kind} in C99
 
-Labels: {labels}.
+Labels: @LABELS@.
 
 | | bytes |
 |---|---|
@@ -70,9 +72,8 @@ Inputs of up to {max_steps} {unit}. Longer ones are cut where training cut them,
 
 def readme(export: "CExport") -> str:
     """A page for whoever has to build this into something."""
-    return PAGE.format(
+    page = PAGE.format(
         kind="texts" if export.reads_text else f"series of {export.channels} channels",
-        labels=", ".join(export.labels),
         numbers="int8 weights and states" if export.int8 else "float32 weights",
         const_bytes=export.const_bytes,
         state_bytes=export.state_bytes,
@@ -80,6 +81,7 @@ def readme(export: "CExport") -> str:
         step=TEXT_STEP if export.reads_text else SERIES_STEP,
         limits="\n".join(f"- {limit}" for limit in _limits(export)),
     )
+    return renamed(page, export.prefix).replace("@LABELS@", ", ".join(export.labels))
 
 
 def _memory(export: "CExport") -> str:

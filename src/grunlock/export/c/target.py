@@ -6,6 +6,7 @@ from pathlib import Path
 from grunlock.export.c.budget import NO_BUDGET, Budget
 from grunlock.export.c.compiled import CModel
 from grunlock.export.c.folder import DEFAULT_STEPS, write_c
+from grunlock.export.c.names import PREFIX
 from grunlock.export.c.unicode_tables import UnicodeRange
 from grunlock.export.portable import PortableModel
 
@@ -19,6 +20,7 @@ class CTarget:
     unicode: UnicodeRange = "full"
     budget: Budget = NO_BUDGET
     peek: bool = True
+    prefix: str = PREFIX
     name: str = "c"
     has_stem: bool = True
 
@@ -31,5 +33,6 @@ class CTarget:
             unicode=self.unicode,
             budget=self.budget,
             peek=self.peek,
+            prefix=self.prefix,
         )
         return CModel(written)

@@ -225,7 +225,7 @@ int grunlock_finish(grunlock_state *state, float *probabilities);
 
 #if GRUNLOCK_HAS_PEEK
 /* What grunlock_finish would say of the steps so far (of texts: of the whole tokens so far). Changes nothing that
-   later results depend on. */
+   later results depend on. Behind windows of steps it takes GRUNLOCK_STEM_DELAY steps of the network each time. */
 int grunlock_peek(grunlock_state *state, float *probabilities);
 #endif
 

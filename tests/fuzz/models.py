@@ -11,7 +11,7 @@ MODELS = {
     "words": [*WIDE, "text.max_tokens=off"],
     "words_cut": [*WIDE, *MIDDLE, "data.empty_texts=keep", "embedding.ngrams.buckets=64"],
     "characters": [*CONTEXT, *WIDE, "encoder.num_layers=2", "text.max_tokens=off"],
-    "characters_cut": [*CONTEXT, *MIDDLE, "encoder.bidirectional=false"],
+    "characters_cut": [*CONTEXT, *MIDDLE, "encoder.bidirectional=false", "stem.widths=[4, 3]"],
 }
 
 

@@ -142,17 +142,18 @@ def _changed(found: Sizes, other: Sizes) -> str:
 
 def _smaller_model(budget: Budget, model: PortableModel, found: Sizes, smallest: Sizes) -> str:
     """What to do where no option of the export is enough."""
+    sizes = "encoder.hidden_size" if model.projection is None else "encoder.hidden_size or series.size"
     ways = []
     if budget.max_flash is not None and smallest.flash > budget.max_flash:
         if model.kind == "text":
             ways.append(f"export what grunlock compress RUN --max-size {budget.max_flash}B makes")
-        ways.append("train with a smaller encoder.hidden_size")
+        ways.append(f"train with a smaller {sizes}")
     if budget.max_ram is not None and smallest.ram > budget.max_ram:
         both = getattr(model.encoder, "bidirectional", False)
         ways.append(
             "train with --set encoder.bidirectional=false, which keeps no steps"
             if both
-            else "train with a smaller encoder.hidden_size"
+            else f"train with a smaller {sizes}"
         )
     options = _changed(found, smallest)
     least = f"; as small as it gets, with {options}: {_told(smallest)}" if options else ""

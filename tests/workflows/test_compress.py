@@ -1,5 +1,6 @@
 """A model in fewer bytes: what it loses is bounded, what does not fit is refused."""
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,18 @@ import numpy as np
 import pytest
 
 from grunlock.artifact import Artifact, load, read, save
-from grunlock.artifact.int8_storage import CENTRES, CODES, TABLE, class_parts, packed, unpacked
+from grunlock.artifact.int8_storage import (
+    CENTRES,
+    COARSE_LIMIT,
+    CODES,
+    TABLE,
+    class_parts,
+    packed,
+    unpacked,
+)
 from grunlock.compression import compress
-from grunlock.compression.candidates import rounded, size_of
+from grunlock.compression.candidates import Shape, rounded, shaped, size_of
+from grunlock.compression.coarse import CUTS, coarse
 from grunlock.compression.narrowing import (
     NGRAMS,
     WORDS,
@@ -112,6 +122,47 @@ def test_int8_rows_err_by_half_a_step_at_most(run: Path) -> None:
         step = np.abs(value).max(axis=1, keepdims=True) / 127
         assert (np.abs(again[name] - value) <= 0.57 * step + 1e-7).all(), name  # the scale is a float16
     np.testing.assert_array_equal(again["wide.rows"], weights["wide.rows"])
+
+
+def test_rows_of_four_bits_have_fifteen_values(run: Path) -> None:
+    artifact = read(run)
+    made = shaped(artifact, Shape(4, None), {})
+    for name, value in made.weights.items():
+        if name.startswith(("embedding.", "encoder.")) and value.ndim == 2:
+            stored = packed({name: value})
+            assert np.abs(stored[name]).max() <= COARSE_LIMIT, name
+            np.testing.assert_array_equal(
+                unpacked(stored)[name], value
+            )  # what is scored is what a file gives
+        elif name.startswith("head."):
+            assert np.abs(value - artifact.weights[name]).max() < 0.01 * np.abs(value).max()
+
+
+def test_rows_of_four_bits_deflate_to_half() -> None:
+    rows = np.random.default_rng(0).normal(size=(500, 128)).astype(np.float32)
+    sizes = [len(zlib.compress(packed({"a": each})["a"].tobytes())) for each in (rows, coarse(rows))]
+    assert sizes[1] < 0.56 * sizes[0]
+
+
+def test_a_row_gets_the_step_of_least_error() -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32)
+    rows[0] = 0
+    found = np.square(coarse(rows) - rows).sum(axis=1)
+    for cut in CUTS:
+        step = cut * np.abs(rows).max(axis=1, keepdims=True) / COARSE_LIMIT + 1e-30
+        other = step * np.clip(np.rint(rows / step), -COARSE_LIMIT, COARSE_LIMIT)
+        assert (found <= np.square(other - rows).sum(axis=1) * 1.01 + 1e-6).all(), cut
+    assert found[0] == 0
+
+
+def test_four_bits_fit_where_eight_do_not(run: Path) -> None:
+    with pytest.raises(RunError) as refused:
+        compress(run, 2000)
+    least = int(str(refused.value.expected).split()[2].replace(",", ""))
+    said: list[str] = []
+    found = compress(run, least, said.append)
+    assert found.num_bytes <= least
+    assert all(sentence.startswith("int4, ") for sentence in said if "loss" in sentence)
 
 
 def logits(artifact: Artifact) -> np.ndarray:

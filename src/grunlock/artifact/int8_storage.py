@@ -2,6 +2,9 @@
 
     weight = scale[row] * int8        scale: the largest absolute value of the row / 127
 
+Rows that are whole multiples of their largest value / 7 (compression/coarse.py) are stored as these
+multiples, exactly, which deflate to half.
+
 A wide path's table whose rows have few distinct values in each part of the classes is stored as these values,
 in half precision, and the number of the value that each row has (compression/quantization.py).
 
@@ -19,7 +22,7 @@ SCALE, GAPS, CODES, CENTRES = ".scale", ".gaps", ".codes", ".centres"
 TABLE = "wide.weights.weight"
 NUM_CENTRES = 256  # a code is a byte
 RISING = "wide.rows"  # numbers that rise; their gaps are small
-LIMIT = 127
+LIMIT, COARSE_LIMIT = 127, 7
 SCALE_BYTES = 2  # of a row
 FEW_ROWS = 4096
 FEWEST_VALUES = 256  # of an array that is worth it
@@ -67,10 +70,17 @@ def unpacked(stored: Stored) -> Weights:
 
 def rounded_rows(rows: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Of rows [n, D] the int8 values, and the scale of each row [n]."""
-    scale = np.abs(rows).max(axis=1) / np.float32(LIMIT)
-    stored = np.maximum(scale, np.finfo(np.float16).tiny).astype(np.float16)
-    values = np.rint(rows / stored.astype(np.float32)[:, None])
-    return np.clip(values, -LIMIT, LIMIT).astype(np.int8), stored
+    largest = np.abs(rows).max(axis=1, initial=0)
+    values, scale = _multiples(rows, largest, LIMIT)
+    coarse, step = _multiples(rows, largest, COARSE_LIMIT)
+    exact = (coarse * step.astype(np.float32)[:, None] == rows).all(axis=1)
+    values[exact], scale[exact] = coarse[exact], step[exact]
+    return values.astype(np.int8), scale
+
+
+def _multiples(rows: FloatArray, largest: FloatArray, limit: int) -> tuple[FloatArray, NDArray[np.float16]]:
+    scale = np.maximum(largest / np.float32(limit), np.finfo(np.float16).tiny).astype(np.float16)
+    return np.clip(np.rint(rows / scale.astype(np.float32)[:, None]), -limit, limit), scale
 
 
 def class_parts(num_classes: int, num_parts: int) -> list[slice]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from grunlock.artifact import Artifact, save
 from grunlock.artifact.int8_storage import SCALE_BYTES, packed, table_row_bytes, unpacked
+from grunlock.compression.coarse import with_coarse_rows
 from grunlock.compression.narrowing import (
     NGRAMS,
     WORDS,
@@ -23,9 +24,11 @@ from grunlock.data.prepared import PreparedData
 from grunlock.data.store import TokenStore
 from grunlock.evaluation.splits import Forward, runtime_forward, split_logits
 from grunlock.objectives.calibration import fit_temperature
+from grunlock.objectives.metrics import EvaluationResult, evaluate
 from grunlock.runtime.early import Temperatures
 from grunlock.runtime.network import Network
-from grunlock.shapes import FloatArray
+from grunlock.runtime.probabilities import probabilities
+from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.finish import promises, step_temperatures
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)  # of the vectors' size, tried from the largest
@@ -43,48 +46,87 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """How small a network becomes.
+
+    bits:   of the numbers in its matrices and vectors, 8 or 4
+    tables: None where vectors stay as they are
+    """
+
+    bits: int
+    tables: Tables | None
+
+
+@dataclass(frozen=True)
 class Filled:
     """A candidate whose n-grams fill the budget, and its logits on validation.
 
     network: the candidate without n-grams, whose logits are `alone`
-    tables:  None where vectors stay as they are
     """
 
-    tables: Tables | None
+    shape: Shape
     network: Artifact
     alone: FloatArray
     artifact: Artifact
     logits: FloatArray
     pruning: Pruning | None
 
+    @property
+    def vector_size(self) -> int:
+        """1 for series."""
+        embedding = self.network.recipe.embedding
+        return 1 if embedding is None else embedding.size
+
     def is_whole(self, wide: Pruning | None) -> bool:
         """Whether no vector and none of the path's n-grams had to be left out."""
         vectors = [self.network.weights[name] for name in (WORDS, NGRAMS) if name in self.network.weights]
-        room = self.tables is None or self.tables.most >= sum(len(each) for each in vectors)
+        tables = self.shape.tables
+        room = tables is None or tables.most >= sum(len(each) for each in vectors)
         if wide is None or self.pruning is None:
             return room and wide is None
         return room and len(self.pruning.rows) == len(wide.rows)
 
 
 def candidates(
-    network: Artifact, data: PreparedData, max_bytes: int
-) -> Iterator[tuple[Tables | None, Artifact]]:
-    """The network with int8 weights and smaller tables, those of wide vectors first."""
+    network: Artifact, data: PreparedData, max_bytes: int, bits: int, least_size: int
+) -> Iterator[tuple[Shape, Artifact]]:
+    """The network with weights of so many bits and smaller tables, those of wide vectors first.
+
+    least_size: numbers of a vector; fewer are not tried
+    """
     embedding = network.recipe.embedding
-    if embedding is None or not can_narrow(network) or not isinstance(data.train, TokenStore):
-        yield None, rounded(network)
+    if embedding is None or not can_narrow(network):
+        shape = Shape(bits, None)
+        yield shape, shaped(network, shape, {})
         return
-    counts = row_counts(data.train, network)
+    counts = vector_counts(network, data)
     total = sum(len(each) for each in counts.values())
     sizes = [max(1, round(share * embedding.size)) for share in SHARES]
     rooms = [int(share * max_bytes) for share in TABLE_SHARES]
-    shapes = [Tables(size, min(total, room // (size + SCALE_BYTES))) for size in sizes for room in rooms]
-    for tables in dict.fromkeys(shapes):
-        yield tables, rounded(smaller_tables(network, tables, counts))
+    tables = [
+        Tables(size, min(total, room // (size * bits // 8 + SCALE_BYTES)))
+        for size in sizes
+        if size >= least_size
+        for room in rooms
+    ]
+    for each in dict.fromkeys(tables):
+        shape = Shape(bits, each)
+        yield shape, shaped(network, shape, counts)
 
 
-def smaller_tables(network: Artifact, tables: Tables, counts: Counts) -> Artifact:
-    return with_common_rows(narrowed(network, tables.size, counts), tables.most, counts)
+def vector_counts(network: Artifact, data: PreparedData) -> Counts:
+    """Of each table of vectors; none for series."""
+    return row_counts(data.train, network) if isinstance(data.train, TokenStore) else {}
+
+
+def shaped(network: Artifact, shape: Shape, counts: Counts) -> Artifact:
+    """The network so small, with the weights that its file will give back."""
+    tables = shape.tables
+    if tables is not None:
+        network = with_common_rows(narrowed(network, tables.size, counts), tables.most, counts)
+    if shape.bits < 8:
+        network = replace(network, weights=with_coarse_rows(network.weights))
+    return rounded(network)
 
 
 def rounded(artifact: Artifact) -> Artifact:
@@ -93,44 +135,55 @@ def rounded(artifact: Artifact) -> Artifact:
 
 
 def filled(
-    tables: Tables | None, network: Artifact, data: PreparedData, wide: Pruning | None, max_bytes: int
-) -> Filled:
-    """With the n-grams that matter most, as they were learned."""
+    shape: Shape, network: Artifact, data: PreparedData, wide: Pruning | None, max_bytes: int
+) -> Filled | None:
+    """With the n-grams that matter most, as they were learned; None where it does not fit without any."""
     alone = valid_logits(network, data)
     most = 0 if wide is None else _fitting(network, data, wide, max_bytes)
     few = None if wide is None else wide.of_most(most, data.train.num_examples)
     few = None if few is None else few.weighed(data, network.recipe, alone)
-    return _within(tables, network, alone, few, data, max_bytes)
+    return _within(shape, network, alone, few, data, max_bytes)
 
 
-def learned_once_more(found: Filled, data: PreparedData, max_bytes: int) -> Filled:
+def learned_once_more(found: Filled, data: PreparedData, max_bytes: int) -> Filled | None:
     """The n-grams of a candidate have learned without the others."""
     assert found.pruning is not None
     again = found.pruning.learned_once_more(data, found.network.recipe, found.alone)
-    return _within(found.tables, found.network, found.alone, again, data, max_bytes)
+    return _within(found.shape, found.network, found.alone, again, data, max_bytes)
 
 
 def _within(
-    tables: Tables | None,
+    shape: Shape,
     network: Artifact,
     alone: FloatArray,
     pruning: Pruning | None,
     data: PreparedData,
     max_bytes: int,
-) -> Filled:
-    """With its own temperature and promises, and so many of the n-grams that it fits."""
-    made, logits = network, alone
+) -> Filled | None:
+    """With all that its file has beside weights, and so many of the n-grams that it fits."""
     while pruning is not None:
         made = rounded(replace(network, weights=pruning.added_to(network.weights)))
         if size_of(made) <= max_bytes:
             logits = valid_logits(made, data)
-            break
-        made, pruning = network, pruning.without_last(data.train.num_examples)
+            made = scored(made, logits, data)
+            if size_of(made) <= max_bytes:
+                return Filled(shape, network, alone, made, logits, pruning)
+        pruning = pruning.without_last(data.train.num_examples)
+    made = scored(network, alone, data)
+    return Filled(shape, network, alone, made, alone, None) if size_of(made) <= max_bytes else None
+
+
+def scored(artifact: Artifact, logits: FloatArray, data: PreparedData) -> Artifact:
+    """With its own temperature, promises and metrics. logits: on validation."""
     targets = np.asarray(data.valid.targets, np.int64)
-    temperature = 1.0 if made.recipe.calibration is None else fit_temperature(logits, targets)
-    begun = step_temperatures(made.recipe, data, made.weights)
-    made = with_promises(replace(made, temperature=temperature, step_temperatures=begun), logits, data)
-    return Filled(tables, network, alone, made, logits, pruning)
+    temperature = 1.0 if artifact.recipe.calibration is None else fit_temperature(logits, targets)
+    begun = step_temperatures(artifact.recipe, data, artifact.weights)
+    made = with_promises(replace(artifact, temperature=temperature, step_temperatures=begun), logits, data)
+    return replace(made, metrics=scores(made, logits, targets).to_dict())
+
+
+def scores(artifact: Artifact, logits: FloatArray, targets: IntArray) -> EvaluationResult:
+    return evaluate(probabilities(logits, artifact.temperature), targets, artifact.labels)
 
 
 def _fitting(network: Artifact, data: PreparedData, wide: Pruning, max_bytes: int) -> int:

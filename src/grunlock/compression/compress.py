@@ -1,11 +1,12 @@
 """A model file of at most so many bytes, the best on validation among what fits.
 
-Weights become int8 (artifact/int8_storage.py), vectors get fewer numbers and rare ones none (narrowing.py),
-and of a wide path that learned apart the n-grams stay that move answers most (pruning.py). How many bytes
-each part gets is tried out (candidates.py): for every size of vectors, and some shares of the bytes for them,
-n-grams fill what is left. Only in the best of these do they learn once more. The best is what has the lowest
-loss, or, where there are enough examples to tell, the highest smoothed accuracy: weights of a wide path were
-chosen so in training, too, and a loss hardly moves where n-grams that decide are lost.
+Weights become int8 (artifact/int8_storage.py) or, where that leaves something out, numbers of four bits
+(coarse.py), vectors get fewer numbers and rare ones none (narrowing.py), and of a wide path that learned
+apart the n-grams stay that move answers most (pruning.py). How many bytes each part gets is tried out
+(candidates.py): for every size of vectors, and some shares of the bytes for them, n-grams fill what is left.
+Only in the best of these do they learn once more. The best is what has the lowest loss, or, where there are
+enough examples to tell, the highest smoothed accuracy: weights of a wide path were chosen so in training,
+too, and a loss hardly moves where n-grams that decide are lost.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,20 +22,19 @@ from grunlock.compression.candidates import (
     filled,
     learned_once_more,
     rounded,
+    scored,
+    scores,
+    shaped,
     size_of,
-    smaller_tables,
     valid_logits,
+    vector_counts,
     with_promises,
 )
-from grunlock.compression.narrowing import row_counts
 from grunlock.compression.pruning import Pruning
 from grunlock.compression.quantization import numbers_of_parts
 from grunlock.data.prepared import PreparedData, is_prepared, open_prepared
-from grunlock.data.store import TokenStore
 from grunlock.errors import RunError
-from grunlock.objectives.metrics import EvaluationResult, evaluate
-from grunlock.runtime.probabilities import probabilities
-from grunlock.shapes import FloatArray, IntArray
+from grunlock.objectives.metrics import EvaluationResult
 from grunlock.training.finish import chosen_temperature
 from grunlock.training.refit import with_validation
 from grunlock.training.run_folder import RunFolder
@@ -76,15 +76,15 @@ def compress(run: str | Path, max_bytes: int, tell: Tell = lambda sentence: None
     data = open_prepared(folder.data)
     chosen = read(folder.before_refit) if final.derived.refit else final
     targets = np.asarray(data.valid.targets, np.int64)
-    before = _scores(chosen, valid_logits(chosen, data), targets)
+    before = scores(chosen, valid_logits(chosen, data), targets)
     network = _silent(chosen)
     wide = _wide_paths(network, data)
     budget = int((1 - RESERVE) * max_bytes) if final.derived.refit else max_bytes
-    found, after = _best(network, data, wide, budget, run, tell)
+    found = _best(network, data, wide, budget, run, tell)
+    after = scores(found.artifact, found.logits, targets)
     artifact, pruning = found.artifact, found.pruning
     if final.derived.refit:
         artifact = _as_chosen(final, found, data, max_bytes)
-    artifact = replace(artifact, metrics=after.to_dict())
     embedding = artifact.recipe.embedding
     return Compressed(
         artifact=artifact,
@@ -106,6 +106,28 @@ def _wide_paths(network: Artifact, data: PreparedData) -> list[Pruning]:
     return [Pruning.of(fit.models, fit.weights, way, data.train.num_examples) for way in ways]
 
 
+class _Search:
+    """The best of what was tried, by the loss or, with enough examples, by the smoothed accuracy."""
+
+    def __init__(self, data: PreparedData, tell: Tell) -> None:
+        self._targets = np.asarray(data.valid.targets, np.int64)
+        self._tell = tell
+        self._value = -np.inf
+        self.best: Filled | None = None
+
+    def take(self, found: Filled | None) -> None:
+        """None: it did not fit."""
+        if found is None:
+            return
+        judged = scores(found.artifact, found.logits, self._targets)
+        self._tell(_described(found, judged))
+        value = -judged.nll
+        if len(self._targets) >= ENOUGH_EXAMPLES:
+            value = smooth_accuracy(found.logits, self._targets)
+        if value > self._value:
+            self.best, self._value = found, value
+
+
 def _best(
     network: Artifact,
     data: PreparedData,
@@ -113,63 +135,76 @@ def _best(
     max_bytes: int,
     run: str | Path,
     tell: Tell,
-) -> tuple[Filled, EvaluationResult]:
+) -> Filled:
     """What fits and is best on validation."""
-    best: tuple[Filled, EvaluationResult, float] | None = None
-    smallest = 0
-    targets = np.asarray(data.valid.targets, np.int64)
-
-    def tried(found: Filled) -> tuple[Filled, EvaluationResult, float]:
-        scores = _scores(found.artifact, found.logits, targets)
-        tell(_described(found, scores))
-        if len(targets) < ENOUGH_EXAMPLES:
-            return found, scores, -scores.nll
-        return found, scores, smooth_accuracy(found.logits, targets)
-
+    search = _Search(data, tell)
     finest = next(iter(wide), None)
-    for tables, candidate in candidates(network, data, max_bytes):
-        smallest = size_of(candidate)
-        if smallest <= max_bytes:
-            one = tried(filled(tables, candidate, data, finest, max_bytes))
-            best = one if best is None or one[2] > best[2] else best
-            if tables is not None and one[0].is_whole(finest):
-                break  # what has still fewer numbers would gain no room that it needs
-    if best is None:
+    _try_shapes(search, network, data, finest, max_bytes)
+    if search.best is None:
         raise RunError(
             "The model cannot be made so small.",
             where=run,
             got=f"at most {max_bytes:,} bytes",
-            expected=f"at least {smallest:,} bytes",
+            expected=f"at least {_least_bytes(network, data):,} bytes",
             cure="train a smaller network: a smaller encoder.hidden_size or text.vocab_size",
         )
     for coarser in wide[1:]:
-        if not best[0].is_whole(finest):
-            one = tried(filled(best[0].tables, best[0].network, data, coarser, max_bytes))
-            best = one if one[2] > best[2] else best
-    if best[0].pruning is not None:
+        if not search.best.is_whole(finest):
+            search.take(filled(search.best.shape, search.best.network, data, coarser, max_bytes))
+    if search.best.pruning is not None:
         tell("the n-grams learn once more, without the others")
-        again = tried(learned_once_more(best[0], data, max_bytes))
-        best = again if again[2] > best[2] else best
-    return best[:2]
+        search.take(learned_once_more(search.best, data, max_bytes))
+    return search.best
+
+
+def _try_shapes(
+    search: _Search, network: Artifact, data: PreparedData, wide: Pruning | None, max_bytes: int
+) -> None:
+    """Fill every shape that fits; those of four bits only where eight leave something out."""
+    for bits in (8, 4):
+        if search.best is not None and search.best.is_whole(wide):
+            break
+        # Numbers of half as many bits leave room for as long vectors at least.
+        least_size = 1 if search.best is None else search.best.vector_size
+        for shape, candidate in candidates(network, data, max_bytes, bits, least_size):
+            if size_of(candidate) > max_bytes:
+                continue
+            found = filled(shape, candidate, data, wide, max_bytes)
+            search.take(found)
+            if found is not None and found.is_whole(wide):
+                break  # what has still fewer numbers would gain no room that it needs
+
+
+def _least_bytes(network: Artifact, data: PreparedData) -> int:
+    """The least that a model of this network may have: a larger budget lets it have more vectors, too."""
+    least = 0
+    while True:
+        *_, (_, smallest) = candidates(network, data, least, 4, 1)
+        found = size_of(scored(smallest, valid_logits(smallest, data), data))
+        if found <= least:
+            return least
+        least = found
 
 
 def _as_chosen(final: Artifact, found: Filled, data: PreparedData, max_bytes: int) -> Artifact:
     """The model that has learned the validation examples, made smaller in the same way."""
     network, chosen, known = _silent(final), found.artifact, found.pruning
-    if found.tables is not None and isinstance(data.train, TokenStore):
-        network = smaller_tables(network, found.tables, row_counts(data.train, network))
-    made = rounded(network)
+    network = replace(
+        shaped(network, found.shape, vector_counts(network, data)),
+        temperature=chosen_temperature(chosen),
+        step_temperatures=chosen.step_temperatures,
+        metrics=chosen.metrics,
+    )
+    logits = valid_logits(chosen, data)
     if known is not None:
         known = known.fitted_on(with_validation(data).train, chosen.recipe, len(data.labels))
     while known is not None:
-        whole = rounded(replace(network, weights=known.added_to(network.weights)))
-        if size_of(whole) <= max_bytes:
-            made = whole
-            break
+        made = rounded(replace(network, weights=known.added_to(network.weights)))
+        made = with_promises(made, logits, data)
+        if size_of(made) <= max_bytes:
+            return made
         known = known.without_last(data.train.num_examples)
-    temperature = chosen_temperature(chosen)
-    made = replace(made, temperature=temperature, step_temperatures=chosen.step_temperatures)
-    return with_promises(made, valid_logits(chosen, data), data)
+    return with_promises(network, logits, data)
 
 
 def _silent(artifact: Artifact) -> Artifact:
@@ -178,13 +213,11 @@ def _silent(artifact: Artifact) -> Artifact:
     return replace(artifact, weights=weights)
 
 
-def _scores(artifact: Artifact, logits: FloatArray, targets: IntArray) -> EvaluationResult:
-    return evaluate(probabilities(logits, artifact.temperature), targets, artifact.labels)
-
-
-def _described(found: Filled, scores: EvaluationResult) -> str:
+def _described(found: Filled, judged: EvaluationResult) -> str:
     embedding = found.artifact.recipe.embedding
     parts = [] if embedding is None else [f"vectors of {embedding.size}"]
     if found.pruning is not None:
         parts.append(f"{len(found.pruning.rows):,} n-grams")
-    return f"{', '.join(parts) or 'int8'}: loss {scores.nll:.4f}, accuracy {scores.accuracy:.4f}"
+    if found.shape.bits == 4 or not parts:
+        parts.insert(0, f"int{found.shape.bits}")
+    return f"{', '.join(parts)}: loss {judged.nll:.4f}, accuracy {judged.accuracy:.4f}"

@@ -8,6 +8,7 @@ from grunlock.export.c.layout import bytes_of_step, fixed_bytes, needs_steps
 MEANINGS = {
     "READS_TEXT": "texts, or numeric series",
     "INT8": "weights, and states in products, as whole numbers of 8 bits",
+    "FOUR_BITS": "some of these weights of 4 bits",
     "NUM_CLASSES": "",
     "HAS_PEEK": "whether probabilities are known before the end",
     # the network

@@ -60,7 +60,7 @@ def _weights(constants: Constants, weights: FloatArray) -> None:
     """As codes where a compressed model has few distinct parts of rows, which is exact; else row by row."""
     stored = packed({TABLE: weights})
     if TABLE + CODES not in stored:
-        table(constants, "wide_table", weights)
+        table(constants, "wide_table", weights, may_halve=False)
         return
     codes, centres = stored[TABLE + CODES], stored[TABLE + CENTRES]
     ends = [part.stop for part in class_parts(weights.shape[1], codes.shape[1])]

@@ -9,7 +9,8 @@ typedef struct {
   const float *floats;
 #if GRUNLOCK_INT8
   const int8_t *bytes;
-  float unit; /* what 1 stands for */
+  float unit;    /* what 1 stands for */
+  uint32_t lows; /* as of a matrix */
 #endif
 } grunlock_vector;
 
@@ -25,6 +26,7 @@ static inline grunlock_vector grunlock_floats(const float *floats) {
 #if GRUNLOCK_INT8
   vector.bytes = 0;
   vector.unit = 0.0f;
+  vector.lows = 0;
 #endif
   return vector;
 }
@@ -44,6 +46,9 @@ grunlock_operand grunlock_as_operand(grunlock_vector vector, grunlock_number *ro
 #if GRUNLOCK_INT8
 /* Floats as bytes, the largest of which is 127 or -127. */
 grunlock_vector grunlock_as_bytes(const float *floats, int8_t *room, uint32_t columns);
+
+/* The bytes of a vector that is known so, a number in each. */
+void grunlock_copy_bytes(grunlock_vector vector, int8_t *bytes, uint32_t columns);
 
 /* Nearest whole numbers to x / unit, |x| <= 127 * unit. */
 void grunlock_to_numbers(const float *x, float unit, grunlock_number *numbers, uint32_t count);

@@ -8,13 +8,21 @@
 
 #define LANES 8       /* sums side by side, which a compiler may put into one vector register */
 #define LEVELS 127.0f /* of 8 bits with a sign, as many on both sides */
+#define ZERO 8        /* of a number of four bits */
+
+#if GRUNLOCK_FOUR_BITS
+static inline int8_t four_bits(const int8_t *row, uint32_t lows, uint32_t i) {
+  return (int8_t)(i < lows ? ((uint8_t)row[i] & 15) - ZERO : ((uint8_t)row[i - lows] >> 4) - ZERO);
+}
+#endif
 
 grunlock_vector grunlock_table_row(const grunlock_table *table, uint32_t row, uint32_t columns) {
-  const uint32_t shift = table->page_shift;
+  const uint32_t shift = table->page_shift, stride = table->lows != 0 ? table->lows : columns;
   grunlock_vector vector = grunlock_floats(0);
   if (row != GRUNLOCK_NO_ROW) {
-    vector.bytes = table->pages[row >> shift] + (row & ((1u << shift) - 1u)) * columns;
+    vector.bytes = table->pages[row >> shift] + (row & ((1u << shift) - 1u)) * stride;
     vector.unit = grunlock_half(table->scales[row]);
+    vector.lows = table->lows;
   }
   return vector;
 }
@@ -24,6 +32,14 @@ void grunlock_add_row(float *y, grunlock_vector row, float factor, uint32_t colu
   const float unit = factor * row.unit;
   float *restrict sums = y;
   uint32_t i;
+#if GRUNLOCK_FOUR_BITS
+  if (row.lows != 0) {
+    for (i = 0; bytes != 0 && i < columns; ++i) {
+      sums[i] += unit * (float)four_bits(bytes, row.lows, i);
+    }
+    return;
+  }
+#endif
   for (i = 0; bytes != 0 && i < columns; ++i) {
     sums[i] += unit * (float)bytes[i];
   }
@@ -36,6 +52,19 @@ const float *grunlock_as_floats(grunlock_vector vector, float *room, uint32_t co
   memset(room, 0, columns * sizeof *room);
   grunlock_add_row(room, vector, 1.0f, columns);
   return room;
+}
+
+void grunlock_copy_bytes(grunlock_vector vector, int8_t *bytes, uint32_t columns) {
+#if GRUNLOCK_FOUR_BITS
+  if (vector.lows != 0) {
+    uint32_t i;
+    for (i = 0; i < columns; ++i) {
+      bytes[i] = four_bits(vector.bytes, vector.lows, i);
+    }
+    return;
+  }
+#endif
+  memcpy(bytes, vector.bytes, columns);
 }
 
 /* What 1 stands for if the largest of x is 127; 0 if all are next to nothing, since 1 / unit has to be finite. */
@@ -83,11 +112,37 @@ grunlock_operand grunlock_as_operand(grunlock_vector vector, grunlock_number *ro
   } else {
     uint32_t i;
     for (i = 0; i < columns; ++i) {
+#if GRUNLOCK_FOUR_BITS
+      room[i] = vector.lows != 0 ? four_bits(vector.bytes, vector.lows, i) : vector.bytes[i];
+#else
       room[i] = vector.bytes[i];
+#endif
     }
   }
   return operand;
 }
+
+#if GRUNLOCK_FOUR_BITS
+/* The 8 that is in every number is taken off the sum. */
+static void add_product_of_four_bits(float *y, const grunlock_matrix *matrix, uint32_t first, uint32_t count,
+                                     grunlock_operand x) {
+  const uint32_t size = matrix->columns, lows = matrix->lows, highs = size - lows;
+  const uint8_t *row = (const uint8_t *)matrix->values + first * lows;
+  const grunlock_number *restrict values = x.values;
+  int32_t zero = 0;
+  uint32_t i, k;
+  for (k = 0; k < size; ++k) {
+    zero += ZERO * values[k];
+  }
+  for (i = 0; i < count; ++i, row += lows) {
+    int32_t sum = highs < lows ? (row[highs] & 15) * values[highs] : 0; /* of an odd number of columns */
+    for (k = 0; k < highs; ++k) {
+      sum += (grunlock_number)(row[k] & 15) * values[k] + (grunlock_number)(row[k] >> 4) * values[lows + k];
+    }
+    y[i] += (float)(sum - zero) * (grunlock_half(matrix->scales[first + i]) * x.unit);
+  }
+}
+#endif
 
 /* Four rows at a time, which share what is read of x. Both factors are of 16 bits: what vector units multiply and add
    up in pairs. */
@@ -100,6 +155,12 @@ void grunlock_add_product(float *y, const grunlock_matrix *matrix, uint32_t firs
   if (values == 0) {
     return;
   }
+#if GRUNLOCK_FOUR_BITS
+  if (matrix->lows != 0) {
+    add_product_of_four_bits(y, matrix, first, count, x);
+    return;
+  }
+#endif
   for (; i + 4 <= count; i += 4, row += 4 * size) {
     const int8_t *r0 = row, *r1 = row + size, *r2 = row + 2 * size, *r3 = row + 3 * size;
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;

@@ -29,7 +29,7 @@ static void put(grunlock_network *network, uint32_t row, grunlock_vector x) {
   if (x.floats != 0) {
     x = grunlock_as_bytes(x.floats, bytes, D);
   } else if (x.bytes != 0) {
-    memcpy(bytes, x.bytes, D);
+    grunlock_copy_bytes(x, bytes, D);
   }
   network->stem_units[row] = x.bytes != 0 ? x.unit : 0.0f;
 #else

@@ -17,11 +17,13 @@ typedef float grunlock_number;
 #endif
 
 /* A weight matrix. float32: column after column, since a product adds columns up. int8: row after row, each with a
-   scale in half precision. */
+   scale in half precision. Numbers of four bits stand two in a byte, 8 added to them: the row's first `lows` in the low
+   halves of its bytes, the others in the high ones. */
 typedef struct {
   const grunlock_weight *values;
 #if GRUNLOCK_INT8
   const uint16_t *scales; /* [rows] */
+  uint32_t lows;          /* bytes of a row of numbers of four bits; 0: of eight */
 #endif
   uint32_t rows;
   uint32_t columns;
@@ -33,6 +35,7 @@ typedef struct {
   uint32_t page_shift;
 #if GRUNLOCK_INT8
   const uint16_t *scales; /* of each row */
+  uint32_t lows;          /* as of a matrix */
 #endif
 } grunlock_table;
 

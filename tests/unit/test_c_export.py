@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from grunlock.artifact.int8_storage import rounded_rows
 from grunlock.errors import ExportError, StorageError
 from grunlock.export.c import CModel
 from grunlock.export.c.constants import Constants, c_string, numbers, rising_numbers
-from grunlock.export.c.matrices import quantized
 from grunlock.export.c.unicode_tables import unicode_tables
 from grunlock.export.c.vocabulary import distinct_fingerprints, fingerprints
 from grunlock.text import TextFrontEnd
@@ -193,10 +193,10 @@ def test_quantized_rows_come_back_as_they_were_stored() -> None:
     """A model that was stored as int8 loses nothing more."""
     values = np.random.default_rng(0).normal(0, 1, (20, 30)).astype(np.float32)
     values[3] = 0
-    codes, scales = quantized(values)
+    codes, scales = rounded_rows(values)
     rounded = codes * scales.astype(np.float32)[:, None]
     assert np.abs(rounded - values).max() < np.abs(values).max() / 127
-    again, same = quantized(rounded)
+    again, same = rounded_rows(rounded)
     np.testing.assert_array_equal(again, codes)
     np.testing.assert_array_equal(
         same[[i for i in range(20) if i != 3]], scales[[i for i in range(20) if i != 3]]

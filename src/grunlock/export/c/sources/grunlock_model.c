@@ -88,18 +88,21 @@ static void answer(const grunlock_state *state, float *probabilities) {
   grunlock_softmax(probabilities);
 }
 
-int grunlock_finish(grunlock_state *state, float *probabilities) {
-  int error;
+int grunlock_end(grunlock_state *state, float *probabilities) {
   if (state->error == GRUNLOCK_OK) {
     read_end(state);
   }
-  error = (int)state->error;
-  if (error == GRUNLOCK_OK) {
+  if (state->error == GRUNLOCK_OK) {
 #if GRUNLOCK_BIDIRECTIONAL
     grunlock_encoder_finish(state);
 #endif
     answer(state, probabilities);
   }
+  return (int)state->error;
+}
+
+int grunlock_finish(grunlock_state *state, float *probabilities) {
+  const int error = grunlock_end(state, probabilities);
   start(state);
   return error;
 }

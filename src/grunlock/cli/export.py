@@ -19,6 +19,7 @@ console = Console()
 class TargetName(StrEnum):
     onnx = "onnx"
     c = "c"
+    web = "web"
 
 
 class UnicodeName(StrEnum):
@@ -29,7 +30,10 @@ class UnicodeName(StrEnum):
 
 def export_command(
     model: Annotated[Path, typer.Argument(help="A run folder, or a model file in one.")],
-    to: Annotated[TargetName, typer.Option("--to", help="onnx: ONNX Runtime; c: C99 for devices.")],
+    to: Annotated[
+        TargetName,
+        typer.Option("--to", help="onnx: ONNX Runtime; c: C99 for devices; web: a page for browsers."),
+    ],
     int8: Annotated[bool, typer.Option("--int8", help="Weights in a quarter of the bytes.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder; else MODEL-TARGET in the run folder.")
@@ -38,7 +42,8 @@ def export_command(
         str | None, typer.Option("--data", help="The run's data, if it is no longer where it was.")
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="c: tokens or steps of the longest input. [default: 1000]")
+        int | None,
+        typer.Option(min=1, help="c, web: tokens or steps of the longest input. [default: c 1000, web 5000]"),
     ] = None,
     unicode: Annotated[
         UnicodeName | None, typer.Option(help="c: characters that are read as in Python. [default: full]")
@@ -74,17 +79,26 @@ def _target(to: TargetName, int8: bool, max_steps: int | None, unicode: UnicodeN
     from grunlock.export.c import DEFAULT_STEPS
     from grunlock.export.c.target import CTarget
     from grunlock.export.onnx.target import OnnxTarget
+    from grunlock.export.web import WEB_STEPS
+    from grunlock.export.web.target import WebTarget
 
+    _refuse_option("--unicode", unicode, to, [TargetName.c])
+    _refuse_option("--max-steps", max_steps, to, [TargetName.c, TargetName.web])
     if to == TargetName.c:
         return CTarget(int8, max_steps or DEFAULT_STEPS, (unicode or UnicodeName.full).value)
-    if max_steps is not None or unicode is not None:
+    if to == TargetName.web:
+        return WebTarget(int8, max_steps or WEB_STEPS)
+    return OnnxTarget(int8)
+
+
+def _refuse_option(name: str, value: object, to: TargetName, having: list[TargetName]) -> None:
+    if value is not None and to not in having:
         raise ExportError(
             "This target has no such option.",
-            where="--max-steps" if max_steps is not None else "--unicode",
+            where=name,
             got=f"--to {to.value}",
-            expected="--to c",
+            expected=" or ".join(f"--to {target.value}" for target in having),
         )
-    return OnnxTarget(int8)
 
 
 def _show(folder: Path, found: "Certificate") -> None:

@@ -7,21 +7,18 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from grunlock.errors import ExportError, MissingDependencyError
 
 INSTALL = 'pip install "grunlock[web]"'
 OURS = ("grunlock_page.c", "memory.c")
-LINKED = ("--no-entry", "--strip-all", "-z,stack-size=65536")
-FLAGS = (
-    *("-target", "wasm32-freestanding", "-std=c99", "-nostdlib", "-O3"),
-    *("-fno-math-errno", "-fno-trapping-math"),
+COMPILED = (
+    *("-target", "wasm32-freestanding", "-std=c99", "-O3", "-fno-math-errno", "-fno-trapping-math"),
     *("-msimd128", "-mbulk-memory"),
     "-flto",  # without it, this compiler leaves loops scalar
-    *(f"-Wl,{option}" for option in LINKED),
 )
+LINKED = ("--no-entry", "--strip-all", "-z", "stack-size=65536")
 MESSAGE_CHARACTERS = 2000
 
 
@@ -46,25 +43,24 @@ def compiled(folder: Path, sources: Sequence[str]) -> bytes:
     own = resources.files("grunlock.export.web") / "sources"
     with tempfile.TemporaryDirectory(prefix="grunlock-web-") as name:
         built = Path(name)
-        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-isystem", str(built), "-I", str(folder)]
-        _copy(own, (*OURS, "string.h"), built)
-        paths = [folder / source for source in sources] + [built / source for source in OURS]
+        for source in (*OURS, "string.h"):
+            (built / source).write_bytes((own / source).read_bytes())
+        included = ("-isystem", str(built), "-I", str(folder))
+        objects = []
+        for path in [folder / each for each in sources] + [built / each for each in OURS]:
+            objects.append(str(built / f"{path.stem}.o"))
+            _run(["cc", *COMPILED, *included, "-c", str(path), "-o", objects[-1]], built)
+        # Not through the compiler's driver, which first builds a run-time library that nothing here uses.
         module = built / "model.wasm"
-        # Of its own: the compiler takes files of equal names in two folders for the same, and caches large ones.
-        cache = {f"ZIG_{kind}_CACHE_DIR": str(built / "cache") for kind in ("GLOBAL", "LOCAL")}
-        result = subprocess.run(
-            [*command, *map(str, paths), "-o", str(module)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | cache,
-        )
-        if result.returncode != 0:
-            message = result.stderr.strip()[:MESSAGE_CHARACTERS]
-            raise ExportError("The sources do not compile to WebAssembly.", where=folder, got=message)
+        _run(["wasm-ld", *LINKED, *objects, "-o", str(module)], built)
         return module.read_bytes()
 
 
-def _copy(source: Traversable, names: Sequence[str], folder: Path) -> None:
-    for name in names:
-        (folder / name).write_bytes((source / name).read_bytes())
+def _run(arguments: Sequence[str], folder: Path) -> None:
+    # A cache of its own: a shared one has given objects that were built with another model's headers.
+    cache = {f"ZIG_{kind}_CACHE_DIR": str(folder / "cache") for kind in ("GLOBAL", "LOCAL")}
+    command = [sys.executable, "-m", "ziglang", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | cache)
+    if result.returncode != 0:
+        message = result.stderr.strip()[:MESSAGE_CHARACTERS]
+        raise ExportError("The sources do not compile to WebAssembly.", where=arguments[0], got=message)

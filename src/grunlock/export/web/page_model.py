@@ -23,7 +23,7 @@ class PageModel:
     """
 
     def __init__(self, folder: Path) -> None:
-        path = folder / PAGE
+        self.folder, path = folder, folder / PAGE
         if not path.is_file():
             raise ExportError("There is no exported page here.", where=folder, got=f"no {PAGE}")
         page = path.read_bytes()

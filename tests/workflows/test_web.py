@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from grunlock.artifact import Artifact, load
+from grunlock.artifact import Artifact, load, read
+from grunlock.errors import ExportError
 from grunlock.export.certificate import CERTIFICATE
+from grunlock.export.export import export
 from grunlock.export.portable import portable
 from grunlock.export.web import write_web
+from grunlock.export.web.compiler import compiled
+from grunlock.export.web.target import WebTarget
 from grunlock.shapes import FloatArray
 from tests.parity.c_models import LABELS, some_texts, text_artifact
 from tests.parity.exported_models import text_artifact as artifact_of_classes
@@ -95,6 +99,26 @@ def test_the_command(model: Path, tmp_path: Path, grunlock: CommandLine, chromiu
         expected = load(model).predict_proba(["the blue house"])
         np.testing.assert_allclose(page.asked(["the blue house"]), expected, atol=TOLERANCE, rtol=0)
         assert page.shown()[0][0] == "blue"
+
+
+@pytest.mark.parametrize("spoilt", ["weight", "label"])
+def test_what_was_compiled_wrongly_is_not_kept(
+    spoilt: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = load(model)
+    row = read(model).weights["embedding.tokens.weight"][artifact.front_end.vocab().index("red")]
+    right, wrong = (row.tobytes(), (-row).tobytes()) if spoilt == "weight" else (b"green\0", b"grees\0")
+
+    def compiled_wrongly(folder: Path, sources: tuple[str, ...]) -> bytes:
+        found = compiled(folder, sources)
+        assert found.count(right) == 1
+        return found.replace(right, wrong)
+
+    monkeypatch.setattr("grunlock.export.web.page.compiled", compiled_wrongly)
+    complaint = "probabilities differ by" if spoilt == "weight" else "does not name the model's classes"
+    with pytest.raises(ExportError, match=complaint):
+        export(model, tmp_path / "page", WebTarget(), "float32")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pasted_texts(folder: Path, forward: Artifact, chromium: "Browser") -> None:

@@ -18,7 +18,7 @@ COMPILED = (
     *("-msimd128", "-mbulk-memory"),
     "-flto",  # without it, this compiler leaves loops scalar
 )
-LINKED = ("--no-entry", "--strip-all", "-z", "stack-size=65536")
+LINKED = ("--no-entry", "--strip-all", "--stack-first", "-z", "stack-size=65536")
 MESSAGE_CHARACTERS = 2000
 
 
@@ -63,4 +63,6 @@ def _run(arguments: Sequence[str], folder: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | cache)
     if result.returncode != 0:
         message = result.stderr.strip()[:MESSAGE_CHARACTERS]
-        raise ExportError("The sources do not compile to WebAssembly.", where=arguments[0], got=message)
+        raise ExportError(
+            "The sources do not compile to WebAssembly.", where=f"ziglang {arguments[0]}", got=message
+        )

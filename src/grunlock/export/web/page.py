@@ -14,6 +14,7 @@ from grunlock.export.web.compiler import compiled, require_compiler
 from grunlock.files import storage_guard, write_atomically
 
 PAGE, README = "index.html", "README.md"
+TEMPLATE = "template"
 WEB_STEPS = 5000
 MODEL_BEFORE, MODEL_BEHIND = '<script id="model" type="text/plain">', "</script>"
 
@@ -102,7 +103,7 @@ def _readme(sources: CExport, export: WebExport) -> str:
 
 
 def _part(name: str) -> str:
-    text = (resources.files("grunlock.export.web") / "page" / name).read_text(encoding="utf-8")
+    text = (resources.files("grunlock.export.web") / TEMPLATE / name).read_text(encoding="utf-8")
     return text.rstrip("\n") if name != README else text
 
 

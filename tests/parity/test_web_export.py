@@ -72,6 +72,8 @@ def test_texts(overrides: list[str], tmp_path: Path) -> None:
     assert np.ptp(expected, axis=0).max() > 0.05  # texts are told apart
     assert page.labels == LABELS
     np.testing.assert_array_equal(page.probabilities(texts[::-1])[::-1], found)
+    typed = [f"the {texts[6]}"[:end] for end in range(1, 100)]
+    np.testing.assert_allclose(page.probabilities(typed), answers(artifact, typed), atol=tolerance, rtol=0)
 
 
 def edits(draw: np.random.Generator, text: str, count: int) -> Iterator[str]:

@@ -39,6 +39,7 @@ WITHOUT_TORCH = [
     "grunlock.data.series",
     "grunlock.evaluation",
     "grunlock.export.onnx",
+    "grunlock.export.web",
     "grunlock.kernels",
     "grunlock.kernels.pool",
     "grunlock.kernels.scan",

@@ -96,7 +96,7 @@ def series_artifact(overrides: Sequence[str]) -> Artifact:
 
 
 def exported(artifact: Artifact, folder: Path, **options: object) -> CExport:
-    return write_c(portable(artifact, "a test", with_stem=True), folder, **options)  # type: ignore[arg-type]
+    return write_c(portable(artifact, "a test"), folder, **options)  # type: ignore[arg-type]
 
 
 def some_texts(lengths: Sequence[int] = (1, 2, 3, 5, 8, 13, 40, 300)) -> list[str]:

@@ -77,7 +77,7 @@ SERIES_OPTIONS = [
 
 
 def exported(artifact: Artifact, folder: Path, *, int8: bool = False) -> OnnxModel:
-    write_onnx(portable(artifact, "model.grunlock", with_stem=True), folder, int8=int8)
+    write_onnx(portable(artifact, "model.grunlock"), folder, int8=int8)
     return OnnxModel(folder)
 
 

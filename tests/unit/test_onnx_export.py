@@ -111,15 +111,6 @@ def test_a_part_that_no_target_has_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_stem_is_for_targets_that_have_one() -> None:
-    artifact = series_artifact(["stem.widths=[3]"])
-    assert len(portable(artifact, "run", with_stem=True).stem) == 1
-    with pytest.raises(
-        ExportError, match=r"This target lacks(.|\n)*got:      a stem(.|\n)*cure: .*--to onnx.*stem=off"
-    ):
-        portable(artifact, "run")
-
-
 def test_a_model_too_large_for_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match=r"too large(.|\n)*model.onnx(.|\n)*at most 1,000(.|\n)*int8"):

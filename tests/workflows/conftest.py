@@ -1,9 +1,10 @@
 """The command line as a user meets it: exit code, standard output, standard error."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,10 @@ from grunlock.cli.main import main
 from grunlock.recipe import read_recipe
 from grunlock.training.run import train
 from tests.conftest import colour_rows
+from tests.workflows import browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SMALL = ["embedding.size=8", "encoder.hidden_size=6", "batches.size=8", "training.epochs=1"]
 
@@ -52,3 +57,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in colour_rows(90)))
     settings = ["embedding.size=16", "encoder.hidden_size=16", "batches.size=8", "training.epochs=12"]
     return train(data, read_recipe("tiny", settings), folder / "run").folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """Chromium without a window; skips where it or Playwright is missing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        found = browser.start(started)
+        yield found
+        found.close()

@@ -20,6 +20,7 @@ from grunlock.export.examples import validation_examples
 from grunlock.export.export import Target, export
 from grunlock.export.onnx.target import OnnxTarget
 from grunlock.export.portable import PortableModel
+from grunlock.export.web.target import WebTarget
 from grunlock.recipe import read_recipe
 from grunlock.shapes import FloatArray
 from grunlock.training.run import train
@@ -50,7 +51,6 @@ class FaultyTarget:
     moved_by: float = 0.0
     wrong: int = 0
     name: str = "faulty"
-    has_stem: bool = True
 
     def write(self, model: PortableModel, folder: Path) -> ExportedModel:
         (folder / "model").write_text("new")
@@ -58,10 +58,14 @@ class FaultyTarget:
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-@pytest.mark.parametrize("kind", ["onnx", "c"])
+@pytest.mark.parametrize("kind", ["onnx", "c", "web"])
 def test_a_certificate(kind: str, precision: Precision, model: Path, tmp_path: Path) -> None:
     int8 = precision == "int8"
-    target: Target = OnnxTarget(int8) if kind == "onnx" else CTarget(int8)
+    targets: dict[str, Target] = {"onnx": OnnxTarget(int8), "c": CTarget(int8), "web": WebTarget(int8)}
+    if kind == "web":
+        pytest.importorskip("ziglang")
+        pytest.importorskip("wasmtime")
+    target = targets[kind]
     found = export(model, tmp_path / "made" / "here", target, precision)
     stored = json.loads((found.folder / CERTIFICATE).read_text())
     assert stored["target"] == kind

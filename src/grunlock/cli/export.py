@@ -21,11 +21,13 @@ console = Console()
 class TargetName(StrEnum):
     onnx = "onnx"
     c = "c"
+    web = "web"
 
 
 MEANT = {  # by those who ask for something else
     TargetName.onnx: ("onnxruntime", "ort", "openvino", "tensorrt", "coreml", "torchscript", "tensorflow"),
     TargetName.c: ("tflite", "tflm", "c99", "c++", "cpp", "arduino", "cmsis", "cmsis-nn", "embedded"),
+    TargetName.web: ("html", "page", "browser", "wasm", "webassembly", "js", "javascript", "tfjs"),
 }
 
 
@@ -38,7 +40,12 @@ class UnicodeName(StrEnum):
 def export_command(
     model: Annotated[Path, typer.Argument(help="A run folder, or a model file in one.")],
     to: Annotated[
-        str, typer.Option("--to", metavar="onnx|c", help="onnx: ONNX Runtime; c: C99 for devices.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="onnx|c|web",
+            help="onnx: ONNX Runtime; c: C99 for devices; web: a page for browsers.",
+        ),
     ],
     int8: Annotated[bool, typer.Option("--int8", help="Weights in a quarter of the bytes.")] = False,
     output: Annotated[
@@ -48,7 +55,8 @@ def export_command(
         str | None, typer.Option("--data", help="The run's data, if it is no longer where it was.")
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="c: tokens or steps of the longest input. [default: 1000]")
+        int | None,
+        typer.Option(min=1, help="c, web: tokens or steps of the longest input. [default: c 1000, web 5000]"),
     ] = None,
     unicode: Annotated[
         UnicodeName | None, typer.Option(help="c: characters that are read as in Python. [default: full]")
@@ -119,31 +127,42 @@ def _name(to: str) -> TargetName:
     )
 
 
-def _target(to: TargetName, int8: bool, only_c: dict[str, Any]) -> "Target":
-    """only_c: options of this target alone; None where they are not given."""
+def _target(to: TargetName, int8: bool, options: dict[str, Any]) -> "Target":
+    """options: those that not every target has; None where they are not given."""
     from grunlock.export.c import DEFAULT_STEPS, PREFIX, Budget
     from grunlock.export.c.target import CTarget
     from grunlock.export.onnx.target import OnnxTarget
+    from grunlock.export.web import WEB_STEPS
+    from grunlock.export.web.target import WebTarget
 
-    given = {option: value for option, value in only_c.items() if value is not None}
-    if to == TargetName.c:
-        sizes = (only_c["--max-flash"], only_c["--max-ram"])
-        return CTarget(
-            int8,
-            max_steps=given.get("--max-steps", DEFAULT_STEPS),
-            unicode=given.get("--unicode", "full"),
-            budget=Budget(*(None if size is None else parse_size(size) for size in sizes)),
-            peek="--no-peek" not in given,
-            prefix=given.get("--prefix", PREFIX),
-        )
-    if given:
-        raise ExportError(
-            "This target has no such option.",
-            where=", ".join(given),
-            got=f"--to {to.value}",
-            expected="--to c",
-        )
-    return OnnxTarget(int8)
+    given = {option: value for option, value in options.items() if value is not None}
+    _refuse_options(to, given)
+    if to == TargetName.onnx:
+        return OnnxTarget(int8)
+    if to == TargetName.web:
+        return WebTarget(int8, given.get("--max-steps", WEB_STEPS))
+    sizes = (options["--max-flash"], options["--max-ram"])
+    return CTarget(
+        int8,
+        max_steps=given.get("--max-steps", DEFAULT_STEPS),
+        unicode=given.get("--unicode", "full"),
+        budget=Budget(*(None if size is None else parse_size(size) for size in sizes)),
+        peek="--no-peek" not in given,
+        prefix=given.get("--prefix", PREFIX),
+    )
+
+
+def _refuse_options(to: TargetName, given: dict[str, Any]) -> None:
+    having = {option: [TargetName.c] for option in given}
+    having |= {"--max-steps": [TargetName.c, TargetName.web]} if "--max-steps" in given else {}
+    for option, targets in having.items():
+        if to not in targets:
+            raise ExportError(
+                "This target has no such option.",
+                where=option,
+                got=f"--to {to.value}",
+                expected=" or ".join(f"--to {each.value}" for each in targets),
+            )
 
 
 def _show(folder: Path, found: "Certificate") -> None:

@@ -28,13 +28,10 @@ LEAST_AGREEMENT: dict[Precision, float] = {"float32": 1.0, "int8": 0.98}
 
 
 class Target(Protocol):
-    """Where a model can go. has_stem: whether it computes convolutions in front of an encoder."""
+    """Where a model can go."""
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def has_stem(self) -> bool: ...
 
     def write(self, model: PortableModel, folder: Path) -> ExportedModel:
         """Write a folder and open it again. Raises ExportError for what the target cannot compute."""
@@ -69,7 +66,7 @@ def export(
     model, folder = Path(model), Path(folder)
     run = model if model.is_dir() else model.parent
     artifact = read(model)
-    form = portable(artifact, model, with_stem=target.has_stem)
+    form = portable(artifact, model)
     examples = validation_examples(run, source)
     _check_free(folder)
     with storage_guard(folder):

@@ -108,17 +108,16 @@ class PortableModel:
         return "text" if isinstance(self.front_end, TextFrontEnd) else "series"
 
 
-def portable(artifact: Artifact, where: object, *, with_stem: bool = False) -> PortableModel:
+def portable(artifact: Artifact, where: object) -> PortableModel:
     """The model of an artifact.
 
-    where:     what the artifact is called in messages
-    with_stem: whether the target has a stem
+    where: what the artifact is called in messages
 
-    Raises ExportError for parts that no target has, and for a stem where the target has none.
+    Raises ExportError for parts that no target has.
     """
     recipe, weights = artifact.recipe, artifact.weights
     encoder = recipe.encoder
-    refuse_unless_portable(recipe, where, with_stem=with_stem)
+    refuse_unless_portable(recipe, where)
     assert isinstance(encoder, PORTABLE_ENCODERS)
     own = under(weights, "encoder.")
     layers = recurrent_layers(own, encoder) if isinstance(encoder, GruOptions | LstmOptions) else []
@@ -169,15 +168,13 @@ def _wide(artifact: Artifact) -> WidePart | None:
     return WidePart(options, rows, weights["wide.rarity"], table, weights["wide.bias"])
 
 
-def refuse_unless_portable(recipe: Recipe, where: object, *, with_stem: bool = False) -> None:
+def refuse_unless_portable(recipe: Recipe, where: object) -> None:
     """Raises ExportError for what no target has: chunks, layers of attention, a norm inside the cell,
-    zoneout, a scan or a Transformer; and for a stem where the target has none."""
+    zoneout, a scan or a Transformer."""
     encoder = recipe.encoder
     cell = encoder if isinstance(encoder, GruOptions | LstmOptions) else None
-    stem = "a stem"
     faults = {  # whether it is there, and what a training without it needs
         f'encoder.kind = "{encoder.kind}"': (not isinstance(encoder, PORTABLE_ENCODERS), "encoder.kind=gru"),
-        stem: (recipe.stem is not None and not with_stem, "stem=off"),
         "chunks": (recipe.chunks is not None, "chunks=off"),
         "layers of attention": (recipe.attention is not None, "attention=off"),
         "encoder.cell_norm": (cell is not None and cell.cell_norm, "encoder.cell_norm=false"),
@@ -185,12 +182,11 @@ def refuse_unless_portable(recipe: Recipe, where: object, *, with_stem: bool = F
     }
     found = {name: setting for name, (there, setting) in faults.items() if there}
     if found:
-        training = "train with " + " ".join(f"--set {setting}" for setting in found.values())
         raise ExportError(
-            f"{'This target lacks' if [*found] == [stem] else 'No target has'} a part of this model.",
+            "No target has a part of this model.",
             where=where,
             got=", ".join(found),
             expected='an encoder "gru", "lstm", "conv" or "bag" without '
-            f"{'' if with_stem else 'stem, '}chunks, attention layers, cell_norm and zoneout",
-            cure=f"export with --to onnx or --to c, or {training}" if [*found] == [stem] else training,
+            "chunks, attention layers, cell_norm and zoneout",
+            cure="train with " + " ".join(f"--set {setting}" for setting in found.values()),
         )

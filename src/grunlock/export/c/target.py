@@ -22,7 +22,6 @@ class CTarget:
     peek: bool = True
     prefix: str = PREFIX
     name: str = "c"
-    has_stem: bool = True
 
     def write(self, model: PortableModel, folder: Path) -> CModel:
         written = write_c(

@@ -14,7 +14,6 @@ class OnnxTarget:
 
     int8: bool = False
     name: str = "onnx"
-    has_stem: bool = True
 
     def write(self, model: PortableModel, folder: Path) -> OnnxModel:
         write_onnx(model, folder, int8=self.int8)

@@ -88,13 +88,11 @@ static void answer(const grunlock_state *state, float *probabilities) {
   grunlock_softmax(probabilities);
 }
 
-int grunlock_finish(grunlock_state *state, float *probabilities) {
-  int error;
+int grunlock_end(grunlock_state *state, float *probabilities) {
   if (state->error == GRUNLOCK_OK) {
     read_end(state);
   }
-  error = (int)state->error;
-  if (error == GRUNLOCK_OK) {
+  if (state->error == GRUNLOCK_OK) {
 #if GRUNLOCK_STEM_DELAY > 0
     grunlock_encoder_end(state);
 #endif
@@ -103,6 +101,11 @@ int grunlock_finish(grunlock_state *state, float *probabilities) {
 #endif
     answer(state, probabilities);
   }
+  return (int)state->error;
+}
+
+int grunlock_finish(grunlock_state *state, float *probabilities) {
+  const int error = grunlock_end(state, probabilities);
   start(state);
   return error;
 }

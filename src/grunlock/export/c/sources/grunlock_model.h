@@ -223,6 +223,9 @@ int grunlock_step_values(grunlock_state *state, const float *channels);
 /* The end of the input. On GRUNLOCK_OK, probabilities [GRUNLOCK_NUM_CLASSES] add up to 1; else they are untouched. */
 int grunlock_finish(grunlock_state *state, float *probabilities);
 
+/* The same, but the state stays as the end has left it, with num_steps in it, good for nothing but grunlock_init. */
+int grunlock_end(grunlock_state *state, float *probabilities);
+
 #if GRUNLOCK_HAS_PEEK
 /* What grunlock_finish would say of the steps so far (of texts: of the whole tokens so far). Changes nothing that
    later results depend on. Behind windows of steps it takes GRUNLOCK_STEM_DELAY steps of the network each time. */

@@ -1,14 +1,13 @@
 """Classifiers for small devices: bytes of the exported C constants, and what they cost in test accuracy.
 
-    python -m benchmarks.edge.budgets --texts $DATA/{trec6,atis} --series $SERIES/fsdd_logmel.npz \\
-        --seeds 0 1 2
+    python -m benchmarks.edge.budgets --texts $DATA/{trec6,atis} --series $SERIES/fsdd_logmel.npz --seeds 0 1
 
-Texts: trained as TEXTS says, compressed, exported with --int8 --unicode latin; wanted are at most 200,000 bytes
-of constants and at most 0.5 points below the run before. A compressed file is deflated and constants are not, so
---max-size is lowered by what the export is too large until it fits: a user has to do the same.
+Texts: trained as TEXTS says, compressed, exported with --int8 --unicode latin; wanted are at most 200,000
+bytes of constants and at most 0.5 points below the run before. A compressed file is deflated and constants
+are not, so --max-size is lowered by what the export is too large until it fits: a user has to do the same.
 Series: trained as SERIES says and exported; wanted are 32 KB of constants, 8 KB of memory and 95 %. Exit
-status 1 if anything is not as wanted. One JSON line for each run is appended to --out. Every call looks at test
-splits: log it in benchmarks/LOG.md.
+status 1 if anything is not as wanted. One JSON line for each run is appended to --out. Every call looks at
+test splits: log it in benchmarks/LOG.md.
 """
 
 import argparse

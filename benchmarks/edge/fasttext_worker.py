@@ -1,4 +1,4 @@
-"""fastText as a contender of latency.py. Runs in an environment of its own, which needs fastText and numpy only."""
+"""fastText as a contender of latency.py, in an environment of its own that needs fastText and numpy only."""
 
 import json
 import sys

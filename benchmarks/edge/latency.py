@@ -1,13 +1,13 @@
-"""How long one text takes, from its letters to probabilities: this library, its exports, torch.nn.GRU, fastText.
+"""How long one text takes, from letters to probabilities: this library, its exports, torch.nn.GRU, fastText.
 
     python -m benchmarks.edge.latency $DATA/trec6 --run runs/trec6 --fasttext-python fasttext-env/bin/python
 
-One thread each, the same validation texts, a process for each contender, which take turns by rounds, so that
-a disturbance meets all of them. A text's time is its call's; p50 and p99 are over texts, their median and range over
-rounds. Where the network can be asked alone, without tokens being made, that stands beside. torch.nn.GRU is an
-embedding, a GRU of the run's sizes and a linear layer over the last states, untrained, fed by the run's
-own tokeniser. fastText learns the training texts with its defaults and word pairs; without --fasttext-python it is
-left out. Run on a quiet machine.
+One thread each, the same validation texts, a process for each contender; they take turns by rounds, so that a
+disturbance meets all of them. A text's time is its call's; p50 and p99 are over texts, their median and range
+over rounds. Where the network can be asked alone, without tokens being made, that stands beside. torch.nn.GRU
+is an embedding, a GRU of the run's sizes and a linear layer over the last states, untrained, fed by the run's
+own tokeniser. fastText learns the training texts with its defaults and word pairs; without --fasttext-python
+it is left out. Run on a quiet machine.
 """
 
 import argparse
@@ -108,9 +108,7 @@ def table(found: dict[str, Any]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
-    parser.add_argument(
-        "--run", type=Path, help="a finished run of the source; else one of two epochs is made"
-    )
+    parser.add_argument("--run", type=Path, help="a finished run; else one of two epochs is made")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--fasttext-python", type=Path, help="a Python that has fastText")

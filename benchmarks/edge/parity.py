@@ -6,8 +6,8 @@ probability, the share of equal labels, both accuracies.
     python -m benchmarks.edge.parity $SERIES/fsdd_logmel.npz --name fsdd-plain -- --set stem=off
 
 What stands behind -- goes to `grunlock train`. Wanted: float32 within 1e-5 and every label, int8 within 0.3
-points of accuracy; exit status 1 otherwise. One JSON line for each case is appended to --out. Every call looks at
-test splits: log it in benchmarks/LOG.md.
+points of accuracy; exit status 1 otherwise. One JSON line for each case is appended to --out. Every call
+looks at test splits: log it in benchmarks/LOG.md.
 """
 
 import argparse

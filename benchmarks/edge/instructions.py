@@ -4,8 +4,8 @@
 
 Counts are the same however busy the machine is. A program reads one input of n steps and one of 2n; the
 difference, over n, is what a step takes, start and end of an input left out. Beside it stand the
-multiply-adds: one for each weight that a step reads, of which an instruction does up to 8 (float32, AVX2) or 4
-(SSE2), of int8 up to 16 or 8. Models are untrained; their sizes matter, and what is read. valgrind knows no
+multiply-adds, one for each weight that a step reads: an instruction does up to 8 of float32 (AVX2) or 4
+(SSE2), and 16 or 8 of int8. Models are untrained; their sizes matter, and what is read. valgrind knows no
 AVX-512, so code is compiled for x86-64-v3, which has AVX2, or x86-64, which has SSE2.
 """
 

@@ -15,7 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from tests.fuzz.draw import Draw, Guided, Seeded
 
 Target = Callable[[Draw, Path, Path], None]
 
-WITH_TORCH = ("checkpoint", "resumed_run", "pretrained_folder")
 SLOWEST_SECONDS = 5
+WARM_UP_CASES = 3
 MOST_BYTES = 3 * 2**30  # of memory beyond what the process has at its start: see artifact/int8_storage.py
 
 
@@ -58,6 +58,14 @@ def _time_limit() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _warm_up(target: Target, seeds: Path) -> None:
+    """Libraries are loaded before a case's time counts. What becomes of these cases is seen again later."""
+    for number in range(WARM_UP_CASES):
+        with tempfile.TemporaryDirectory() as work, warnings.catch_warnings(), suppress(Exception):
+            warnings.simplefilter("ignore")
+            target(Seeded(number), seeds, Path(work))
 
 
 def _limit_memory() -> None:
@@ -121,9 +129,7 @@ def main() -> None:
         return
     from tests.fuzz.targets import TARGETS
 
-    if options.target in WITH_TORCH:
-        import grunlock.training.run  # noqa: F401  so that no case waits for it
-
+    _warm_up(TARGETS[options.target], options.seeds)
     _limit_memory()
     sys.exit(1 if _seeded(options, TARGETS[options.target]) else 0)
 

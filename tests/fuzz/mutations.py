@@ -98,7 +98,7 @@ def changed_value(draw: Draw, root: Any) -> Any:
     if isinstance(root, int) and not isinstance(root, bool) and one_in(draw, 2):
         return root + draw.number(-2, 2)
     if isinstance(root, str) and root and one_in(draw, 2):
-        return chosen(draw, [root * 2, root[:-1], root.upper(), root + "\0", root * 1000, "." * 3000])
+        return chosen(draw, [root * 2, root[:-1], root.upper(), root + "\0", root[:10] * 1000, "." * 3000])
     return chosen(draw, [*STRANGE, *NOT_NUMBERS])
 
 

@@ -19,7 +19,8 @@ from grunlock.artifact.format import MANIFEST, RECIPE
 from grunlock.data import npz_files
 from grunlock.data.npz_files import check_npz
 from grunlock.data.prepared import open_prepared
-from grunlock.errors import ArtifactError, DataError, RunError
+from grunlock.errors import ArtifactError, DataError, RecipeError, RunError
+from grunlock.recipe import read_recipe
 from grunlock.runtime.probabilities import LARGEST_LOGIT, sound
 from grunlock.training.checkpoint import read_checkpoint
 from tests.fuzz.draw import Seeded
@@ -119,6 +120,11 @@ def test_weights_that_compiled_code_must_not_see(
 def test_members_that_say_what_cannot_be(path: Path, member: str, change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ArtifactError):
         artifacts.load(resealed(path, member, change))
+
+
+def test_a_long_word_does_not_take_the_square_of_its_letters() -> None:
+    with pytest.raises(RecipeError, match="less than or equal to 64"):
+        read_recipe("tiny", ["embedding.ngrams={buckets=9, max_length=99999}"])
 
 
 def test_an_answer_that_is_no_number_is_none() -> None:

@@ -26,7 +26,10 @@ from grunlock.export.portable import portable
 from grunlock.export.reference import torch_classifier
 
 TEXTS = ["encoder.hidden_size=64"]
-SERIES = ["stem=off", "encoder.hidden_size=64", "encoder.bidirectional=false"]
+SERIES = [
+    *("stem=off", "series.size=off", "series.changes=false"),
+    *("encoder.hidden_size=64", "encoder.bidirectional=false"),
+]
 TEXT_BYTES, TEXT_LOSS = 200_000, 0.005
 SERIES_BYTES, STATE_BYTES, SERIES_ACCURACY = 32 * 1024, 8 * 1024, 0.95
 MOST_ROUNDS = 6

@@ -14,6 +14,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from grunlock._version import __version__
+from grunlock.artifact.checks import check_parts, check_weights, read_labels, read_temperature
 from grunlock.artifact.format import read_members, write_members
 from grunlock.artifact.int8_storage import packed, unpacked
 from grunlock.errors import ArtifactError
@@ -31,6 +32,16 @@ from grunlock.text.front_end import TextFrontEnd
 ARTIFACT_NAME = "model.grunlock"
 BEFORE_REFIT_NAME = "before_refit.grunlock"  # beside a model that has learned its validation examples too
 
+# What reading members raises where they are not what `save` wrote; SafetensorError is none of them.
+UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    SafetensorError,
+)
 
 Storage = Literal["float32", "int8"]
 
@@ -105,13 +116,13 @@ def read(path: str | Path) -> Artifact:
         storage: Storage = "int8" if manifest.get("storage") == "int8" else "float32"
         weights = safetensors.numpy.load(members["weights.safetensors"])
         weights = unpacked(weights) if storage == "int8" else weights
-        labels = tuple(json.loads(members["labels.json"]))
+        labels = read_labels(members["labels.json"])
         calibration = json.loads(members["calibration.json"])
-        temperature, promises = float(calibration["temperature"]), calibration.get("guarantees")
+        temperature, promises = read_temperature(calibration["temperature"]), calibration.get("guarantees")
         guarantees = None if promises is None else Guarantees.from_dict(promises)
-        begun = tuple(float(each) for each in calibration.get("step_temperatures", ()))
-        metrics = json.loads(members["metrics.json"])
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        begun = tuple(read_temperature(each) for each in calibration.get("step_temperatures", ()))
+        metrics = dict(json.loads(members["metrics.json"]))
+    except UNREADABLE as error:
         raise ArtifactError("A member of the model file cannot be read.", where=path, got=error) from error
     artifact = Artifact(
         recipe=recipe,
@@ -126,7 +137,8 @@ def read(path: str | Path) -> Artifact:
         step_temperatures=begun,
         storage=storage,
     )
-    _check_sizes(path, artifact)
+    check_parts(path, derived, front_end, labels)
+    check_weights(path, recipe, derived, weights)
     return artifact
 
 
@@ -217,24 +229,3 @@ def _calibration(artifact: Artifact) -> dict[str, Any]:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _check_sizes(path: Path, artifact: Artifact) -> None:
-    expected: dict[str, tuple[int, ...]] = {"head.bias": (len(artifact.labels),)}
-    inputs, size = artifact.derived.facts.inputs, artifact.recipe.input_size
-    if isinstance(artifact.front_end, TextFrontEnd) and size is not None:
-        expected["embedding.tokens.weight"] = (artifact.front_end.vocab_size, size)
-    elif isinstance(inputs, SeriesFacts) and size is not None:
-        expected["embedding.projection.weight"] = (size, inputs.num_features)
-    if artifact.recipe.wide_apart is not None:
-        rows = artifact.weights.get("wide.rows")
-        expected["wide.rarity"] = (0 if rows is None else len(rows),)
-    for name, shape in expected.items():
-        found = artifact.weights.get(name)
-        if found is None or found.shape != shape:
-            raise ArtifactError(
-                "The weights do not fit the rest of the model file.",
-                where=f"{path}, {name}",
-                got=None if found is None else list(found.shape),
-                expected=list(shape),
-            )

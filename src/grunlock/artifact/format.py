@@ -25,7 +25,9 @@ hashes, not what members mean; contents.py does.
 
 import hashlib
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,9 +51,24 @@ REST = (
     "card.md",
 )
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-MAX_WEIGHTS_BYTES = 8 * 2**30
 MAX_DEFLATED_BYTES = 64 * 2**20  # of a member once inflated: what is deflated is a small model
-MAX_MEMBER_BYTES = 256 * 2**20  # of every other member
+MAX_MEMBER_BYTES = 16 * 2**20  # of every other member, but for
+MAX_BYTES = {
+    "weights.safetensors": 8 * 2**30,
+    "tokenizer.json": 256 * 2**20,
+    RECIPE: 2**17,  # a parser of TOML may need the square of its bytes
+}
+# What zipfile raises for damaged and hostile files: RuntimeError where a member is encrypted.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    KeyError,
+)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can state
 
 
@@ -93,7 +110,9 @@ def read_members(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
             names = _check_directory(path, archive)
             manifest = _read_manifest(path, archive.read(MANIFEST))
             members = {name: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+    except ArtifactError:
+        raise
+    except (*DAMAGED, OSError) as error:
         raise ArtifactError(
             "The model file is damaged or not a model.",
             where=path,
@@ -123,9 +142,12 @@ def _check_directory(path: Path, archive: zipfile.ZipFile) -> tuple[str, ...]:
         raise ArtifactError(
             "The model file has wrong members.", where=path, got=odd, expected=[MANIFEST, *members]
         )
+    size = path.stat().st_size
     for entry in archive.infolist():
-        limit = MAX_WEIGHTS_BYTES if entry.filename == "weights.safetensors" else MAX_MEMBER_BYTES
-        if entry.compress_type != zipfile.ZIP_STORED:
+        limit = MAX_BYTES.get(entry.filename, MAX_MEMBER_BYTES)
+        if entry.compress_type == zipfile.ZIP_STORED:
+            limit = min(limit, entry.compress_size, size)  # what is read is made room for beforehand
+        else:
             limit = min(limit, MAX_DEFLATED_BYTES)
         if entry.file_size > limit or entry.compress_type not in COMPRESSIONS:
             raise ArtifactError(
@@ -140,7 +162,7 @@ def _check_directory(path: Path, archive: zipfile.ZipFile) -> tuple[str, ...]:
 def _read_manifest(path: Path, content: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError("The manifest is not JSON.", where=f"{path}, {MANIFEST}", got=error) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ArtifactError("This is not a grunlock model.", where=f"{path}, {MANIFEST}")

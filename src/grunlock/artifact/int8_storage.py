@@ -26,6 +26,7 @@ LIMIT, COARSE_LIMIT = 127, 7
 SCALE_BYTES = 2  # of a row
 FEW_ROWS = 4096
 FEWEST_VALUES = 256  # of an array that is worth it
+MOST_UNPACKED_BYTES = 2 * 2**30  # of all arrays: a code of one byte may stand for many floats
 
 Weights = dict[str, FloatArray]
 Stored = dict[str, NDArray[Any]]
@@ -49,8 +50,12 @@ def packed(weights: Weights) -> Stored:
 
 
 def unpacked(stored: Stored) -> Weights:
-    """The weights, int32 and float32. Raises KeyError or ValueError for arrays that do not fit together."""
+    """The weights, int32 and float32. Raises LookupError or ValueError for arrays that do not fit together
+    and for more than memory should be asked for."""
     weights: Weights = {}
+    num_bytes = sum(_unpacked_bytes(name, value, stored) for name, value in stored.items())
+    if num_bytes > MOST_UNPACKED_BYTES:
+        raise ValueError(f"{num_bytes} bytes of weights, at most {MOST_UNPACKED_BYTES}")
     for name, value in stored.items():
         if name.endswith((SCALE, CENTRES)):
             continue
@@ -119,7 +124,15 @@ def _codes(table: FloatArray, parts: list[slice]) -> tuple[NDArray[np.uint8], ND
     return codes, centres
 
 
+def _unpacked_bytes(name: str, value: NDArray[Any], stored: Stored) -> int:
+    if name.endswith(CODES):
+        return 4 * len(value) * int(stored[name.removesuffix(CODES) + CENTRES].shape[1])
+    return 4 * int(value.size)
+
+
 def _decoded(codes: NDArray[np.uint8], centres: NDArray[np.float16]) -> FloatArray:
+    if codes.dtype != np.uint8 or len(centres) != NUM_CENTRES or not 0 < codes.shape[1] <= centres.shape[1]:
+        raise ValueError(f"codes of shape {codes.shape} for values of shape {centres.shape}")
     parts = class_parts(centres.shape[1], codes.shape[1])
     values = centres.astype(np.float32)
     return np.concatenate([values[codes[:, i], part] for i, part in enumerate(parts)], axis=1)

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grunlock.data.batches import ExampleStore
+from grunlock.data.npz_files import NPZ_ERRORS, check_npz
+from grunlock.data.ragged import damaged_store
 from grunlock.data.series.store import open_series_store
 from grunlock.data.splits import SPLITS
 from grunlock.data.store import open_store
@@ -85,7 +88,9 @@ def open_prepared(folder: str | Path) -> PreparedData:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["version"] != VERSION:
             raise ValueError(f"version {facts['version']}, expected {VERSION}")
+        _check_facts(facts)
         front_end, inputs, stores = (_open_texts if facts["kind"] == "text" else _open_series)(folder, facts)
+        _check_targets(folder, stores, len(facts["labels"]))
         return PreparedData(
             front_end=front_end,
             inputs=inputs,
@@ -101,9 +106,9 @@ def open_prepared(folder: str | Path) -> PreparedData:
             fingerprint=facts["fingerprint"],
             folder=folder,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except NPZ_ERRORS as error:
         raise DataError(
             "There is no finished prepared data.",
             where=folder,
@@ -154,7 +159,9 @@ def _open_texts(
     ngrams = None if facts["ngrams"] is None else NgramOptions(**facts["ngrams"])
     tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
     front_end = TextFrontEnd.from_json(tokenizer, facts["tokens"], facts["max_tokens"], ngrams, facts["cut"])
-    types = TokenTypes(front_end.vocab_size, _load_types(folder) if ngrams else None)
+    types = TokenTypes(
+        front_end.vocab_size, _load_types(folder, front_end.vocab_size, ngrams.buckets) if ngrams else None
+    )
     inputs = TextFacts(vocab_size=front_end.vocab_size, tokens=front_end.tokens, script=facts["script"])
     return front_end, inputs, {name: open_store(folder / name, types) for name in facts["splits"]}
 
@@ -168,6 +175,45 @@ def _open_series(
     return front_end, inputs, {name: open_series_store(folder / name, front_end) for name in facts["splits"]}
 
 
-def _load_types(folder: Path) -> TypeTable:
+def _load_types(folder: Path, vocab_size: int, buckets: int) -> TypeTable:
+    """Raises one of NPZ_ERRORS for a table that names a token or an n-gram that has no vector."""
+    check_npz(folder / TYPES)
     with np.load(folder / TYPES, allow_pickle=False) as arrays:
-        return TypeTable(**{name: arrays[name] for name in arrays.files})
+        found = TypeTable(**{name: arrays[name] for name in arrays.files})
+    ids, offsets, ngrams = found.vocab_ids, found.ngram_offsets, found.ngram_ids
+    types = ids.dtype == offsets.dtype == np.int64 and ngrams.dtype == np.int32
+    flat = ids.ndim == offsets.ndim == ngrams.ndim == 1 and len(offsets) == len(ids) + 1
+    if not types or not flat or len(ids) < vocab_size:
+        raise ValueError(f"{TYPES} holds other arrays than it should")
+    if offsets[0] != 0 or offsets[-1] != len(ngrams) or (np.diff(offsets) < 0).any():
+        raise ValueError(f"{TYPES}: n-grams of no type")
+    if not _are_below(ids, vocab_size) or not _are_below(ngrams, buckets):
+        raise ValueError(f"{TYPES}: a token or an n-gram that has no vector")
+    return found
+
+
+def _are_below(values: NDArray[np.integer], limit: int) -> bool:
+    return len(values) == 0 or 0 <= int(values.min()) <= int(values.max()) < limit
+
+
+def _check_facts(facts: Any) -> None:
+    """Raises ValueError, KeyError or TypeError for what `_save_facts` never wrote."""
+    labels, counts, notes = (list(facts[name]) for name in ("labels", "label_counts", "notes"))
+    if (
+        not labels
+        or len(set(labels)) < len(labels)
+        or not all(isinstance(each, str) for each in labels + notes)
+    ):
+        raise ValueError("labels or notes are no list of names")
+    if len(counts) != len(labels) or not all(type(each) is int for each in counts):
+        raise ValueError("label_counts are no numbers of the labels")
+    if not {"train", "valid"} <= set(facts["splits"]) <= {*SPLITS, UNLABELLED}:
+        raise ValueError(f"splits {facts['splits']}")
+    if type(facts["valid_from_train"]) is not bool or not isinstance(facts["fingerprint"], str):
+        raise TypeError("valid_from_train or fingerprint")
+
+
+def _check_targets(folder: Path, stores: Mapping[str, ExampleStore], num_labels: int) -> None:
+    for name, store in stores.items():
+        if name != UNLABELLED and not _are_below(np.asarray(store.targets), num_labels):
+            raise damaged_store(folder / name, f"targets that are not from 0 to {num_labels - 1}")

@@ -50,13 +50,19 @@ class Pretrained:
         """
         self._check_fits(recipe)
         assert recipe.text is not None
-        stored = (self.folder / TOKENIZER).read_text(encoding="utf-8")
+        try:
+            stored = (self.folder / TOKENIZER).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ArtifactError("The tokeniser cannot be read.", where=self.folder, got=error) from error
         tokens, text = self.facts["tokens"], recipe.text
         return TextFrontEnd.from_json(stored, tokens, text.max_tokens, recipe.ngrams_of(tokens), text.cut)
 
     def weights(self) -> Weights:
         """Raises ArtifactError if they are not those that were written."""
-        content = (self.folder / WEIGHTS).read_bytes()
+        try:
+            content = (self.folder / WEIGHTS).read_bytes()
+        except OSError as error:
+            raise ArtifactError("The weights cannot be read.", where=self.folder, got=error) from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise ArtifactError(
                 "The pretrained weights are not those that were written.",
@@ -65,7 +71,7 @@ class Pretrained:
             )
         try:
             return safetensors.numpy.load(content)
-        except SafetensorError as error:
+        except (SafetensorError, ValueError, LookupError, TypeError) as error:
             raise ArtifactError("The weights cannot be read.", where=self.folder, got=error) from error
 
     def _check_fits(self, recipe: Recipe) -> None:
@@ -92,8 +98,10 @@ def open_pretrained(folder: str | Path) -> Pretrained:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["version"] != VERSION:
             raise ValueError(f"version {facts['version']}, expected {VERSION}")
-        _ = facts["tokens"], facts["encoder"], facts["embedding_size"], facts["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _ = facts["tokens"], dict(facts["encoder"]), facts["embedding_size"], facts["sha256"]
+        if type(facts.get("tokens_seen", 0)) is not int:
+            raise TypeError("tokens_seen is no number")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             "There is no pretrained network here.",
             where=folder,

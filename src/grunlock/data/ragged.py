@@ -148,7 +148,7 @@ def open_ragged(folder: Path, kind: RowKind) -> RaggedArrays:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         num_examples, num_rows = facts["examples"], facts[kind.name]
         shape = (num_rows, facts["width"]) if kind.wide else (num_rows,)
-        return RaggedArrays(
+        found = RaggedArrays(
             rows=_map(folder / kind.name, kind.dtype, shape),
             offsets=_map(folder / OFFSETS, INDEX_TYPES[OFFSETS], (num_examples + 1,)),
             targets=_map(folder / TARGETS, INDEX_TYPES[TARGETS], (num_examples,)),
@@ -157,8 +157,16 @@ def open_ragged(folder: Path, kind: RowKind) -> RaggedArrays:
             if TEACHER in facts
             else None,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _check_offsets(found.offsets, num_rows)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise damaged_store(folder, error) from error
+    return found
+
+
+def _check_offsets(offsets: IntArray, num_rows: int) -> None:
+    """They are read as places of rows, by compiled code too."""
+    if offsets[0] != 0 or offsets[-1] != num_rows or (np.diff(offsets) < 1).any():
+        raise ValueError(f"{OFFSETS} does not rise from 0 to {num_rows}")
 
 
 def damaged_store(folder: Path, reason: object) -> DataError:

@@ -128,6 +128,8 @@ def open_store(folder: Path, types: TokenTypes) -> TokenStore:
     stored = open_ragged(folder, TOKENS)
     if "fingerprint" not in stored.facts:
         raise damaged_store(folder, "no fingerprint")
+    if len(stored.rows) and not 0 <= int(stored.rows.min()) <= int(stored.rows.max()) < types.num_types:
+        raise damaged_store(folder, f"tokens that are not from 0 to {types.num_types - 1}")
     return TokenStore(
         stored.rows, stored.offsets, stored.targets, stored.facts["fingerprint"], types, stored.teacher
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.data.encoding import open_bytes, open_text
+from grunlock.data.npz_files import NPZ_ERRORS, check_npz
 from grunlock.errors import DataError
 from grunlock.files import atomic_file
 from grunlock.shapes import FloatArray
@@ -222,11 +223,14 @@ def _numpy_entries(path: Path, size: int | None) -> Iterator[tuple[str, FloatArr
         pass  # missing and empty files get the usual message
     try:
         if path.suffix.lower() == ".npz":
+            check_npz(path)
             with np.load(path, allow_pickle=False) as arrays:
                 vectors, words = arrays["vectors"], [str(word) for word in arrays["vocab"]]
         else:
             vectors, words = np.load(path, allow_pickle=False, mmap_mode="r"), _word_list(path)
-    except (KeyError, ValueError, OSError) as error:
+    except DataError:
+        raise
+    except NPZ_ERRORS as error:
         expected = "arrays `vectors` [words, width] and `vocab` [words]"
         raise DataError("The vectors cannot be read.", where=path, got=error, expected=expected) from error
     if vectors.ndim != 2 or len(vectors) != len(words):

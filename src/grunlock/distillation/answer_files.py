@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from grunlock.data.columns import TEXT_NAMES, Cell
+from grunlock.data.npz_files import NPZ_ERRORS, check_npz
 from grunlock.data.tables import json_records, open_table, table_format
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import DataError
@@ -148,6 +148,7 @@ def _records(path: Path, encoding: str, text_key: str) -> Iterator[tuple[int, st
 
 def _from_npz(path: Path) -> Answers:
     try:
+        check_npz(path)
         with np.load(path, allow_pickle=False) as arrays:
             keys = [key for key in RECORD_KEYS if key in arrays.files]
             if len(keys) != 1 or not {"texts", "labels"} <= set(arrays.files):
@@ -160,7 +161,9 @@ def _from_npz(path: Path) -> Answers:
             texts = [str(text) for text in arrays["texts"]]
             labels = tuple(str(label) for label in arrays["labels"])
             numbers = np.asarray(arrays[keys[0]], np.float32)
-    except (OSError, ValueError, BadZipFile) as error:
+    except DataError:
+        raise
+    except NPZ_ERRORS as error:
         raise DataError("The file of answers cannot be read.", where=path, got=error) from error
     if numbers.shape != (len(texts), len(labels)) or not texts:
         raise DataError(

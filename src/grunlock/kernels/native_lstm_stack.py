@@ -9,7 +9,7 @@ from grunlock.kernels.library import NativeLibrary
 from grunlock.kernels.lstm_native import CellCall, lstm_forward
 from grunlock.kernels.native import PRECISIONS, DirectionCall, LayerCall, Precision, Zoneout
 from grunlock.kernels.stack import LayerWeights, dense_layer
-from grunlock.shapes import FloatArray, IntArray
+from grunlock.shapes import FloatArray, IntArray, check_shape
 
 
 class NativeLstmStack:
@@ -35,7 +35,8 @@ class NativeLstmStack:
     ) -> tuple[FloatArray, FloatArray]:
         """Rows [U, D], read through index [N] if given, to the last layer's output [N, E] and final [B, E].
 
-        Raises ShapeError for an index that names no row, KernelError when memory runs out.
+        Raises ShapeError for rows of another size and for an index that names no row, KernelError when memory
+        runs out.
         """
         rows = np.ascontiguousarray(rows, np.float32)
         index = None if index is None else np.ascontiguousarray(index, np.int64)
@@ -66,6 +67,7 @@ class NativeLstmStack:
         before: FloatArray | None,  # [2 * directions, B, H] states to go on from; None: zeros
         after: FloatArray,  # [2 * directions, B, H] where the last states are written
     ) -> FloatArray:
+        check_shape("rows", rows.shape, (None, layer.input_size), "[U, D]")
         num_rows, num_directions = len(rows) if index is None else len(index), len(layer.directions)
         output = np.empty((num_rows, num_directions * layer.hidden_size), np.float32)
         start = [0] * len(after) if before is None else [state.ctypes.data for state in before]

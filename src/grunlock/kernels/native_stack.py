@@ -38,6 +38,7 @@ class NativeGruStack:
             )
         self._layers = [dense_layer(layer) for layer in layers]  # held: norms are read where they lie
         self._run, self._free = _functions(library)
+        self._input_size = self._layers[0].input_size
         self._output_size = self._layers[-1].hidden_size * len(self._layers[-1].directions)
         calls = b"".join(_layer_call(layer, precision) for layer in self._layers)
         self._stack = library.handle.grunlock_stack_new(calls, len(layers))
@@ -58,7 +59,8 @@ class NativeGruStack:
     ) -> tuple[FloatArray, FloatArray]:
         """Rows [U, D], read through index [N] if given, to the last layer's output [N, E] and final [B, E].
 
-        Raises ShapeError for an index that names no row.
+        Raises ShapeError for rows of another size than the first layer reads, and for an index that names no
+        row.
         """
         directions = len(self._layers[-1].directions)
         final = np.empty((directions, int(batch_sizes[0]), self._layers[-1].hidden_size), np.float32)
@@ -78,6 +80,8 @@ class NativeGruStack:
         states: FloatArray | None,
     ) -> FloatArray:
         rows = np.ascontiguousarray(rows, np.float32)
+        if rows.shape[1] != self._input_size:
+            raise ShapeError("The rows have another size.", got=rows.shape[1], expected=self._input_size)
         batch_sizes = np.ascontiguousarray(batch_sizes, np.int64)
         index = None if index is None else np.ascontiguousarray(index, np.int64)
         num_rows = len(rows) if index is None else len(index)

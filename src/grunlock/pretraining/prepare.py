@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from grunlock.data.ragged import damaged_store
 from grunlock.data.sources import Chunk, open_source, read_texts
 from grunlock.data.store import StoreWriter, TokenStore, open_store, writing_store
 from grunlock.data.tables import PLAIN_TEXT_SUFFIXES
@@ -118,9 +119,12 @@ def _append(writer: StoreWriter, encoded: EncodedTexts, chosen: np.ndarray, long
 
 def _open(folder: Path, recipe: Recipe) -> UnlabelledTexts:
     assert recipe.text is not None
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    stored = (folder / TOKENIZER).read_text(encoding="utf-8")
-    front_end = TextFrontEnd.from_json(stored, facts["tokens"], recipe.text.max_tokens, None)
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        stored = (folder / TOKENIZER).read_text(encoding="utf-8")
+        front_end = TextFrontEnd.from_json(stored, facts["tokens"], recipe.text.max_tokens, None)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise damaged_store(folder, error) from error
     types = front_end.new_types()
     train, valid = (open_store(folder / name, types) for name in ("train", "valid"))
     counts = np.bincount(train.tokens, minlength=front_end.vocab_size)

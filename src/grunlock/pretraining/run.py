@@ -18,7 +18,12 @@ from grunlock.pretraining.loop import Pretrainer
 from grunlock.pretraining.prepare import UnlabelledTexts, prepare_unlabelled
 from grunlock.recipe import Recipe, recipe_from_settings
 from grunlock.recipe.model_options import GruOptions, LstmOptions
-from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint
+from grunlock.training.checkpoint import (
+    CheckpointClock,
+    damaged_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from grunlock.training.events import CheckpointWritten, DataProgress, Event, Listener, RunStarted
 from grunlock.training.history import History
 from grunlock.training.interruption import stop_request
@@ -55,8 +60,14 @@ def resume_pretraining(folder: str | Path, listeners: Sequence[Listener] = ()) -
     folder = Path(folder)
     if not (folder / REQUEST).is_file():
         raise RunError("No pretraining was begun here.", where=folder, expected=f"a folder with {REQUEST}")
-    asked = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    return _run(asked["sources"], recipe_from_settings(asked["recipe"]), folder, listeners)
+    try:
+        asked = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        sources, settings = [str(each) for each in asked["sources"]], dict(asked["recipe"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise RunError(
+            "The pretraining's own description is damaged.", where=folder / REQUEST, got=error
+        ) from error
+    return _run(sources, recipe_from_settings(settings), folder, listeners)
 
 
 def check_network(recipe: Recipe) -> None:
@@ -101,7 +112,10 @@ def _run(sources: Sequence[str], recipe: Recipe, folder: Path, listeners: Sequen
     trainer = Pretrainer(recipe, data)
     state = read_checkpoint(folder / CHECKPOINT)
     if state is not None:
-        trainer.load_state_dict(state)
+        try:
+            trainer.load_state_dict(state)
+        except Exception as error:  # optimisers and torch raise whatever a wrong state leads them to
+            raise damaged_checkpoint(folder / CHECKPOINT, error) from error
     _fit(trainer, folder, data, listeners)
     _save(trainer, folder, data)
     return folder

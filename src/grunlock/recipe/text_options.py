@@ -49,7 +49,7 @@ class NgramOptions(Section):
 
     buckets: Annotated[int, Field(ge=2)] = 2**18
     min_length: Count = 3
-    max_length: Count = 5
+    max_length: Annotated[int, Field(ge=1, le=64)] = 5  # bounds what a long word takes
 
     @model_validator(mode="after")
     def _ordered(self) -> "NgramOptions":

@@ -12,7 +12,7 @@ from grunlock.runtime.early import Temperatures
 from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
 from grunlock.runtime.hindrances import refuse_hindered
 from grunlock.runtime.network import Network
-from grunlock.runtime.probabilities import probabilities
+from grunlock.runtime.probabilities import probabilities, sound
 from grunlock.runtime.stepped import prefix_logits
 from grunlock.runtime.streaming import Stream, stopping_rule
 from grunlock.shapes import FloatArray, IntArray, PackedLayout, pack_layout
@@ -98,7 +98,7 @@ class TextClassifier:
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         for members, tokens, layout in self._batches(texts):
             result[members] = self.network.logits(tokens, layout)
-        return result
+        return sound(result)
 
     def prefix_logits(self, texts: Sequence[str]) -> list[FloatArray]:
         """Of each text the logits [tokens, K] after each of its tokens.
@@ -110,7 +110,7 @@ class TextClassifier:
         for members, tokens, layout in self._batches(texts):
             of_each = prefix_logits(self.network, tokens, layout)
             for member, logits in zip(members.tolist(), of_each, strict=True):
-                found[member] = logits
+                found[member] = sound(logits)
         return found
 
     @property

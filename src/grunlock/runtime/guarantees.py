@@ -30,6 +30,7 @@ from grunlock.shapes import FloatArray
 SetMethod = Literal["lac", "raps"]
 SET_METHODS: tuple[SetMethod, ...] = get_args(SetMethod)
 PENALTY, FREE_RANKS = 0.1, 1
+LEAST_TEMPERATURE = 1e-6  # as a fitted one never is; logits are divided by it
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -133,18 +134,23 @@ class Guarantees:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Guarantees":
         """What to_dict gave. Raises KeyError, TypeError and ValueError for anything else."""
-        return cls(
+        made = cls(
             num_examples=int(stored["num_examples"]),
-            temperature=float(stored["temperature"]),
+            temperature=_finite(stored["temperature"]),
             quantiles={
-                method: {float(c): math.inf if q is None else float(q) for c, q in found.items()}
+                method: {_finite(c): math.inf if q is None else _finite(q) for c, q in found.items()}
                 for method, found in ((method, dict(stored["quantiles"][method])) for method in SET_METHODS)
             },
             thresholds=_thresholds_from_dict(stored["thresholds"]),
             early=None if stored.get("early") is None else _thresholds_from_dict(stored["early"]),
-            needed={float(rate): int(count) for rate, count in dict(stored["needed"]).items()},
-            certainty=float(stored["certainty"]),
+            needed={_finite(rate): int(count) for rate, count in dict(stored["needed"]).items()},
+            certainty=_finite(stored["certainty"]),
         )
+        if made.temperature < LEAST_TEMPERATURE:
+            raise ValueError(f"a temperature of {made.temperature}")
+        if not made.needed.keys() >= {*made.thresholds, *(made.early or ())}:
+            raise ValueError("an error rate without the examples that it needs")
+        return made
 
 
 def _thresholds_to_dict(thresholds: Mapping[float, float | None]) -> dict[str, float | None]:
@@ -153,9 +159,16 @@ def _thresholds_to_dict(thresholds: Mapping[float, float | None]) -> dict[str, f
 
 def _thresholds_from_dict(stored: Mapping[str, Any]) -> dict[float, float | None]:
     return {
-        float(rate): None if threshold is None else float(threshold)
+        _finite(rate): None if threshold is None else _finite(threshold)
         for rate, threshold in dict(stored).items()
     }
+
+
+def _finite(stored: Any) -> float:
+    found = float(stored)
+    if not math.isfinite(found):
+        raise ValueError(f"{found} where a number should be")
+    return found
 
 
 def label_scores(probs: FloatArray, method: SetMethod) -> Doubles:

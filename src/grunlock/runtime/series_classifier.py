@@ -11,7 +11,7 @@ from grunlock.runtime.early import Temperatures
 from grunlock.runtime.guarantees import Guarantees, SetMethod, answers_or_none, label_sets, promised
 from grunlock.runtime.hindrances import refuse_hindered
 from grunlock.runtime.network import Network
-from grunlock.runtime.probabilities import probabilities
+from grunlock.runtime.probabilities import probabilities, sound
 from grunlock.runtime.stepped import prefix_logits
 from grunlock.runtime.streamed_series import StreamedSeries
 from grunlock.runtime.streaming import Stream, stopping_rule
@@ -104,7 +104,7 @@ class SeriesClassifier:
         result = np.empty((len(series), len(self.labels)), dtype=np.float32)
         for members, features, layout in self._batches(series):
             result[members] = self.network.logits(features, layout)
-        return result
+        return sound(result, of_series=True)
 
     def prefix_logits(self, series: Sequence[FloatArray]) -> list[FloatArray]:
         """Of each series the logits [steps, K] after each of its steps.
@@ -116,7 +116,7 @@ class SeriesClassifier:
         for members, features, layout in self._batches(series):
             of_each = prefix_logits(self.network, features, layout)
             for member, logits in zip(members.tolist(), of_each, strict=True):
-                found[member] = logits
+                found[member] = sound(logits, of_series=True)
         return found
 
     def _batches(self, series: Sequence[FloatArray]) -> Iterator[tuple[IntArray, FloatArray, PackedLayout]]:

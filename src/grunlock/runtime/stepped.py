@@ -12,6 +12,7 @@ from grunlock.kernels.pool import sequence_major
 from grunlock.runtime.encoded import States, SteppedEncoder
 from grunlock.runtime.network import Network, embed
 from grunlock.runtime.norms import under
+from grunlock.runtime.probabilities import sound
 from grunlock.runtime.stem import Stem
 from grunlock.runtime.streamed_pooling import PooledSoFar, StreamedPooling
 from grunlock.runtime.streamed_wide import StreamedWide, WideSoFar
@@ -75,6 +76,7 @@ class SteppedNetwork:
         if wide is not None and isinstance(inputs, DistinctTokens):
             added, wide = self.wide_logits(inputs, wide)
             logits = logits + added.astype(np.float32)
+        logits = sound(logits, of_series=not isinstance(inputs, DistinctTokens))
         return logits, NetworkSoFar(stem, encoder, pooling, wide)
 
     def pooled_logits(self, states: FloatArray, before: PooledSoFar) -> tuple[FloatArray, PooledSoFar]:

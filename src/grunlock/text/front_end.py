@@ -25,6 +25,7 @@ from grunlock.text.token_kinds import (
     UNKNOWN_ID,
     Texts,
     TrainedTokens,
+    check_trained,
     train_tokenizer,
 )
 from grunlock.text.types import (
@@ -98,6 +99,7 @@ class TextFrontEnd:
         kinds: tuple[TrainedTokens, ...] = get_args(TrainedTokens)
         for kind in kinds:
             if kind == tokens:
+                check_trained(tokenizer, kind)
                 return cls(tokenizer, kind, max_tokens, ngrams, cut)
         raise DataError("Unknown kind of token.", where="tokens", got=tokens, expected=", ".join(kinds))
 

@@ -20,6 +20,7 @@ Texts = Callable[[], Iterable[str]]  # each call reads the texts from the start
 UNKNOWN, EMPTY = SPECIAL_TOKENS = ("[unk]", "[empty]")
 UNKNOWN_ID, EMPTY_ID = 0, 1
 
+NO_CHARACTER = "\U0010fffd"  # of a private plane
 MAX_PIECE_LENGTH = 16  # characters of a bpe or unigram piece
 CHUNKS_IN_MEMORY = 1_000_000  # distinct runs between spaces, kept while counting words
 UNIGRAM_SCORE_DIGITS = 3  # the trainer sums floats in no fixed order; what differs is far smaller
@@ -59,6 +60,56 @@ def _pre_tokenizer(tokens: TrainedTokens) -> Any:
     if tokens == "chinese_words":
         return whitespace  # the segmented words are joined by spaces
     return pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated")])
+
+
+def check_trained(tokenizer: Tokenizer, tokens: TrainedTokens) -> None:
+    """Raises DataError unless it is what `train_tokenizer` makes for this kind of token, whatever the texts.
+
+    Others may be random, run an expression that never ends, or give ids that have no vector.
+    """
+    normalizers_of_kind = [_state(_normalizer(tokens, lowercase)) for lowercase in (True, False)]
+    vocab = tokenizer.get_vocab()
+    wrong = {
+        "normalizer": _state(tokenizer.normalizer) not in normalizers_of_kind,
+        "pre_tokenizer": _state(tokenizer.pre_tokenizer) != _state(_pre_tokenizer(tokens)),
+        "model": not _is_plain(tokenizer.model, tokens),
+        "added_tokens": bool(tokenizer.get_added_tokens_decoder()),
+        "truncation": tokenizer.truncation is not None,
+        "padding": tokenizer.padding is not None,
+        "vocab": sorted(vocab.values()) != list(range(len(vocab))) or not _knows_what_is_unknown(tokenizer),
+    }
+    found = [name for name, is_wrong in wrong.items() if is_wrong]
+    if found:
+        raise DataError(
+            "The tokeniser is none that this library trains.",
+            where="tokenizer.json",
+            got=f"another {', '.join(found)}",
+            expected=f"what training makes for tokens of kind {tokens}, with ids from 0 on",
+        )
+
+
+def _state(component: Any) -> bytes:
+    return b"" if component is None else bytes(component.__getstate__())
+
+
+def _is_plain(model: Any, tokens: TrainedTokens) -> bool:
+    """Of its kind, and without the options that training leaves alone."""
+    if tokens == "unigram":
+        return isinstance(model, models.Unigram) and model.alpha is None and model.nbest_size is None
+    if tokens != "bpe":
+        return isinstance(model, models.WordLevel) and model.unk_token == UNKNOWN
+    if not isinstance(model, models.BPE) or model.unk_token != UNKNOWN or not model.fuse_unk:
+        return False
+    others = (model.dropout, model.continuing_subword_prefix, model.end_of_word_suffix)
+    return others == (None,) * 3 and not model.byte_fallback and not model.ignore_merges
+
+
+def _knows_what_is_unknown(tokenizer: Tokenizer) -> bool:
+    try:
+        tokenizer.encode(NO_CHARACTER, add_special_tokens=False)
+    except Exception:  # the tokenizers library raises bare Exceptions
+        return False
+    return True
 
 
 def _count_tokens(texts: Texts, tokens: TrainedTokens, tokenizer: Tokenizer) -> Counter[str]:

@@ -4,7 +4,6 @@ Tensors and plain values only, read back with torch's weights-only loader: openi
 code from it.
 """
 
-import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -38,20 +37,26 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content = torch.load(path, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise RunError(
-            "The checkpoint is damaged.",
-            where=path,
-            got=str(error).partition("\n")[0],
-            cure="delete it to start this run again from its first step",
-        ) from error
-    version = content.get("version")
+        version, state = content["version"], content["state"]
+        if not isinstance(state, dict):
+            raise TypeError(f"its state is of type {type(state).__name__}")
+    except Exception as error:  # torch's reader raises whatever a damaged byte leads it to
+        raise damaged_checkpoint(path, error) from error
     if version != CHECKPOINT_VERSION:
         raise RunError(
             "The checkpoint has another version.", where=path, got=version, expected=CHECKPOINT_VERSION
         )
-    state: dict[str, Any] = content["state"]
     return state
+
+
+def damaged_checkpoint(path: Path, error: Exception) -> RunError:
+    """What is said about a checkpoint that cannot be read, or that does not fit its run."""
+    return RunError(
+        "The checkpoint is damaged.",
+        where=path,
+        got=str(error).partition("\n")[0],
+        cure="delete it to start this run again from its first step",
+    )
 
 
 class CheckpointClock:

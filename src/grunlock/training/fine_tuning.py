@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from grunlock.data.pretrained import open_pretrained
@@ -39,12 +40,12 @@ def take_pretrained(model: SequenceClassifier, options: PretrainedOptions) -> tu
     pretrained = open_pretrained(options.path)
     weights, state = pretrained.weights(), model.state_dict()
     for name, value in weights.items():
-        if name not in state or tuple(state[name].shape) != value.shape:
+        if name not in state or tuple(state[name].shape) != value.shape or not np.isfinite(value).all():
             raise ArtifactError(
                 "The pretrained weights do not fit the network.",
                 where=options.path,
-                got=f"{name} {list(value.shape)}",
-                expected=str(list(state[name].shape)) if name in state else "no such weight",
+                got=f"{name} {list(value.shape)} of {value.dtype}",
+                expected=f"{list(state[name].shape)}, finite" if name in state else "no such weight",
                 cure="pretrain again",
             )
         state[name] = torch.from_numpy(value)

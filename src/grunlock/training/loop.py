@@ -272,4 +272,9 @@ class Trainer:
         self.guard.load_state_dict(state["guard"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.best_weights = state["best_weights"]
+        best, own = state["best_weights"], self.model.state_dict()
+        if best is not None and {n: tuple(v.shape) for n, v in best.items()} != {
+            name: tuple(value.shape) for name, value in own.items()
+        }:
+            raise ValueError("the best weights are those of another network")
+        self.best_weights = best

@@ -16,7 +16,12 @@ from grunlock.data.sources import InMemory
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import RunError, RunInterruptedError
 from grunlock.recipe import Recipe
-from grunlock.training.checkpoint import CheckpointClock, read_checkpoint, write_checkpoint
+from grunlock.training.checkpoint import (
+    CheckpointClock,
+    damaged_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from grunlock.training.events import CheckpointWritten, DataProgress, Event, Listener, RunDone, RunStarted
 from grunlock.training.finish import Chosen, finish, finish_refit
 from grunlock.training.history import History
@@ -105,9 +110,7 @@ def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
     else:
         data = _prepare(run, recipe, (request.source, request.valid, request.test), base, None, options)
     trainer, notes = _build_trainer(run, recipe, data, base)
-    state = read_checkpoint(run.checkpoint)
-    if state is not None:
-        trainer.load_state_dict(state)
+    _restore(trainer, run.checkpoint)
     return _run(run, trainer, notes, base, options)
 
 
@@ -231,13 +234,22 @@ def _refit(
 ) -> Artifact:
     trainer, folder = refit_trainer(before, base), run.refit
     folder.path.mkdir(exist_ok=True)
-    state = read_checkpoint(folder.checkpoint)
-    if state is not None:
-        trainer.load_state_dict(state)
+    _restore(trainer, folder.checkpoint)
     listener = refit_listener(_to_all(options))
     _fit(run, folder, trainer, (refit_note(trainer),), RunOptions(listeners=[listener]))
     assert trainer.best_weights is not None
     return finish_refit(chosen, before.derived, trainer.data, trainer.best_weights, _to_all(options))
+
+
+def _restore(trainer: Trainer, path: Path) -> None:
+    """Go on from a checkpoint, if there is one. Raises RunError for one of another network."""
+    state = read_checkpoint(path)
+    if state is None:
+        return
+    try:
+        trainer.load_state_dict(state)
+    except Exception as error:  # optimisers and torch raise whatever a wrong state leads them to
+        raise damaged_checkpoint(path, error) from error
 
 
 def _fit(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from grunlock._version import __version__
 from grunlock.artifact import ARTIFACT_NAME, BEFORE_REFIT_NAME
@@ -173,8 +172,13 @@ def open_run(path: Path) -> tuple[RunFolder, Recipe, RunRequest]:
             expected="a folder with run.json and recipe.toml",
             cure="give the folder that -o named when the run was started",
         )
-    about: dict[str, Any] = json.loads(run.about.read_text(encoding="utf-8"))
-    return run, read_recipe(run.recipe), RunRequest(**about["request"])
+    try:
+        request = RunRequest(**json.loads(run.about.read_text(encoding="utf-8"))["request"])
+        if not all(part is None or isinstance(part, str) for part in vars(request).values()):
+            raise TypeError(f"request {request}")
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise RunError("The run's own description is damaged.", where=run.about, got=error) from error
+    return run, read_recipe(run.recipe), request
 
 
 def write_derived(run: RunFolder, derived: Derived) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.data.batches import ExampleStore
+from grunlock.data.npz_files import NPZ_ERRORS
 from grunlock.data.prepared import KEPT, PreparedData
 from grunlock.files import atomic_file
 from grunlock.objectives.calibration import fit_weights
@@ -155,5 +155,5 @@ def _read(path: Path) -> LinearModel | None:
             arrays = {name: stored[name] for name in ("rows", "rarity", "weights", "bias", "valid_logits")}
             kind: Kind = stored["kind"].item()
             return LinearModel(**arrays, kind=kind, strength=float(stored["strength"]))
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except NPZ_ERRORS:
         return None

@@ -4,7 +4,6 @@ Object arrays are refused, so no pickle is ever read. Zeros behind a series' len
 """
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.data.encoding import open_bytes
+from grunlock.data.npz_files import NPZ_ERRORS, check_npz
 from grunlock.data.series.cells import too_large
 from grunlock.data.series.series_set import SeriesSet, channel_names, offsets_of
 from grunlock.data.sources import STEMS
@@ -51,6 +51,8 @@ def _loaded(path: Path) -> Iterator[Arrays]:
     with open_bytes(path):
         pass  # missing and empty files get the usual message
     try:
+        if zipfile.is_zipfile(path):
+            check_npz(path)
         with path.open("rb") as file:  # opened here: numpy leaves a damaged archive open
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
@@ -59,7 +61,7 @@ def _loaded(path: Path) -> Iterator[Arrays]:
                 arrays = {name: _array(path, loaded, name) for name in loaded.files}
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except NPZ_ERRORS as error:
         pickled = "pickle" in str(error)
         raise DataError(
             "The file is no .npz file.",

@@ -13,6 +13,7 @@ Needs onnxruntime, and numpy, which comes with it.
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ class Classifier:
     """labels[k] is the class of column k."""
 
     def __init__(self, folder: str | Path = Path(__file__).parent) -> None:
-        folder = Path(folder)
-        self.labels: list[str] = json.loads((folder / "labels.json").read_text("utf-8"))
-        self._front_end = FrontEnd(folder)
-        self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
-        )
+        self._folder = Path(folder)
+        with damage_told(self._folder):
+            self.labels: list[str] = json.loads((self._folder / "labels.json").read_text("utf-8"))
+            self._front_end = FrontEnd(self._folder)
+            self._session = onnxruntime.InferenceSession(
+                str(self._folder / "model.onnx"), providers=["CPUExecutionProvider"]
+            )
 
     def predict_proba(self, series: Sequence[Any]) -> FloatArray:
         """[len(series), K] calibrated probabilities.
@@ -44,16 +46,13 @@ class Classifier:
         Raises ValueError for anything else, for a series without any value, for infinite values, and for
         values too far from those of training.
         """
-        read = [self._front_end.features(values, f"series[{i}]") for i, values in enumerate(series)]
-        result = np.empty((len(read), len(self.labels)), np.float32)
-        for members in batches([len(features) for features in read]):
-            lengths = np.array([len(read[i]) for i in members], np.int32)
-            features = np.zeros((len(members), lengths.max(), read[members[0]].shape[1]), np.float32)
-            for row, i in zip(features, members, strict=True):
-                row[: len(read[i])] = read[i]
-            inputs = {"features": features, "lengths": lengths}
-            (result[members],) = self._session.run(["probabilities"], inputs)
-        return result
+        with damage_told(self._folder):
+            read = [self._front_end.features(values, f"series[{i}]") for i, values in enumerate(series)]
+            result = np.empty((len(read), len(self.labels)), np.float32)
+            for members in batches([len(features) for features in read]):
+                inputs = padded([read[i] for i in members])
+                (result[members],) = self._session.run(["probabilities"], inputs)
+            return finite(result)
 
 
 class FrontEnd:
@@ -126,8 +125,43 @@ class FrontEnd:
         return values.astype(np.float64)
 
 
-def refusal(what: str, **fields: object) -> ValueError:
-    return ValueError("\n".join([what, *(f"  {name + ':':<10}{value}" for name, value in fields.items())]))
+def padded(features: Sequence[FloatArray]) -> dict[str, NDArray[Any]]:
+    """What the graph reads of some series, zero behind a series' end."""
+    lengths = np.array([*map(len, features)], np.int32)
+    result = np.zeros((len(features), lengths.max(), features[0].shape[1]), np.float32)
+    for row, own in zip(result, features, strict=True):
+        row[: len(own)] = own
+    return {"features": result, "lengths": lengths}
+
+
+def finite(probabilities: FloatArray) -> FloatArray:
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities that are no numbers")
+    return probabilities
+
+
+class RefusedError(ValueError):
+    """What is refused, with where, what was got and expected, and a cure."""
+
+
+@contextmanager
+def damage_told(folder: Path) -> Iterator[None]:
+    """Says of any other error inside that the folder is at fault: damaged files lead to anything."""
+    try:
+        yield
+    except (RefusedError, ImportError):
+        raise
+    except Exception as error:
+        raise refusal(
+            "The files of this model cannot be read, or do not fit each other.",
+            where=folder,
+            got=f"{type(error).__name__}: {str(error)[:200]}",
+            cure="copy the folder again from where it was made, or export the model again",
+        ) from error
+
+
+def refusal(what: str, **fields: object) -> RefusedError:
+    return RefusedError("\n".join([what, *(f"  {name + ':':<10}{value}" for name, value in fields.items())]))
 
 
 def each_alone(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -41,24 +42,27 @@ class Classifier:
     """labels[k] is the class of column k."""
 
     def __init__(self, folder: str | Path = Path(__file__).parent) -> None:
-        folder = Path(folder)
-        self.labels: list[str] = json.loads((folder / "labels.json").read_text("utf-8"))
-        self._front_end = FrontEnd(folder)
-        self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
-        )
+        self._folder = Path(folder)
+        with damage_told(self._folder):
+            self.labels: list[str] = json.loads((self._folder / "labels.json").read_text("utf-8"))
+            self._front_end = FrontEnd(self._folder)
+            self._session = onnxruntime.InferenceSession(
+                str(self._folder / "model.onnx"), providers=["CPUExecutionProvider"]
+            )
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """[len(texts), K] calibrated probabilities.
 
         Raises ValueError for what is no text, and for texts without a token unless the model knows them.
         """
-        read = self._front_end.read(texts)
-        result = np.empty((len(read), len(self.labels)), np.float32)
-        for members in batches([len(text.ids) for text in read]):
-            inputs = self._front_end.inputs([read[i] for i in members])
-            (result[members],) = self._session.run(["probabilities"], inputs)
-        return result
+        check(texts)
+        with damage_told(self._folder):
+            read = self._front_end.read(texts)
+            result = np.empty((len(read), len(self.labels)), np.float32)
+            for members in batches([len(text.ids) for text in read]):
+                inputs = self._front_end.inputs([read[i] for i in members])
+                (result[members],) = self._session.run(["probabilities"], inputs)
+            return finite(result)
 
 
 class FrontEnd:
@@ -71,6 +75,8 @@ class FrontEnd:
         self.cut: str = facts["cut"]
         self.keeps_empty: bool = facts["keeps_empty"]
         self.ngrams: dict[str, int] | None = facts["ngrams"]
+        if self.ngrams and self.ngrams["min_length"] < 1:
+            raise ValueError(f"n-grams of {self.ngrams['min_length']} characters")
         self.vectors: int | None = facts["ngram_vectors"]  # how many vectors n-grams have
         self.wide: dict[str, Any] | None = facts["wide"]
         if self.wide and self.wide["rows"]:
@@ -82,7 +88,6 @@ class FrontEnd:
 
     def read(self, texts: Sequence[str]) -> list[Tokens]:
         """Each text's tokens, at most max_tokens; [empty] for a text that has none."""
-        check(texts)
         found = [self._tokens(text) for text in texts]
         empty = [str(i) for i, tokens in enumerate(found) if not tokens.ids]
         if empty and not self.keeps_empty:
@@ -193,8 +198,34 @@ def check(texts: Sequence[str]) -> None:
             ) from error
 
 
-def refusal(what: str, **fields: object) -> ValueError:
-    return ValueError("\n".join([what, *(f"  {name + ':':<10}{value}" for name, value in fields.items())]))
+def finite(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities that are no numbers")
+    return probabilities
+
+
+class RefusedError(ValueError):
+    """What is refused, with where, what was got and expected, and a cure."""
+
+
+@contextmanager
+def damage_told(folder: Path) -> Iterator[None]:
+    """Says of any other error inside that the folder is at fault: damaged files lead to anything."""
+    try:
+        yield
+    except (RefusedError, ImportError):
+        raise
+    except Exception as error:
+        raise refusal(
+            "The files of this model cannot be read, or do not fit each other.",
+            where=folder,
+            got=f"{type(error).__name__}: {str(error)[:200]}",
+            cure="copy the folder again from where it was made, or export the model again",
+        ) from error
+
+
+def refusal(what: str, **fields: object) -> RefusedError:
+    return RefusedError("\n".join([what, *(f"  {name + ':':<10}{value}" for name, value in fields.items())]))
 
 
 def word_ngrams(word: str, buckets: int, min_length: int, max_length: int) -> tuple[int, ...]:

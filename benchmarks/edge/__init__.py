@@ -1,0 +1,1 @@
+"""What exports must show: the same answers, budgets of bytes, latency, instructions."""

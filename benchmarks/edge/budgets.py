@@ -2,9 +2,8 @@
 
     python -m benchmarks.edge.budgets --texts $DATA/{trec6,atis} --series $SERIES/fsdd_logmel.npz --seeds 0 1
 
-Texts: trained as TEXTS says, compressed, exported with --int8 --unicode latin; wanted are at most 200,000
-bytes of constants and at most 0.5 points below the run before. A compressed file is deflated and constants
-are not, so --max-size is lowered by what the export is too large until it fits: a user has to do the same.
+Texts: trained as TEXTS says, `grunlock compress --max-flash 200KB`, exported with --int8 --unicode latin;
+wanted are at most 200,000 bytes of constants and at most 0.5 points below the run before.
 Series: trained as SERIES says and exported; wanted are 32 KB of constants, 8 KB of memory and 95 %. Exit
 status 1 if anything is not as wanted. One JSON line for each run is appended to --out. Every call looks at
 test splits: log it in benchmarks/LOG.md.
@@ -32,9 +31,7 @@ SERIES = [
 ]
 TEXT_BYTES, TEXT_LOSS = 200_000, 0.005
 SERIES_BYTES, STATE_BYTES, SERIES_ACCURACY = 32 * 1024, 8 * 1024, 0.95
-MOST_ROUNDS = 6
-RESERVE = 500  # bytes that the next compression leaves, as sizes do not fall evenly
-COLUMNS = ("set", "seed", "--max-size", "constants", "memory", "before", "after", "")
+COLUMNS = ("set", "seed", "constants", "memory", "before", "after", "")
 
 
 def exported(path: Path, test: TestSplit, unicode: UnicodeRange) -> dict[str, Any]:
@@ -47,23 +44,15 @@ def exported(path: Path, test: TestSplit, unicode: UnicodeRange) -> dict[str, An
 
 
 def text_record(source: Path, run: Path, unicode: UnicodeRange) -> dict[str, Any]:
-    """The first compression whose constants fit."""
+    """Compressed until its constants fit."""
     artifact = read(run)
     test = read_test_split(source, artifact)
     before = test.accuracy(torch_classifier(artifact).predict_proba(test.inputs))
-    small, size, sizes = run / "small.grunlock", TEXT_BYTES, list[int]()
-    for _ in range(MOST_ROUNDS):
-        sizes.append(size)
-        train("compress", str(run), "--max-size", f"{size / 1000:g}KB", "-o", str(small))
-        form = portable(read(small), small)
-        with tempfile.TemporaryDirectory() as folder:
-            excess = write_c(form, Path(folder), int8=True, unicode=unicode).const_bytes - TEXT_BYTES
-        if excess <= 0:
-            break
-        size -= excess + RESERVE
+    small = run / "small.grunlock"
+    train("compress", str(run), "--max-flash", str(TEXT_BYTES), "--unicode", unicode, "-o", str(small))
     found = exported(small, test, unicode)
     fits = found["constants"] <= TEXT_BYTES and before - found["after"] <= TEXT_LOSS
-    return {"max_sizes": sizes, "file": small.stat().st_size, "before": before, **found, "kept": fits}
+    return {"file": small.stat().st_size, "before": before, **found, "kept": fits}
 
 
 def series_record(source: Path, run: Path) -> dict[str, Any]:
@@ -81,7 +70,6 @@ def table(rows: list[dict[str, Any]]) -> Table:
         shown.add_row(
             row["set"],
             str(row["seed"]),
-            " ".join(f"{size / 1000:g}KB" for size in row.get("max_sizes", [])),
             f"{row['constants']:,}",
             f"{row['state']:,}",
             f"{100 * row['before']:.2f}",

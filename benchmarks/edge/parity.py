@@ -58,7 +58,7 @@ def compared(
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            model = portable(artifact, "the run", with_stem=target.has_stem)
+            model = portable(artifact, "the run")
             export = target.write(model, Path(folder))
         except ExportError as error:
             return {"refused": f"{error.what} {error.got}"}

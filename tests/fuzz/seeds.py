@@ -58,7 +58,7 @@ def write_seeds(folder: Path) -> None:
     for name in ("words", "series"):
         save(replace(made[name], storage="int8"), folder / "models" / f"{name}_int8.grunlock")
     for name in ("words", "series"):
-        write_onnx(portable(made[name], "a seed", with_stem=True), folder / f"onnx_{name}", int8=False)
+        write_onnx(portable(made[name], "a seed"), folder / f"onnx_{name}", int8=False)
     _write_run(folder)
     words = np.array(["the", "cat", "red"])
     np.savez(folder / "vectors.npz", vectors=np.ones((3, 4), np.float32), vocab=words)

@@ -54,7 +54,10 @@ TEXTS = [text for _, text in colour_rows(30, offset=500)]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("compress")
+    return trained_in(tmp_path_factory.mktemp("compress"))
+
+
+def trained_in(folder: Path) -> Path:
     path = folder / "colours.csv"
     path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in colour_rows(120)))
     return train(path, read_recipe("tiny", SETTINGS), folder / "run").folder

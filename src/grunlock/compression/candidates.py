@@ -1,7 +1,7 @@
 """What may become of a model that has to be smaller: each way to spend the bytes, filled up with n-grams."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,17 @@ SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)  # of the vectors'
 TABLE_SHARES = (0.5, 0.2, 0.08)  # of the bytes, at most, for vectors
 PACKED = 2  # times as many bytes, at most, does a file take before it is deflated
 NEAR = 0.985  # of the n-grams that should fit, so that they do
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most so many bytes, of what is measured: a model's file, or what a target makes of it."""
+
+    max_bytes: int
+    measure: Callable[[Artifact], int]
+
+    def holds(self, artifact: Artifact) -> bool:
+        return self.measure(artifact) <= self.max_bytes
 
 
 @dataclass(frozen=True)
@@ -135,21 +146,21 @@ def rounded(artifact: Artifact) -> Artifact:
 
 
 def filled(
-    shape: Shape, network: Artifact, data: PreparedData, wide: Pruning | None, max_bytes: int
+    shape: Shape, network: Artifact, data: PreparedData, wide: Pruning | None, limit: Limit
 ) -> Filled | None:
     """With the n-grams that matter most, as they were learned; None where it does not fit without any."""
     alone = valid_logits(network, data)
-    most = 0 if wide is None else _fitting(network, data, wide, max_bytes)
+    most = 0 if wide is None else _fitting(network, data, wide, limit)
     few = None if wide is None else wide.of_most(most, data.train.num_examples)
     few = None if few is None else few.weighed(data, network.recipe, alone)
-    return _within(shape, network, alone, few, data, max_bytes)
+    return _within(shape, network, alone, few, data, limit)
 
 
-def learned_once_more(found: Filled, data: PreparedData, max_bytes: int) -> Filled | None:
+def learned_once_more(found: Filled, data: PreparedData, limit: Limit) -> Filled | None:
     """The n-grams of a candidate have learned without the others."""
     assert found.pruning is not None
     again = found.pruning.learned_once_more(data, found.network.recipe, found.alone)
-    return _within(found.shape, found.network, found.alone, again, data, max_bytes)
+    return _within(found.shape, found.network, found.alone, again, data, limit)
 
 
 def _within(
@@ -158,19 +169,19 @@ def _within(
     alone: FloatArray,
     pruning: Pruning | None,
     data: PreparedData,
-    max_bytes: int,
+    limit: Limit,
 ) -> Filled | None:
     """With all that its file has beside weights, and so many of the n-grams that it fits."""
     while pruning is not None:
         made = rounded(replace(network, weights=pruning.added_to(network.weights)))
-        if size_of(made) <= max_bytes:
+        if limit.holds(made):
             logits = valid_logits(made, data)
             made = scored(made, logits, data)
-            if size_of(made) <= max_bytes:
+            if limit.holds(made):
                 return Filled(shape, network, alone, made, logits, pruning)
         pruning = pruning.without_last(data.train.num_examples)
     made = scored(network, alone, data)
-    return Filled(shape, network, alone, made, alone, None) if size_of(made) <= max_bytes else None
+    return Filled(shape, network, alone, made, alone, None) if limit.holds(made) else None
 
 
 def scored(artifact: Artifact, logits: FloatArray, data: PreparedData) -> Artifact:
@@ -186,17 +197,17 @@ def scores(artifact: Artifact, logits: FloatArray, targets: IntArray) -> Evaluat
     return evaluate(probabilities(logits, artifact.temperature), targets, artifact.labels)
 
 
-def _fitting(network: Artifact, data: PreparedData, wide: Pruning, max_bytes: int) -> int:
+def _fitting(network: Artifact, data: PreparedData, wide: Pruning, limit: Limit) -> int:
     """How many n-grams fill the bytes that are left."""
-    left = max_bytes - size_of(network)
+    left = limit.max_bytes - limit.measure(network)
     most = min(len(wide.rows), PACKED * left // table_row_bytes(len(data.labels), wide.num_parts))
     while most:
         few = wide.of_most(most, data.train.num_examples)
         assert few is not None
-        size = size_of(rounded(replace(network, weights=few.added_to(network.weights))))
-        if size <= max_bytes:
+        size = limit.measure(rounded(replace(network, weights=few.added_to(network.weights))))
+        if size <= limit.max_bytes:
             return most
-        most = _fewer(most, size - max_bytes, left)
+        most = _fewer(most, size - limit.max_bytes, left)
     return 0
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from grunlock.artifact import Artifact, read
 from grunlock.compression.candidates import (
     Filled,
+    Limit,
     candidates,
     filled,
     learned_once_more,
@@ -50,6 +51,7 @@ class Compressed:
     """A smaller model. before, after: on validation, of models that have not learned these examples.
 
     embedding_size: numbers of a word's vector; None for series
+    num_bytes:      of what had to fit
     num_ngrams:     of the wide path; None without one that learned apart
     """
 
@@ -61,8 +63,16 @@ class Compressed:
     num_ngrams: int | None
 
 
-def compress(run: str | Path, max_bytes: int, tell: Tell = lambda sentence: None) -> Compressed:
+def compress(
+    run: str | Path,
+    max_bytes: int,
+    tell: Tell = lambda sentence: None,
+    *,
+    measure: Callable[[Artifact], int] = size_of,
+) -> Compressed:
     """Make the model of a run folder, with its data, fit into `max_bytes`.
+
+    measure: bytes of a model; without it those of its file
 
     Raises RunError for a folder without data and where nothing fits, with the smallest size that would.
     """
@@ -80,15 +90,15 @@ def compress(run: str | Path, max_bytes: int, tell: Tell = lambda sentence: None
     network = _silent(chosen)
     wide = _wide_paths(network, data)
     budget = int((1 - RESERVE) * max_bytes) if final.derived.refit else max_bytes
-    found = _best(network, data, wide, budget, run, tell)
+    found = _best(network, data, wide, Limit(budget, measure), run, tell)
     after = scores(found.artifact, found.logits, targets)
     artifact, pruning = found.artifact, found.pruning
     if final.derived.refit:
-        artifact = _as_chosen(final, found, data, max_bytes)
+        artifact = _as_chosen(final, found, data, Limit(max_bytes, measure))
     embedding = artifact.recipe.embedding
     return Compressed(
         artifact=artifact,
-        num_bytes=size_of(artifact),
+        num_bytes=measure(artifact),
         before=before,
         after=after,
         embedding_size=None if embedding is None else embedding.size,
@@ -132,33 +142,33 @@ def _best(
     network: Artifact,
     data: PreparedData,
     wide: Sequence[Pruning],
-    max_bytes: int,
+    limit: Limit,
     run: str | Path,
     tell: Tell,
 ) -> Filled:
     """What fits and is best on validation."""
     search = _Search(data, tell)
     finest = next(iter(wide), None)
-    _try_shapes(search, network, data, finest, max_bytes)
+    _try_shapes(search, network, data, finest, limit)
     if search.best is None:
         raise RunError(
             "The model cannot be made so small.",
             where=run,
-            got=f"at most {max_bytes:,} bytes",
-            expected=f"at least {_least_bytes(network, data):,} bytes",
+            got=f"at most {limit.max_bytes:,} bytes",
+            expected=f"at least {_least_bytes(network, data, limit):,} bytes",
             cure="train a smaller network: a smaller encoder.hidden_size or text.vocab_size",
         )
     for coarser in wide[1:]:
         if not search.best.is_whole(finest):
-            search.take(filled(search.best.shape, search.best.network, data, coarser, max_bytes))
+            search.take(filled(search.best.shape, search.best.network, data, coarser, limit))
     if search.best.pruning is not None:
         tell("the n-grams learn once more, without the others")
-        search.take(learned_once_more(search.best, data, max_bytes))
+        search.take(learned_once_more(search.best, data, limit))
     return search.best
 
 
 def _try_shapes(
-    search: _Search, network: Artifact, data: PreparedData, wide: Pruning | None, max_bytes: int
+    search: _Search, network: Artifact, data: PreparedData, wide: Pruning | None, limit: Limit
 ) -> None:
     """Fill every shape that fits; those of four bits only where eight leave something out."""
     for bits in (8, 4):
@@ -166,27 +176,27 @@ def _try_shapes(
             break
         # Numbers of half as many bits leave room for as long vectors at least.
         least_size = 1 if search.best is None else search.best.vector_size
-        for shape, candidate in candidates(network, data, max_bytes, bits, least_size):
-            if size_of(candidate) > max_bytes:
+        for shape, candidate in candidates(network, data, limit.max_bytes, bits, least_size):
+            if not limit.holds(candidate):
                 continue
-            found = filled(shape, candidate, data, wide, max_bytes)
+            found = filled(shape, candidate, data, wide, limit)
             search.take(found)
             if found is not None and found.is_whole(wide):
                 break  # what has still fewer numbers would gain no room that it needs
 
 
-def _least_bytes(network: Artifact, data: PreparedData) -> int:
+def _least_bytes(network: Artifact, data: PreparedData, limit: Limit) -> int:
     """The least that a model of this network may have: a larger budget lets it have more vectors, too."""
     least = 0
     while True:
         *_, (_, smallest) = candidates(network, data, least, 4, 1)
-        found = size_of(scored(smallest, valid_logits(smallest, data), data))
+        found = limit.measure(scored(smallest, valid_logits(smallest, data), data))
         if found <= least:
             return least
         least = found
 
 
-def _as_chosen(final: Artifact, found: Filled, data: PreparedData, max_bytes: int) -> Artifact:
+def _as_chosen(final: Artifact, found: Filled, data: PreparedData, limit: Limit) -> Artifact:
     """The model that has learned the validation examples, made smaller in the same way."""
     network, chosen, known = _silent(final), found.artifact, found.pruning
     network = replace(
@@ -201,7 +211,7 @@ def _as_chosen(final: Artifact, found: Filled, data: PreparedData, max_bytes: in
     while known is not None:
         made = rounded(replace(network, weights=known.added_to(network.weights)))
         made = with_promises(made, logits, data)
-        if size_of(made) <= max_bytes:
+        if limit.holds(made):
             return made
         known = known.without_last(data.train.num_examples)
     return with_promises(network, logits, data)

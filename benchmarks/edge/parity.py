@@ -29,6 +29,7 @@ from grunlock.export.export import Target
 from grunlock.export.onnx.target import OnnxTarget
 from grunlock.export.portable import portable
 from grunlock.export.reference import torch_classifier
+from grunlock.export.web.target import WebTarget
 from grunlock.shapes import FloatArray
 
 TARGETS: list[tuple[Precision, Target]] = [
@@ -36,6 +37,8 @@ TARGETS: list[tuple[Precision, Target]] = [
     ("int8", OnnxTarget(int8=True)),
     ("float32", CTarget()),
     ("int8", CTarget(int8=True)),
+    ("float32", WebTarget()),
+    ("int8", WebTarget(int8=True)),
 ]
 INT8_LOSS = 0.003  # of accuracy, at most
 COLUMNS = ("set", "target", "numbers", "bytes", "largest difference", "labels agree", "torch", "export", "")

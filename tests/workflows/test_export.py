@@ -223,3 +223,17 @@ def test_no_size(model: Path, tmp_path: Path, grunlock: CommandLine) -> None:
         refused = grunlock("export", model, "--to", "onnx", *option, "-o", tmp_path / "export")
         assert "This target has no such option." in refused.err
         assert option[0] in refused.err
+
+
+def test_a_validation_file_that_was_apart_and_moved(colours_csv: Path, tmp_path: Path) -> None:
+    apart = tmp_path / "apart.csv"
+    apart.write_text(
+        "label,text\n" + "".join(f"{label},{text}\n" for label, text in colour_rows(20, offset=90))
+    )
+    run = train(colours_csv, read_recipe("tiny", SMALL), tmp_path / "run", valid=apart).folder
+    expected = validation_examples(run).inputs
+    moved = apart.rename(tmp_path / "moved.csv")
+    data = colours_csv.rename(tmp_path / "data.csv")
+    assert validation_examples(run, str(data), str(moved)).inputs == expected
+    with pytest.raises(ExportError, match=r"not those(.|\n)*--valid FILE"):
+        validation_examples(run, str(data), str(data))

@@ -54,6 +54,7 @@ def export_command(
     data: Annotated[
         str | None, typer.Option("--data", help="The run's data, if it is no longer where it was.")
     ] = None,
+    valid: Annotated[str | None, typer.Option(help="Its validation file, if that was apart.")] = None,
     max_steps: Annotated[
         int | None,
         typer.Option(min=1, help="c, web: tokens or steps of the longest input. [default: c 1000, web 5000]"),
@@ -108,6 +109,7 @@ def export_command(
             target,
             "int8" if int8 else "float32",
             source=data,
+            valid=valid,
             least_agreement=min_agreement,
         )
     _show(found.folder, found.certificate)

@@ -25,10 +25,11 @@ class Examples:
     targets: IntArray
 
 
-def validation_examples(folder: Path, source: str | None = None) -> Examples:
+def validation_examples(folder: Path, source: str | None = None, valid: str | None = None) -> Examples:
     """Those of a run's validation split.
 
-    source: where the run's texts are now, if not where they were; a folder or file as for training.
+    source: where the run's texts are now, if not where they were; a folder or file as for training
+    valid:  its validation file, if that was given apart
 
     Raises ExportError where there is no run, or where its texts are not what it was trained on.
     """
@@ -45,10 +46,10 @@ def validation_examples(folder: Path, source: str | None = None) -> Examples:
     if isinstance(data.valid, SeriesStore):
         values, offsets = np.asarray(data.valid.values), data.valid.offsets
         return Examples([values[start:end] for start, end in pairwise(offsets)], targets)
-    return Examples(_texts(run, data.valid.fingerprint, source), targets)
+    return Examples(_texts(run, data.valid.fingerprint, source, valid), targets)
 
 
-def _texts(run: RunFolder, fingerprint: str, source: str | None) -> list[str]:
+def _texts(run: RunFolder, fingerprint: str, source: str | None, valid: str | None) -> list[str]:
     _, recipe, request = open_run(run.path)
     assert isinstance(recipe.data, TextDataOptions)
     if source is None and request.source == MEMORY:
@@ -57,14 +58,14 @@ def _texts(run: RunFolder, fingerprint: str, source: str | None) -> list[str]:
             where=run.path,
             expected="--data FILE with the same texts",
         )
-    given = (source, None, None) if source is not None else (request.source, request.valid, request.test)
-    found = labelled_splits(*given, recipe.data)["valid"]
+    source, valid = source or request.source, valid or request.valid
+    found = labelled_splits(source, valid, request.test, recipe.data)["valid"]
     if found.fingerprint() != fingerprint:
         raise ExportError(
             "The texts are not those that the run was trained on.",
-            where=source or request.source,
+            where=valid or source,
             got=f"{len(found.texts):,} validation texts, not the same",
             expected=f"the validation texts of {run.path}, in their order",
-            cure="--data FILE, where the run's texts are now",
+            cure="--data FILE, where the run's texts are now; --valid FILE, if its validation file was apart",
         )
     return found.texts

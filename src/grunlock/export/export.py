@@ -51,6 +51,7 @@ def export(
     precision: Precision,
     *,
     source: str | None = None,
+    valid: str | None = None,
     least_agreement: float | None = None,
 ) -> Exported:
     """Write a trained model for a target, with a certificate.
@@ -58,6 +59,7 @@ def export(
     model:           a run folder, or a model file in one
     folder:          to write; must not exist, or be an export
     source:          where the run's texts are now, if not where they were
+    valid:           its validation file, if that was given apart
     least_agreement: share of validation examples with the model's label; None: all for float32, 98 % for int8
 
     Raises ExportError for a model that the target cannot have and for an export that answers otherwise,
@@ -67,7 +69,7 @@ def export(
     run = model if model.is_dir() else model.parent
     artifact = read(model)
     form = portable(artifact, model)
-    examples = validation_examples(run, source)
+    examples = validation_examples(run, source, valid)
     _check_free(folder)
     with storage_guard(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

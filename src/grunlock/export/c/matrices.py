@@ -22,7 +22,7 @@ def matrix(constants: Constants, name: str, weight: FloatArray, *, by_rows: bool
         numbers, scales, lows = _numbers(constants, weight, may_halve=not by_rows)
         own = constants.array(name, numbers.reshape(-1))
         own_scales = constants.array(f"{name}_scales", scales.view(np.uint16))
-        return braced([own, own_scales, lows, rows, columns])
+        return braced([own, own_scales, lows, columns])
     values = weight if by_rows else weight.T
     own = constants.array(name, np.ascontiguousarray(values, np.float32).reshape(-1))
     return braced([own, rows, columns])
@@ -37,14 +37,14 @@ def table(constants: Constants, name: str, rows: FloatArray, *, may_halve: bool 
     scales = ""
     if constants.macros["INT8"]:
         values, halves, lows = _numbers(constants, rows, may_halve=may_halve)
-        scales = f", {constants.array(f'{name}_scales', halves.view(np.uint16))}, {lows}"
+        scales = f"{constants.array(f'{name}_scales', halves.view(np.uint16))}, {lows}, "
     shift = max(1, PAGE_VALUES // rows.shape[1]).bit_length() - 1
     pages = [
         constants.array(f"{name}_{page}", values[start : start + (1 << shift)].reshape(-1))
         for page, start in enumerate(range(0, len(rows), 1 << shift))
     ]
     constants.define(f"static const grunlock_weight *const {name}_pages[] = {braced(pages)};")
-    constants.define(f"const grunlock_table grunlock_{name} = {{{name}_pages, {shift}{scales}}};")
+    constants.define(f"const grunlock_table grunlock_{name} = {{{name}_pages, {scales}{shift}}};")
 
 
 def _numbers(

@@ -24,19 +24,20 @@ typedef struct {
 #if GRUNLOCK_INT8
   const uint16_t *scales; /* [rows] */
   uint32_t lows;          /* bytes of a row of numbers of four bits; 0: of eight */
-#endif
+#else
   uint32_t rows;
+#endif
   uint32_t columns;
 } grunlock_matrix;
 
 /* Vectors by number, in pages of 2^page_shift (compilers need much memory for one long array). */
 typedef struct {
   const grunlock_weight *const *pages;
-  uint32_t page_shift;
 #if GRUNLOCK_INT8
   const uint16_t *scales; /* of each row */
   uint32_t lows;          /* as of a matrix */
 #endif
+  uint32_t page_shift;
 } grunlock_table;
 
 /* Rising numbers; what belongs to one stands at its place among them. A number's high part says where to look for its

@@ -3,8 +3,8 @@
     python -m benchmarks.edge.budgets --texts $DATA/atis --series $SERIES/fsdd_logmel.npz --seeds 0 1 2
     python -m benchmarks.edge.budgets --texts $DATA/trec6 --set encoder.hidden_size=64 --seeds 0 1 2
 
-Texts: trained as `default` with --set, `grunlock compress --max-flash 200KB`, exported with --int8 --unicode latin;
-wanted are at most 200,000 bytes of constants and at most 0.5 points below the run before.
+Texts: trained as `default` with --set, `grunlock compress --max-flash 200KB`, exported with --int8 --unicode
+latin; wanted are at most 200,000 bytes of constants and at most 0.5 points below the run before.
 Series: trained as SERIES says and exported; wanted are 32 KB of constants, 8 KB of memory and 95 %. Exit
 status 1 if anything is not as wanted. One JSON line for each run is appended to --out. Every call looks at
 test splits: log it in benchmarks/LOG.md.

@@ -103,14 +103,14 @@ def check(artifact: Artifact, inputs: list, folder: Path, tolerance: float, **op
     return export
 
 
-@pytest.mark.parametrize("overrides", one_in(4, TEXT_OPTIONS), ids=named)
+@pytest.mark.parametrize("overrides", one_in(8, TEXT_OPTIONS), ids=named)
 def test_texts(overrides: list[str], tmp_path: Path) -> None:
     artifact = text_artifact(overrides)
     check(artifact, some_texts(), tmp_path / "float32", FLOAT_TOLERANCE)
     check(artifact, some_texts(), tmp_path / "int8", INT8_TOLERANCE, int8=True)
 
 
-@pytest.mark.parametrize("overrides", one_in(3, SERIES_OPTIONS), ids=named)
+@pytest.mark.parametrize("overrides", one_in(6, SERIES_OPTIONS), ids=named)
 def test_series(overrides: list[str], tmp_path: Path) -> None:
     artifact = series_artifact(overrides)
     check(artifact, some_series(), tmp_path / "float32", FLOAT_TOLERANCE)
@@ -278,7 +278,7 @@ def disagrees(export: CExport, artifact: Artifact) -> bool:
     return bool(difference.max() > 100 * FLOAT_TOLERANCE)
 
 
-@pytest.mark.parametrize("error", one_in(3, SOURCE_ERRORS))
+@pytest.mark.parametrize("error", one_in(6, SOURCE_ERRORS))
 def test_an_error_in_the_sources_is_caught(error: str, tmp_path: Path) -> None:
     artifact = text_artifact(APART)
     export = exported(artifact, tmp_path)

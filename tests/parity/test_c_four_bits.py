@@ -46,7 +46,7 @@ def answers(export: CExport, inputs: list) -> FloatArray:
     return CModel(export, QUICK).probabilities(inputs)
 
 
-@pytest.mark.parametrize("name", one_in(2, MODELS))
+@pytest.mark.parametrize("name", one_in(4, MODELS))
 def test_two_numbers_in_a_byte_are_the_same_numbers(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ def test_series(overrides: list[str], tmp_path: Path) -> None:
     check(artifact, series, tmp_path)
 
 
-@pytest.mark.parametrize("overrides", one_in(2, TEXT_OPTIONS), ids=named)
+@pytest.mark.parametrize("overrides", one_in(4, TEXT_OPTIONS), ids=named)
 def test_texts(overrides: list[str], tmp_path: Path) -> None:
     check(text_artifact(overrides), some_texts([*range(1, 14), 40, 300]), tmp_path)
 
@@ -104,7 +104,7 @@ def test_five_thousand_steps(overrides: list[str], tmp_path: Path) -> None:
 # Probabilities before the end ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("widths", one_in(3, [[8, 5, 3], [3], [2], [4, 2], [31], [5, 5]]), ids=str)
+@pytest.mark.parametrize("widths", one_in(6, [[8, 5, 3], [3], [2], [4, 2], [31], [5, 5]]), ids=str)
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 def test_peek_at_every_step_of_a_series(widths: list[int], int8: bool, tmp_path: Path) -> None:
     """It says what the end would say, and the end says what it would have said."""
@@ -232,7 +232,7 @@ def disagrees(export: CExport, artifact: Artifact) -> bool:
     return not np.abs(differences).max() < 100 * FLOAT_TOLERANCE
 
 
-@pytest.mark.parametrize("error", one_in(3, SOURCE_ERRORS))
+@pytest.mark.parametrize("error", one_in(6, SOURCE_ERRORS))
 def test_an_error_in_the_sources_is_caught(error: str, tmp_path: Path) -> None:
     name, right, wrong = SOURCE_ERRORS[error]
     caught = []

@@ -91,7 +91,7 @@ def outside_symbols(objects: list[Path], nm: str = "nm") -> set[str]:
 BUILDS = {"gcc": (False, True), "clang": (True,)}  # whether int8
 
 
-@pytest.mark.parametrize("model", one_in(2, MODELS))
+@pytest.mark.parametrize("model", one_in(4, MODELS))
 @pytest.mark.parametrize("compiler", BUILDS)
 def test_no_warning_and_no_library(compiler: str, model: str, tmp_path: Path) -> None:
     present(compiler, "nm")

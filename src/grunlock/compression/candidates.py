@@ -73,6 +73,7 @@ class Filled:
     """A candidate whose n-grams fill the budget, and its logits on validation.
 
     network: the candidate without n-grams, whose logits are `alone`
+    scores:  of the artifact, on validation
     """
 
     shape: Shape
@@ -80,6 +81,7 @@ class Filled:
     alone: FloatArray
     artifact: Artifact
     logits: FloatArray
+    scores: EvaluationResult
     pruning: Pruning | None
 
     @property
@@ -176,21 +178,22 @@ def _within(
         made = rounded(replace(network, weights=pruning.added_to(network.weights)))
         if limit.holds(made):
             logits = valid_logits(made, data)
-            made = scored(made, logits, data)
+            made, judged = scored(made, logits, data)
             if limit.holds(made):
-                return Filled(shape, network, alone, made, logits, pruning)
+                return Filled(shape, network, alone, made, logits, judged, pruning)
         pruning = pruning.without_last(data.train.num_examples)
-    made = scored(network, alone, data)
-    return Filled(shape, network, alone, made, alone, None) if limit.holds(made) else None
+    made, judged = scored(network, alone, data)
+    return Filled(shape, network, alone, made, alone, judged, None) if limit.holds(made) else None
 
 
-def scored(artifact: Artifact, logits: FloatArray, data: PreparedData) -> Artifact:
+def scored(artifact: Artifact, logits: FloatArray, data: PreparedData) -> tuple[Artifact, EvaluationResult]:
     """With its own temperature, promises and metrics. logits: on validation."""
     targets = np.asarray(data.valid.targets, np.int64)
     temperature = 1.0 if artifact.recipe.calibration is None else fit_temperature(logits, targets)
     begun = step_temperatures(artifact.recipe, data, artifact.weights)
     made = with_promises(replace(artifact, temperature=temperature, step_temperatures=begun), logits, data)
-    return replace(made, metrics=scores(made, logits, targets).to_dict())
+    judged = scores(made, logits, targets)
+    return replace(made, metrics=judged.to_dict()), judged
 
 
 def scores(artifact: Artifact, logits: FloatArray, targets: IntArray) -> EvaluationResult:

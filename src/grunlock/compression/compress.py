@@ -91,16 +91,15 @@ def compress(
     wide = _wide_paths(network, data)
     budget = int((1 - RESERVE) * max_bytes) if final.derived.refit else max_bytes
     found = _best(network, data, wide, Limit(budget, measure), run, tell)
-    after = scores(found.artifact, found.logits, targets)
     artifact, pruning = found.artifact, found.pruning
     if final.derived.refit:
-        artifact = _as_chosen(final, found, data, Limit(max_bytes, measure))
+        artifact = _as_chosen(final, found, data, Limit(max_bytes, measure), run)
     embedding = artifact.recipe.embedding
     return Compressed(
         artifact=artifact,
         num_bytes=measure(artifact),
         before=before,
-        after=after,
+        after=found.scores,
         embedding_size=None if embedding is None else embedding.size,
         num_ngrams=None if pruning is None else len(pruning.rows),
     )
@@ -129,9 +128,8 @@ class _Search:
         """None: it did not fit."""
         if found is None:
             return
-        judged = scores(found.artifact, found.logits, self._targets)
-        self._tell(_described(found, judged))
-        value = -judged.nll
+        self._tell(_described(found))
+        value = -found.scores.nll
         if len(self._targets) >= ENOUGH_EXAMPLES:
             value = smooth_accuracy(found.logits, self._targets)
         if value > self._value:
@@ -190,13 +188,13 @@ def _least_bytes(network: Artifact, data: PreparedData, limit: Limit) -> int:
     least = 0
     while True:
         *_, (_, smallest) = candidates(network, data, least, 4, 1)
-        found = limit.measure(scored(smallest, valid_logits(smallest, data), data))
+        found = limit.measure(scored(smallest, valid_logits(smallest, data), data)[0])
         if found <= least:
             return least
         least = found
 
 
-def _as_chosen(final: Artifact, found: Filled, data: PreparedData, limit: Limit) -> Artifact:
+def _as_chosen(final: Artifact, found: Filled, data: PreparedData, limit: Limit, run: str | Path) -> Artifact:
     """The model that has learned the validation examples, made smaller in the same way."""
     network, chosen, known = _silent(final), found.artifact, found.pruning
     network = replace(
@@ -214,7 +212,16 @@ def _as_chosen(final: Artifact, found: Filled, data: PreparedData, limit: Limit)
         if limit.holds(made):
             return made
         known = known.without_last(data.train.num_examples)
-    return with_promises(network, logits, data)
+    made = with_promises(network, logits, data)
+    if not limit.holds(made):
+        raise RunError(
+            "The model that has learned the validation examples too is larger than the one that fits.",
+            where=run,
+            got=f"{limit.measure(made):,} bytes",
+            expected=f"at most {limit.max_bytes:,} bytes",
+            cure=f"allow {limit.measure(made):,} bytes",
+        )
+    return made
 
 
 def _silent(artifact: Artifact) -> Artifact:
@@ -223,11 +230,11 @@ def _silent(artifact: Artifact) -> Artifact:
     return replace(artifact, weights=weights)
 
 
-def _described(found: Filled, judged: EvaluationResult) -> str:
+def _described(found: Filled) -> str:
     embedding = found.artifact.recipe.embedding
     parts = [] if embedding is None else [f"vectors of {embedding.size}"]
     if found.pruning is not None:
         parts.append(f"{len(found.pruning.rows):,} n-grams")
     if found.shape.bits == 4 or not parts:
         parts.insert(0, f"int{found.shape.bits}")
-    return f"{', '.join(parts)}: loss {judged.nll:.4f}, accuracy {judged.accuracy:.4f}"
+    return f"{', '.join(parts)}: loss {found.scores.nll:.4f}, accuracy {found.scores.accuracy:.4f}"

@@ -1,5 +1,6 @@
 """A model in fewer bytes: what it loses is bounded, what does not fit is refused."""
 
+import importlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -309,3 +310,15 @@ def test_a_scaled_table_still_has_few_values() -> None:
     coarse = quantized(plain, 2, np.ones(len(plain.rows), np.float32))
     scaled = (np.float32(0.37) * coarse.weights).astype(np.float16).astype(np.float32)
     assert TABLE + CODES in packed({TABLE: scaled})
+
+
+def test_a_final_model_that_came_out_larger_is_refused(
+    colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe("tiny", [*SETTINGS[:2], "wide=off", "training.epochs=2", "training.refit=true"])
+    folder = train(colours_csv, recipe, tmp_path / "run").folder
+    whole = size_of(rounded(read(folder)))
+    module = importlib.import_module("grunlock.compression.compress")
+    monkeypatch.setattr(module, "RESERVE", -1)  # the model before may have twice as many
+    with pytest.raises(RunError, match=r"larger than the one that fits(.|\n)*cure:     allow [\d,]+ bytes"):
+        compress(folder, int(0.8 * whole))

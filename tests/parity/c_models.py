@@ -26,6 +26,8 @@ UNKNOWN = ["zebra", "Gate", "ÜBER", "ﬁne", "½", "ÅNGSTRÖM", "İstanbul", "
 TRAINING = [" ".join(KNOWN[i % 5 :: 3]) for i in range(9)] + ["".join(KNOWN[-6:]), " ".join(KNOWN)]
 CONTEXT = ["text.tokens=characters", "embedding.ngrams.buckets=64", "embedding.ngrams.min_length=2"]
 LABELS = ("no", 'say "yes"\\?', "käse\n")
+FLOAT_TOLERANCE = 1e-5  # of probabilities
+ONE_WAY = ["encoder.bidirectional=false"]
 QUICK = ("-std=c99", "-O1", "-ffp-contract=fast")
 
 

@@ -16,7 +16,9 @@ from grunlock.shapes import FloatArray
 from tests.conftest import one_in
 from tests.parity.c_models import (
     CONTEXT,
+    FLOAT_TOLERANCE,
     KNOWN,
+    ONE_WAY,
     QUICK,
     Streamed,
     exported,
@@ -27,11 +29,9 @@ from tests.parity.c_models import (
 )
 
 EMPTY, TOO_LONG, INVALID = 1, 2, 3
-FLOAT_TOLERANCE = 1e-5
 INT8_TOLERANCE = 0.05  # of probabilities; the networks here are small and untrained
 
 EMBEDDED = ["embedding.ngrams.buckets=64", "embedding.ngrams.max_length=4"]
-ONE_WAY = ["encoder.bidirectional=false"]
 APART = ["wide.characters=true"]
 TOGETHER = ["wide.training=together", "wide.max_length=3"]
 

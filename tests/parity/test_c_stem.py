@@ -13,7 +13,9 @@ from grunlock.shapes import FloatArray
 from tests.conftest import one_in
 from tests.parity.c_models import (
     CONTEXT,
+    FLOAT_TOLERANCE,
     KNOWN,
+    ONE_WAY,
     QUICK,
     Streamed,
     exported,
@@ -23,9 +25,7 @@ from tests.parity.c_models import (
     text_artifact,
 )
 
-FLOAT_TOLERANCE = 1e-5
 INT8_AGREEMENT = 0.95  # of labels; the networks here are small and untrained
-ONE_WAY = ["encoder.bidirectional=false"]
 WIDTHS = ([1], [2], [3], [4], [21], [8, 5, 3], [2, 2], [4, 3, 2, 1], [5, 6])
 NORMS = ("off", "batch", "layer")
 BAG = ["encoder.kind=bag"]

@@ -20,9 +20,20 @@ ROWS = [
     {"artifact"},
     {"evaluation"},
     {"training"},
-    {"audit", "estimator", "benchmark", "compression", "distillation", "export", "pretraining", "tuning"},
-    {"comparison"},
+    {
+        "audit",
+        "estimator",
+        "benchmark",
+        "compression",
+        "distillation",
+        "explanation",
+        "export",
+        "pretraining",
+        "tuning",
+    },
+    {"comparison", "doctor", "serving"},
     {"unlock"},
+    {"report"},
     {"cli"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

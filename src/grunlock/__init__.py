@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from grunlock._version import __version__
-from grunlock.errors import missing_training_library
+from grunlock.errors import missing_library
 
 if TYPE_CHECKING:
     from grunlock import errors, layers
@@ -63,7 +63,7 @@ def __getattr__(name: str) -> Any:
         if name in _MODULES:
             return import_module(f"grunlock.{name}")
     except ModuleNotFoundError as error:
-        raise missing_training_library(error) or error from error
+        raise missing_library(error) or error from error
     raise AttributeError(f"module 'grunlock' has no attribute {name!r}")
 
 

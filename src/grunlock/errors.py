@@ -107,6 +107,22 @@ class ExportError(GrunlockError):
     """A model cannot become what a target needs, or what came out does not answer as the model does."""
 
 
+class ExplanationError(GrunlockError):
+    """A model or an example cannot be explained in the way that is asked for."""
+
+
+class DoctorError(GrunlockError):
+    """A foreign model cannot be read, examined or brought into our form."""
+
+
+class ServingError(GrunlockError):
+    """A server cannot be started, or cannot take a new model."""
+
+
+class ReportError(GrunlockError):
+    """There is nothing to draw a report of, or what is there does not fit together."""
+
+
 class KernelError(GrunlockError):
     """The compiled kernels cannot be loaded, or one is asked for that this machine or build does not have."""
 
@@ -115,7 +131,7 @@ class MissingDependencyError(GrunlockError, ImportError):
     """An optional part of the package is used and its library is not installed."""
 
 
-TRAINING_LIBRARIES = {
+_TRAINING = (
     "duckdb",
     "optuna",
     "pytorch_optimizer",
@@ -124,19 +140,31 @@ TRAINING_LIBRARIES = {
     "sklearn",
     "tensorboard",
     "torch",
+)
+_EXTRAS = {
+    "train": (_TRAINING, "the libraries for training; prediction and evaluation need none of them"),
+    "explain": (("captum",), "captum, for integrated gradients and occlusion; exact shares need none of it"),
+    "doctor": (("h5py", "onnx"), "h5py and onnx, which read the files of Keras and ONNX"),
+    "report": (("jinja2", "plotly"), "jinja2 and plotly, which draw reports"),
+    "serve": (
+        ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "websockets"),
+        "the libraries of the server; prediction in one's own process needs none of them",
+    ),
 }
+_EXTRA_OF = {library: (extra, why) for extra, (libraries, why) in _EXTRAS.items() for library in libraries}
 
 
-def missing_training_library(error: ModuleNotFoundError) -> MissingDependencyError | None:
-    """Our words for a library of the `train` extra that is not installed; None for any other module."""
+def missing_library(error: ModuleNotFoundError) -> MissingDependencyError | None:
+    """Our words for a library of an extra that is not installed; None for any other module."""
     name = (error.name or "").partition(".")[0]
-    if name not in TRAINING_LIBRARIES:
+    if name not in _EXTRA_OF:
         return None
+    extra, expected = _EXTRA_OF[name]
     return MissingDependencyError(
         "This needs a library that is not installed.",
         got=f"no module {name}",
-        expected="the libraries for training; prediction and evaluation need none of them",
-        cure='pip install "grunlock[train]"',
+        expected=expected,
+        cure=f'pip install "grunlock[{extra}]"',
     )
 
 

@@ -31,7 +31,7 @@ from grunlock.cli import (
     unlock,
     vectors,
 )
-from grunlock.errors import GrunlockError, RunInterruptedError, missing_training_library
+from grunlock.errors import GrunlockError, RunInterruptedError, missing_library
 
 app = typer.Typer(
     add_completion=False,
@@ -88,7 +88,7 @@ def main() -> None:
         try:
             app()
         except ModuleNotFoundError as error:
-            raise missing_training_library(error) or error from error
+            raise missing_library(error) or error from error
     except GrunlockError as error:
         Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(130 if isinstance(error, RunInterruptedError) else 1)

@@ -12,8 +12,12 @@ LIBRARY := src/grunlock/kernels/libgrunlock_native
 demo: setup
 	$(BIN)/grunlock demo
 
+# The tests of a file stay together, long ones first. A process for each processor, a thread for each process.
+TEST_PROCESSES ?= auto
+
 test: setup check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 8 \
+	  --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

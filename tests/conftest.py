@@ -23,6 +23,11 @@ THOROUGH = pytest.mark.skipif(
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workflows first: they take longest, and where tests share processors the end shall be short ones."""
+    items.sort(key=lambda item: "workflows" not in item.path.parts)
+
+
 def one_in(every: int, cases: Iterable[Any]) -> list[Any]:
     """Parameters of a slow test: one of every so many always runs, the others with GRUNLOCK_THOROUGH=1."""
     return [case if i % every == 0 else pytest.param(case, marks=THOROUGH) for i, case in enumerate(cases)]

@@ -292,6 +292,11 @@ def test_ngrams_of_the_embedding_follow_the_kind_of_token() -> None:
     assert chosen.ngrams_of("words") == chosen.ngrams_of("characters") == NgramOptions(buckets=100)
 
 
+def test_buckets_of_ngrams_are_numbers_of_32_bits() -> None:
+    with pytest.raises(RecipeError, match="less than or equal to 2147483647"):
+        read_recipe("default", [f"embedding.ngrams.buckets={2**31}"])
+
+
 def test_a_wide_path_sees_finer_buckets_of_which_the_embeddings_are_remainders() -> None:
     recipe = read_recipe("default", ["embedding.ngrams.buckets=100"])
     front_end = recipe.ngrams_of("words")

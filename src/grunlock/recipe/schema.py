@@ -43,7 +43,13 @@ from grunlock.recipe.regularization_options import (
     VirtualAdversarialOptions,
 )
 from grunlock.recipe.series_options import SeriesDataOptions, SeriesOptions
-from grunlock.recipe.text_options import EmbeddingOptions, NgramOptions, TextDataOptions, TextOptions
+from grunlock.recipe.text_options import (
+    MAX_NGRAM_BUCKETS,
+    EmbeddingOptions,
+    NgramOptions,
+    TextDataOptions,
+    TextOptions,
+)
 
 DataOptions = Annotated[TextDataOptions | SeriesDataOptions, Field(discriminator="kind")]
 
@@ -67,10 +73,6 @@ class TokenBatches(Section):
 
 
 BatchOptions = Annotated[ExampleBatches | TokenBatches, Field(discriminator="kind")]
-
-
-# Of a wide path's character n-grams before they are hashed into its table; 32 bits hold them.
-WIDE_CHARACTER_BUCKETS = 2**31 - 1
 
 
 class LossOptions(Section):
@@ -213,9 +215,9 @@ class Recipe(Section):
         if self.wide is None or not self.wide.characters:
             return found
         if found is None:
-            return NgramOptions(buckets=WIDE_CHARACTER_BUCKETS, min_length=2)
+            return NgramOptions(buckets=MAX_NGRAM_BUCKETS, min_length=2)
         # A multiple of the embedding's buckets: those are the remainders.
-        buckets = WIDE_CHARACTER_BUCKETS // found.buckets * found.buckets
+        buckets = MAX_NGRAM_BUCKETS // found.buckets * found.buckets
         return found.model_copy(update={"buckets": buckets})
 
     @property

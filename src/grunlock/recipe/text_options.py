@@ -41,13 +41,16 @@ class TextOptions(Section):
     cut: Cut = "end"
 
 
+MAX_NGRAM_BUCKETS = 2**31 - 1  # tokenised data keeps buckets as int32
+
+
 class NgramOptions(Section):
     """Hashed character n-grams whose vectors are added to the token's (fastText, 1607.04606).
 
     For tokens = "characters" the n-grams are runs of characters that end at the token.
     """
 
-    buckets: Annotated[int, Field(ge=2)] = 2**18
+    buckets: Annotated[int, Field(ge=2, le=MAX_NGRAM_BUCKETS)] = 2**18
     min_length: Count = 3
     max_length: Annotated[int, Field(ge=1, le=64)] = 5  # bounds what a long word takes
 

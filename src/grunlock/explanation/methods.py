@@ -129,7 +129,7 @@ class Explainer:
         Raises ExplanationError for an unknown label or method, and for exact shares of a model that has none;
         DataError as predict_proba does.
         """
-        chosen = [_method(name) for name in methods]
+        chosen = checked_methods(methods)
         hiding = Hiding(self.classifier, example)
         logits = hiding.logits(np.ones((1, hiding.num_steps), np.bool_))
         place = int(logits[0].argmax()) if label is None else label_place(self.artifact.labels, label)
@@ -201,7 +201,7 @@ class Explainer:
 
 def explain(
     model: str | Path | Artifact,
-    examples: Sequence[str] | Sequence[FloatArray],
+    examples: Sequence[str | FloatArray],
     *,
     methods: Sequence[str] = ("exact",),
     label: str | None = None,
@@ -243,6 +243,11 @@ def label_place(labels: Sequence[str], label: str) -> int:
         expected=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
         cure=f"did you mean {near[0]!r}?" if near else None,
     )
+
+
+def checked_methods(names: Sequence[str]) -> tuple[Method, ...]:
+    """Raises ExplanationError for a name that is none of METHODS."""
+    return tuple(_method(name) for name in names)
 
 
 def _method(name: str) -> Method:

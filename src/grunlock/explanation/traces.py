@@ -10,24 +10,23 @@ SMALLEST_KEEP = 1e-300  # a gate of 0 has no logarithm
 
 def gate_traces(layer: int, written: Written) -> list[Gate]:
     """Of each step, in the order of the sequence."""
-    keep, amount, reset = written.keep, np.abs(written.written), written.reset
+    keep, amount = written.keep, np.abs(written.written)
     if written.reverse:
         keep, amount = keep[::-1], amount[::-1]
     survived, half_lives = remembered(keep, amount)
     if written.reverse:
         keep, amount, survived, half_lives = keep[::-1], amount[::-1], survived[::-1], half_lives[::-1]
-    lengths = np.linalg.norm(written.written, axis=1)
+    reset = None if written.reset is None else written.reset.mean(axis=1)
     return [
-        Gate(
-            layer=layer,
-            direction="backward" if written.reverse else "forward",
-            rewrote=float(1.0 - keep[step].mean()),
-            reset=None if reset is None else float(reset[step].mean()),
-            wrote=float(lengths[step]),
-            survived=float(survived[step]),
-            half_life_steps=_finite(weighted_median(half_lives[step], amount[step])),
+        Gate(layer, "backward" if written.reverse else "forward", *numbers)
+        for numbers in zip(
+            (1.0 - keep.mean(axis=1)).tolist(),
+            [None] * len(keep) if reset is None else reset.tolist(),
+            np.linalg.norm(written.written, axis=1).tolist(),
+            survived.tolist(),
+            map(_finite, weighted_medians(half_lives, amount).tolist()),
+            strict=True,
         )
-        for step in range(len(keep))
     ]
 
 
@@ -47,12 +46,15 @@ def remembered(keep: Doubles, amount: Doubles) -> tuple[Doubles, Doubles]:
     return survived, half_lives
 
 
-def weighted_median(values: Doubles, weights: Doubles) -> float:
-    """The smallest value up to which half of the weight lies; the plain one where all weights are 0."""
-    order = values.argsort(kind="stable")
-    weights = weights[order] if weights.sum() > 0 else np.ones(len(values))
-    reached = weights.cumsum()
-    return float(values[order][reached.searchsorted(reached[-1] / 2)])
+def weighted_medians(values: Doubles, weights: Doubles) -> Doubles:
+    """[T] of rows [T, H]: the smallest value up to which half of the weight lies; the plain one where all
+    weights are 0."""
+    order = values.argsort(axis=1, kind="stable")
+    weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, 1.0)
+    reached = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
+    place = (reached >= reached[:, -1:] / 2).argmax(axis=1)
+    result: Doubles = values[np.arange(len(values)), order[np.arange(len(values)), place]]
+    return result
 
 
 def _finite(value: float) -> float | None:

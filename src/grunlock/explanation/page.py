@@ -179,14 +179,17 @@ def _faithfulness(found: Faithfulness) -> str:
             curves_drawing(found),
             '<p class="faint">Probability of the predicted class as the tokens that a method ranks highest '
             "are hidden (deletion, lower is better) or shown (insertion, higher is better). "
-            f"{escape(found.how)} Score: area under insertion minus area under deletion. Intervals: {found.confidence:.0%} of "
-            "resampled examples.</p></section>",
+            f"{escape(found.how)} Score: area under insertion minus area under deletion. "
+            f"Intervals: {found.confidence:.0%}, examples drawn anew.</p></section>",
         ]
     )
 
 
 def _corpus(found: CorpusExplanation) -> str:
-    parts = [f"<section><h2>What speaks for each class</h2><p class="faint">{escape(found.source)}</p>", '<div class="grid">']
+    parts = [
+        "<section><h2>What speaks for each class</h2>",
+        f'<p class="faint">{escape(found.source)}</p><div class="grid">',
+    ]
     for each in found.classes:
         rows = [
             (f"<bdi>{escape(ngram.text)}</bdi>", f"{ngram.count:,}", f"{ngram.evidence:+.3f}")

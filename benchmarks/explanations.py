@@ -1,6 +1,6 @@
 """Whether exact shares add up on whole test splits, which method is faithful, and which finds planted words.
 
-    PYTHONPATH=. python benchmarks/explanations.py shared/data
+    python -m benchmarks.explanations shared/data
 
 Per set: `default`, seed 0, is trained on train.tsv.gz alone; every text of test.tsv.gz is explained and only
 the distance between its logits and its shares is looked at, no label and no accuracy. Faithfulness is judged

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from grunlock.artifact import Artifact, read
+from grunlock.evaluation import predict_texts
 from grunlock.explanation.masked import Hiding
 from grunlock.explanation.methods import Explainer, Method
 from grunlock.recipe import read_recipe
@@ -62,11 +63,8 @@ def found_triggers(
 ) -> dict[Method, Found]:
     """Of texts that the model answers rightly, by method; for their own label."""
     explainer = Explainer(artifact)
-    right = [
-        each
-        for each, label in zip(texts, explainer.classifier.predict([t.text for t in texts]), strict=True)
-        if each.label == label
-    ]
+    answers = [answer.label for answer in predict_texts(explainer.classifier, [t.text for t in texts])]
+    right = [each for each, label in zip(texts, answers, strict=True) if each.label == label]
     assert len(right) > 0.9 * len(texts)  # or there is nothing to explain
     ranks: dict[Method, list[int]] = {method: [] for method in methods}
     for each in right:

@@ -81,7 +81,8 @@ def explain_command(
     console = Console(markup=False, highlight=False)
     columns = [] if text_column is None else [f"data.text_column={json.dumps(text_column)}"]
     reading = [*columns, *(overrides or [])]
-    _check_question(example, text, row, corpus, faithfulness, reading)
+    _check_question(example, text, row, corpus or faithfulness, reading)
+    _refuse_ignored(corpus, faithfulness, label, method, limit)
     found: list[Explained] = []
     of_corpus: CorpusExplanation | None = None
     of_methods: Faithfulness | None = None
@@ -120,16 +121,18 @@ def _check_question(
     example: str | None,
     text: list[str] | None,
     row: list[int] | None,
-    corpus: bool,
-    faithfulness: bool,
+    over_set: bool,
     reading: list[str],
 ) -> None:
-    over_set = corpus or faithfulness
     if over_set and (text or row):
         raise ExplanationError(
             "--corpus and --faithfulness are about many examples.",
             got="--text or --row as well",
             expected="a file behind the model, or nothing for the run's validation split",
+        )
+    if row and example is None:
+        raise ExplanationError(
+            "Rows are those of a file, and none is given.", expected="grunlock explain RUN FILE --row 1"
         )
     if not over_set and example is None and not text:
         raise ExplanationError(
@@ -138,14 +141,28 @@ def _check_question(
         )
     if example is not None and text:
         raise ExplanationError("Give one text behind the model, or each with --text.", got="both")
-    if row and example is None:
-        raise ExplanationError(
-            "Rows are those of a file, and none is given.", expected="grunlock explain RUN FILE --row 1"
-        )
     if reading and (text or (not over_set and not row) or example is None):
         raise ExplanationError(
             "A column and --set say how to read a file, and none is read.",
             expected="grunlock explain RUN FILE --row 1 --set data.encoding=gb18030",
+        )
+
+
+def _refuse_ignored(
+    corpus: bool, faithfulness: bool, label: str | None, method: list[str] | None, limit: int | None
+) -> None:
+    """Options that would change nothing."""
+    if label is not None and (corpus or faithfulness):
+        raise ExplanationError(
+            "One class is explained of single examples.",
+            where="--class",
+            expected="--corpus lists all classes, --faithfulness judges by the predicted one",
+        )
+    if method and corpus and not faithfulness:
+        raise ExplanationError("--corpus adds up exact shares.", where="--method", got=", ".join(method))
+    if limit is not None and not (corpus or faithfulness):
+        raise ExplanationError(
+            "A limit is one of many examples.", where="--limit", expected="--corpus or --faithfulness as well"
         )
 
 

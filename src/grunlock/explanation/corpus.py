@@ -13,6 +13,7 @@ from grunlock.explanation.exact import ExactExplainer
 from grunlock.explanation.examples import Examples
 from grunlock.explanation.results import Explanation, TokenShare, WordShare, evidence
 from grunlock.text.front_end import TextFrontEnd
+from grunlock.text.script import is_han
 
 MAX_NGRAM = 3
 MIN_COUNT = 3  # occurrences, below which a mean says little
@@ -210,7 +211,7 @@ def _classes(
 
 
 def _joined(ngram: tuple[str, ...]) -> str:
-    return " ".join(ngram)
+    return ("" if all(map(is_han, "".join(ngram))) else " ").join(ngram)
 
 
 def _gate_lists(

@@ -246,8 +246,8 @@ def label_place(labels: Sequence[str], label: str) -> int:
 
 
 def checked_methods(names: Sequence[str]) -> tuple[Method, ...]:
-    """Raises ExplanationError for a name that is none of METHODS."""
-    return tuple(_method(name) for name in names)
+    """Each once. Raises ExplanationError for a name that is none of METHODS."""
+    return tuple(dict.fromkeys(_method(name) for name in names))
 
 
 def _method(name: str) -> Method:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from grunlock.explanation import Attribution, CorpusExplanation, Explained, Faithfulness, TokenGates
 
 FOR, AGAINST = (110, 180, 255), (255, 170, 90)  # both light, with black letters on them
-FAINTEST = 0.06  # of the strongest, below which a token is not coloured
+FAINTEST = 0.1  # of the strongest, below which a token is not coloured
+PALEST = 0.35  # of a colour: paler ones are nearly white, which stands out most on a dark terminal
 LEVELS = "▁▂▃▄▅▆▇█"
+UNITS = {"text": "tokens", "series": "steps"}
 MAX_TEXT = 100  # characters of a text in a table
 
 
@@ -85,9 +87,9 @@ def _lines(found: "Explained", scores: Sequence[float], rewrote: Sequence[float]
 
 def _style(score: float) -> str:
     """score: from -1 to 1"""
-    strength = min(abs(score), 1.0)
-    if strength < FAINTEST:
+    if abs(score) < FAINTEST:
         return ""
+    strength = PALEST + (1 - PALEST) * min(abs(score), 1.0)
     red, green, blue = (
         round(255 + (channel - 255) * strength) for channel in (FOR if score > 0 else AGAINST)
     )
@@ -99,7 +101,7 @@ def _token_table(found: "Explained", top: int) -> Table:
     assert found.exact is not None
     units = found.exact.words or found.exact.tokens
     evidence = [each.shares[found.place] - sum(each.shares) / len(each.shares) for each in units]
-    table = Table(title=f"strongest {'words' if found.exact.words else found.kind + ' tokens'}")
+    table = Table(title=f"strongest {'words' if found.exact.words else UNITS[found.kind]}")
     for heading in (
         "",
         f"for {found.labels[found.place]}",

@@ -14,16 +14,16 @@ def exact_notes(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(encoder, GruOptions):
         found.append(
             f"A {unit}'s share is what it wrote. What it wrote and what later gates kept of it depends on "
-            f"the {unit}s read before: it is not the effect of the {unit} alone. Which {unit}s the answer needs, "
-            "occlusion and integrated_gradients say; --faithfulness measures which method is right for this "
-            "model."
+            f"the {unit}s read before: it is not the effect of the {unit} alone. Which {unit}s the answer "
+            "needs, occlusion and integrated_gradients say; --faithfulness measures which method is right for "
+            "this model."
         )
     elif isinstance(encoder, QrnnOptions) and encoder.window_steps > 1:
         found.append(f"A {unit}'s gates also read the {encoder.window_steps - 1} before it.")
     if isinstance(encoder, GATED) and encoder.num_layers > 1:
         found.append(
-            f"Shares are of what the top layer wrote; it reads {encoder.num_layers - 1} below, which mixed in "
-            f"what other {unit}s wrote."
+            f"Shares are of what the top layer wrote; it reads {encoder.num_layers - 1} below, which mixed "
+            f"in what other {unit}s wrote."
         )
     if recipe.stem is not None:
         found.append(f"What a {unit} reads has passed a stem, which also reads its neighbours.")

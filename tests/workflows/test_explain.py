@@ -64,6 +64,12 @@ def test_every_number_is_in_the_json(grunlock: CommandLine, model: Path, tmp_pat
     assert FOREIGN[start:end] == "שלום"
 
 
+def test_no_text_steers_the_terminal(grunlock: CommandLine, model: Path) -> None:
+    done = grunlock("explain", model, "red \x1b[2J\rcar\x07 \x9b31m")
+    assert done.code == 0, done.err
+    assert not {"\x1b", "\r", "\x07", "\x9b"} & set(done.out)
+
+
 def test_rows_of_files_are_explained(grunlock: CommandLine, model: Path, data: Path) -> None:
     done = grunlock("explain", model, data, "--row", 13, "--method", "occlusion")
     assert done.code == 0, done.err

@@ -1,5 +1,6 @@
 """Explanations in a terminal: coloured text, gates and tables."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def _lines(found: "Explained", scores: Sequence[float], rewrote: Sequence[float]
     least, most = min(rewrote, default=0.0), max(rewrote, default=0.0)
     lines, upper, lower = [], Text(), Text()
     for text, tokens in cut:
-        shown = "".join(" " if letter.isspace() else letter for letter in text)
+        shown = _shown(text)
         cells = cell_len(shown)
         if upper.cell_len + cells > width and upper.cell_len:
             lines += [upper, lower] if rewrote else [upper]
@@ -83,6 +84,14 @@ def _lines(found: "Explained", scores: Sequence[float], rewrote: Sequence[float]
             bar = LEVELS[min(7, int(8 * level / ((most - least) or 1.0)))]
             lower.append((bar if tokens else " ") * cells, "dim")
     return [*lines, upper, lower] if rewrote else [*lines, upper]
+
+
+def _shown(text: str) -> str:
+    """On one line, and without what would steer the terminal."""
+    return "".join(
+        " " if letter.isspace() else "\ufffd" if unicodedata.category(letter) == "Cc" else letter
+        for letter in text
+    )
 
 
 def _style(score: float) -> str:
@@ -113,7 +122,7 @@ def _token_table(found: "Explained", top: int) -> Table:
         table.add_column(heading, justify="left" if not heading else "right")
     for i in sorted(range(len(units)), key=lambda i: -abs(evidence[i]))[:top]:
         table.add_row(
-            Text(units[i].text),
+            Text(_shown(units[i].text)),
             f"{evidence[i]:+.3f}",
             f"{units[i].shares[found.place]:+.3f}",
             *_gate_cells(found, i),
@@ -160,7 +169,9 @@ def _score_table(found: "Explained", attribution: "Attribution", top: int) -> Ta
     scores = attribution.scores
     for i in sorted(range(len(scores)), key=lambda i: -abs(scores[i]))[:top]:
         start, end = found.spans[i]
-        table.add_row(Text(found.text[start:end] if found.kind == "text" else str(i)), f"{scores[i]:+.3f}")
+        table.add_row(
+            Text(_shown(found.text[start:end]) if found.kind == "text" else str(i)), f"{scores[i]:+.3f}"
+        )
     return table
 
 
@@ -199,7 +210,7 @@ def show_corpus(found: "CorpusExplanation", console: Console) -> None:
     for each in found.classes:
         for i, ngram in enumerate(each.ngrams):
             name = Text(each.label if i == 0 else "")
-            table.add_row(name, Text(ngram.text), f"{ngram.count:,}", f"{ngram.evidence:+.3f}")
+            table.add_row(name, Text(_shown(ngram.text)), f"{ngram.count:,}", f"{ngram.evidence:+.3f}")
         table.add_section()
     console.print(table)
     if found.rewrite_most:
@@ -212,9 +223,9 @@ def show_corpus(found: "CorpusExplanation", console: Console) -> None:
             f"row {wrong.row}: {wrong.predicted} {wrong.probability:.4f}, should be {wrong.label}",
             style="yellow",
         )
-        text = " ".join(wrong.text.split())
+        text = " ".join(_shown(wrong.text).split())
         console.print(f"  {text[:MAX_TEXT]}{'...' if len(text) > MAX_TEXT else ''}", soft_wrap=True)
-        because = ", ".join(f"{word} {amount:+.2f}" for word, amount in wrong.strongest)
+        because = ", ".join(f"{_shown(word)} {amount:+.2f}" for word, amount in wrong.strongest)
         console.print(f"  because of {because}", style="dim", soft_wrap=True)
     console.print(
         f"Means of exact shares over at least {found.min_count} occurrences; shares and logits differ by "
@@ -229,5 +240,5 @@ def _gate_table(title: str, tokens: "Sequence[TokenGates]") -> Table:
         table.add_column(heading, justify="left" if heading == "token" else "right")
     for each in tokens:
         numbers = (f"{each.rewrote:.0%}", f"{each.survived:.0%}", half_life(each.half_life_steps))
-        table.add_row(Text(each.text), f"{each.count:,}", *numbers)
+        table.add_row(Text(_shown(each.text)), f"{each.count:,}", *numbers)
     return table

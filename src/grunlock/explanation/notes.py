@@ -15,8 +15,8 @@ def exact_notes(recipe: Recipe) -> tuple[str, ...]:
         found.append(
             f"A {unit}'s share is what it wrote. What it wrote and what later gates kept of it depends on "
             f"the {unit}s read before: it is not the effect of the {unit} alone. Which {unit}s the answer "
-            "needs, occlusion and integrated_gradients say; --faithfulness measures which method is right for "
-            "this model."
+            "needs, occlusion and integrated_gradients say; --faithfulness measures which method is right "
+            "for this model."
         )
     elif isinstance(encoder, QrnnOptions) and encoder.window_steps > 1:
         found.append(f"A {unit}'s gates also read the {encoder.window_steps - 1} before it.")

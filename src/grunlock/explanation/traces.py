@@ -37,13 +37,10 @@ def remembered(keep: Doubles, amount: Doubles) -> tuple[Doubles, Doubles]:
     left = np.exp(logs[-1] - logs)
     total = amount.sum(axis=1)
     survived = np.divide((amount * left).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
-    steps = np.arange(len(keep))
-    half_lives = np.empty_like(keep)
-    for unit in range(keep.shape[1]):
-        falling = -logs[:, unit]  # rises
-        reached = falling.searchsorted(falling + np.log(2.0))
-        half_lives[:, unit] = np.where(reached < len(keep), reached - steps, np.inf)
-    return survived, half_lives
+    lost = np.ascontiguousarray(-logs.T)  # [H, T], rising
+    reached = np.stack([unit.searchsorted(unit + np.log(2.0)) for unit in lost])
+    half_lives = np.where(reached < len(keep), reached - np.arange(len(keep)), np.inf)
+    return survived, half_lives.T
 
 
 def weighted_medians(values: Doubles, weights: Doubles) -> Doubles:

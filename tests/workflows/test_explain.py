@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from grunlock.artifact import save
-from grunlock.explanation import METHODS
+from grunlock.explanation import METHODS, explain, explain_corpus, faithfulness, validation_examples
+from grunlock.explanation.page import page
 from tests.conftest import colour_rows
 from tests.parity.exported_models import series_artifact, text_artifact
 from tests.planted_triggers import found_triggers, planted_texts, trained_on
@@ -204,11 +205,9 @@ def test_every_method_finds_planted_words(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    from grunlock.explanation import explain
-    from grunlock.explanation.page import page
-
-    path = tmp_path_factory.mktemp("page") / "found.html"
-    path.write_text(page(explain(model, [TEXT, FOREIGN], methods=["exact", "occlusion"])))
+    path, valid = tmp_path_factory.mktemp("page") / "found.html", validation_examples(model)
+    explained = explain(model, [TEXT, FOREIGN], methods=["exact", "occlusion"])
+    path.write_text(page(explained, explain_corpus(valid), faithfulness(valid, ["exact"])))
     return path
 
 
@@ -245,7 +244,7 @@ def test_the_page_is_readable_everywhere(opened: "Page") -> None:
     """No sideways scrolling, no text lost or run as code, contrast of the strongest colours above 4.5."""
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
     texts = [each.inner_text() for each in opened.locator(".text").all()]
-    assert texts == [TEXT, TEXT, FOREIGN, FOREIGN]
+    assert texts[:4] == [TEXT, TEXT, FOREIGN, FOREIGN]
     assert opened.locator("script").count() == 0
     assert opened.locator(".text").nth(2).get_attribute("dir") == "auto"
     ratios = opened.evaluate(CONTRAST)

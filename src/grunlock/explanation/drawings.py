@@ -11,7 +11,7 @@ HEIGHT = 90
 LABEL_SPACE = 70
 MAX_LETTERS = 9  # of a token below its bar
 DASHES = ("none", "7 3", "2 3", "10 3 2 3", "1 4")  # of methods, so that colour is not all that tells them
-PLOT_WIDTH, PLOT_HEIGHT = 300, 180
+PLOT_WIDTH, PLOT_HEIGHT = 270, 170  # fits a phone
 
 
 def gates_drawing(exact: Explanation) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray
 from grunlock.text.spans import token_spans
 from grunlock.text.types import DistinctTokens
+
+if TYPE_CHECKING:
+    from grunlock.explanation.gradients import GradientNetwork, OfFeatures
 
 Method = Literal["exact", "integrated_gradients", "occlusion", "gradient_x_input", "random"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -116,7 +119,7 @@ class Explainer:
         return ExactExplainer(self.classifier)
 
     @cached_property
-    def _gradients(self) -> Any:
+    def _gradients(self) -> "GradientNetwork":
         from grunlock.explanation.gradients import GradientNetwork
 
         return GradientNetwork(self.artifact)
@@ -160,8 +163,14 @@ class Explainer:
         if method == "random":
             drawn = generator(self._seed, "random explanation", hiding.fingerprint())
             return drawn.standard_normal(hiding.num_steps)
-        of_network: NDArray[np.float64] = getattr(self._gradients, method)(hiding, place).values.sum(axis=1)
+        of_network = self._of_features(method, hiding, place).values.sum(axis=1)
         return of_network + self._of_wide_path(hiding, place)
+
+    def _of_features(self, method: Method, hiding: Hiding, place: int) -> "OfFeatures":
+        """Of a method that needs gradients, without the wide path."""
+        if method == "integrated_gradients":
+            return self._gradients.integrated_gradients(hiding, place)
+        return self._gradients.gradient_x_input(hiding, place)
 
     def _attribution(
         self, method: Method, hiding: Hiding, place: int, exact: Explanation | None
@@ -176,7 +185,7 @@ class Explainer:
             return Attribution(method, exact.evidence(place), how)
         if method in ("exact", "occlusion", "random"):
             return Attribution(method, tuple(self.scores(method, hiding, place).tolist()), how)
-        found = getattr(self._gradients, method)(hiding, place)
+        found = self._of_features(method, hiding, place)
         scores = found.values.sum(axis=1) + self._of_wide_path(hiding, place)
         channels = None if kind == "text" else self._by_channel(found.values)
         return Attribution(method, tuple(scores.tolist()), how, found.completeness_error, channels)

@@ -29,7 +29,7 @@ figure { margin: .6rem 0; }
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: end; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th:first-child, td:first-child { text-align: start; overflow-wrap: anywhere; }
+th:first-child, td:first-child { text-align: start; overflow-wrap: break-word; }
 th { font-weight: 600; font-size: .9rem; }
 svg text { fill: var(--ink); font-size: 12px; } svg .axis { stroke: var(--line); }
 .rewrote { fill: var(--bar); } .survived { fill: none; stroke: var(--left); stroke-width: 2; }

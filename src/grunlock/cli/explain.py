@@ -75,46 +75,53 @@ def explain_command(
 ) -> None:
     """Say why a model answers as it does: what each token gave to each logit."""
     from grunlock.cli.explain_tables import show_corpus, show_explained, show_faithfulness
-    from grunlock.explanation import Explainer, explain_corpus
-    from grunlock.explanation import faithfulness as scored
+    from grunlock.explanation import Explainer
 
     console = Console(markup=False, highlight=False)
     columns = [] if text_column is None else [f"data.text_column={json.dumps(text_column)}"]
     reading = [*columns, *(overrides or [])]
     _check_question(example, text, row, corpus or faithfulness, reading)
     _refuse_ignored(corpus, faithfulness, label, method, limit)
-    found: list[Explained] = []
-    of_corpus: CorpusExplanation | None = None
-    of_methods: Faithfulness | None = None
     if corpus or faithfulness:
         examples = _examples(model, example, reading)
-        with _progress() as progress:
-            if corpus:
-                some = examples.some(limit or CORPUS_TEXTS, seed)
-                task = progress.add_task("explaining", total=len(some.inputs))
-                of_corpus = explain_corpus(
-                    some, top=top, progress=lambda done: progress.update(task, completed=done)
-                )
-            if faithfulness:
-                some = examples.some(limit or FAITHFULNESS_EXAMPLES, seed)
-                judging = progress.add_task("hiding tokens", total=len(some.inputs))
-                chosen = None if method is None or "all" in method else method
-                of_methods = scored(
-                    some, chosen, seed=seed, progress=lambda done: progress.update(judging, completed=done)
-                )
+        of_corpus = _corpus(examples, limit or CORPUS_TEXTS, top, seed) if corpus else None
+        chosen = None if method is None or "all" in method else method
+        of_methods = _scores(examples, limit or FAITHFULNESS_EXAMPLES, chosen, seed) if faithfulness else None
         if of_corpus is not None:
             show_corpus(of_corpus, console)
         if of_methods is not None:
             show_faithfulness(of_methods, console)
-    else:
-        artifact, inputs = _inputs(model, example, text, row, reading)
-        explainer = Explainer(artifact, seed=seed)
-        methods = method or ["exact"]
-        methods = list(explainer.methods) if "all" in methods else methods
-        for each in inputs:
-            found.append(explainer.explain(each, methods, label))
-            show_explained(found[-1], console, top)
-    _write(found, of_corpus, of_methods, html, json_path, top, console)
+        _write([], of_corpus, of_methods, html, json_path, top, console)
+        return
+    artifact, inputs = _inputs(model, example, text, row, reading)
+    explainer = Explainer(artifact, seed=seed)
+    methods = method or ["exact"]
+    methods = list(explainer.methods) if "all" in methods else methods
+    found = []
+    for each in inputs:
+        found.append(explainer.explain(each, methods, label))
+        show_explained(found[-1], console, top)
+    _write(found, None, None, html, json_path, top, console)
+
+
+def _corpus(examples: "Examples", limit: int, top: int, seed: int) -> "CorpusExplanation":
+    from grunlock.explanation import explain_corpus
+
+    some = examples.some(limit, seed)
+    with _progress() as progress:
+        task = progress.add_task("explaining", total=len(some.inputs))
+        return explain_corpus(some, top=top, progress=lambda done: progress.update(task, completed=done))
+
+
+def _scores(examples: "Examples", limit: int, methods: list[str] | None, seed: int) -> "Faithfulness":
+    from grunlock.explanation import faithfulness
+
+    some = examples.some(limit, seed)
+    with _progress() as progress:
+        task = progress.add_task("hiding tokens", total=len(some.inputs))
+        return faithfulness(
+            some, methods, seed=seed, progress=lambda done: progress.update(task, completed=done)
+        )
 
 
 def _check_question(

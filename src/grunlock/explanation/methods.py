@@ -69,6 +69,7 @@ class Explained:
 
     place: of the class that is explained, in labels
     spans: of each token in the text, or step and next step of a series
+    channels: names of a series' channels, none for a text
     exact: None for a model whose logits cannot be divided exactly, or where it was not asked for
     """
 
@@ -78,6 +79,7 @@ class Explained:
     place: int
     probs: tuple[float, ...]
     spans: tuple[tuple[int, int], ...]
+    channels: tuple[str, ...]
     exact: Explanation | None
     attributions: tuple[Attribution, ...]
 
@@ -150,6 +152,7 @@ class Explainer:
             place=place,
             probs=tuple(probabilities(logits, self.artifact.temperature)[0].tolist()),
             spans=tuple(spans),
+            channels=() if isinstance(self.classifier, TextClassifier) else self.classifier.channels,
             exact=exact,
             attributions=tuple(self._attribution(method, hiding, place, exact) for method in chosen),
         )
@@ -163,7 +166,7 @@ class Explainer:
         if method == "random":
             drawn = generator(self._seed, "random explanation", hiding.fingerprint())
             return drawn.standard_normal(hiding.num_steps)
-        of_network = self._of_features(method, hiding, place).values.sum(axis=1)
+        of_network: NDArray[np.float64] = self._of_features(method, hiding, place).values.sum(axis=1)
         return of_network + self._of_wide_path(hiding, place)
 
     def _of_features(self, method: Method, hiding: Hiding, place: int) -> "OfFeatures":

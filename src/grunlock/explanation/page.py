@@ -92,9 +92,8 @@ def _marked(
 def _tip(found: Explained, attribution: Attribution, text: str, tokens: tuple[int, ...], score: float) -> str:
     said = f"{text}: {score:+.3f} for {found.labels[found.place]}"
     if attribution.channels is not None:
-        named = ", ".join(
-            f"channel {i} {value:+.3f}" for i, value in enumerate(attribution.channels[tokens[0]])
-        )
+        values = zip(found.channels, attribution.channels[tokens[0]], strict=True)
+        named = ", ".join(f"{name} {value:+.3f}" for name, value in values)
         said += f"; {named}"
     if attribution.method != "exact" or found.exact is None:
         return said

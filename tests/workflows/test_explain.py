@@ -65,6 +65,11 @@ def test_every_number_is_in_the_json(grunlock: CommandLine, model: Path, tmp_pat
     assert FOREIGN[start:end] == "שלום"
 
 
+def test_a_text_may_be_longer_than_a_file_name(grunlock: CommandLine, model: Path) -> None:
+    done = grunlock("explain", model, "the red house " * 40)
+    assert done.code == 0, done.err
+
+
 def test_no_text_steers_the_terminal(grunlock: CommandLine, model: Path) -> None:
     done = grunlock("explain", model, "red \x1b[2J\rcar\x07 \x9b31m")
     assert done.code == 0, done.err

@@ -1,8 +1,9 @@
 """grunlock explain"""
 
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +14,7 @@ from grunlock.cli.options import TextColumn as TextColumnOption
 from grunlock.errors import ExplanationError
 
 if TYPE_CHECKING:
+    from grunlock.artifact import Artifact
     from grunlock.explanation import CorpusExplanation, Examples, Explained, Faithfulness
     from grunlock.shapes import FloatArray
 
@@ -181,7 +183,7 @@ def _examples(model: Path, file: str | None, reading: list[str]) -> "Examples":
 
 def _inputs(
     model: Path, example: str | None, text: list[str] | None, row: list[int] | None, reading: list[str]
-) -> tuple[Any, list["str | FloatArray"]]:
+) -> tuple["Artifact", list["str | FloatArray"]]:
     """The model and what to explain."""
     from grunlock.artifact import read
     from grunlock.explanation import examples_of_file
@@ -204,7 +206,7 @@ def _inputs(
             got="a text" if text else example,
             expected="grunlock explain RUN FILE --row 1",
         )
-    if example is not None and Path(example).is_file():
+    if example is not None and os.path.isfile(example):  # unlike Path it takes a text of any length
         raise ExplanationError(
             "This is a file, and it is not said which of its texts to explain.",
             got=example,

@@ -5,6 +5,7 @@ hold the unknown token as well. A hidden step of a series has every feature at 0
 """
 
 import zlib
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,10 @@ class Hiding:
         found = [self._logits(keep[first : first + most]) for first in range(0, len(keep), most)]
         return np.concatenate(found)
 
+    @property
+    def kind(self) -> Literal["text", "series"]:
+        return "text" if isinstance(self.inputs, DistinctTokens) else "series"
+
     def fingerprint(self) -> int:
         """A number that tells examples apart."""
         tokens = self.inputs
@@ -71,7 +76,7 @@ def _hidden_tokens(tokens: DistinctTokens, step: IntArray, keep: NDArray[np.bool
     return some_tokens(every, np.arange(len(inverse)))  # a type that no row has must not be there
 
 
-def centred(logits: FloatArray) -> NDArray[np.float64]:
+def centred(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Logits [M, K] minus their mean over the classes: what probabilities depend on."""
     doubles = np.asarray(logits, np.float64)
     result: NDArray[np.float64] = doubles - doubles.mean(axis=1, keepdims=True)

@@ -139,20 +139,21 @@ class Explainer:
         logits = hiding.logits(np.ones((1, hiding.num_steps), np.bool_))
         place = int(logits[0].argmax()) if label is None else label_place(self.artifact.labels, label)
         exact = self.exact.explain(example) if "exact" in chosen else None
-        is_text = isinstance(self.classifier, TextClassifier)
-        spans = (
-            token_spans(self.classifier.front_end, str(example))
-            if isinstance(self.classifier, TextClassifier)
-            else [(step, step + 1) for step in range(hiding.num_steps)]
-        )
+        kind, text, channels = hiding.kind, "", tuple[str, ...]()
+        if isinstance(self.classifier, TextClassifier):
+            text = str(example)
+            spans = token_spans(self.classifier.front_end, text)
+        else:
+            channels = self.classifier.channels
+            spans = [(step, step + 1) for step in range(hiding.num_steps)]
         return Explained(
-            kind="text" if is_text else "series",
-            text=str(example) if is_text else "",
+            kind=kind,
+            text=text,
             labels=self.artifact.labels,
             place=place,
             probs=tuple(probabilities(logits, self.artifact.temperature)[0].tolist()),
             spans=tuple(spans),
-            channels=() if isinstance(self.classifier, TextClassifier) else self.classifier.channels,
+            channels=channels,
             exact=exact,
             attributions=tuple(self._attribution(method, hiding, place, exact) for method in chosen),
         )
@@ -160,7 +161,7 @@ class Explainer:
     def scores(self, method: Method, hiding: Hiding, place: int) -> NDArray[np.float64]:
         """[T] of each token, for class `place`."""
         if method == "exact":
-            return centred(self.exact.shares(hiding.inputs, hiding.layout).shares)[:, place]  # type: ignore[arg-type]
+            return centred(self.exact.shares(hiding.inputs, hiding.layout).shares)[:, place]
         if method == "occlusion":
             return occlusion(hiding, place)
         if method == "random":
@@ -178,11 +179,11 @@ class Explainer:
     def _attribution(
         self, method: Method, hiding: Hiding, place: int, exact: Explanation | None
     ) -> Attribution:
-        kind: Literal["text", "series"] = "text" if isinstance(hiding.inputs, DistinctTokens) else "series"
+        is_text = hiding.kind == "text"
         how = HOW[method].format(
-            unit="token" if kind == "text" else "step",
-            baseline="unknown tokens" if kind == "text" else "the mean of training",
-            hidden=HOW_HIDDEN[kind],
+            unit="token" if is_text else "step",
+            baseline="unknown tokens" if is_text else "the mean of training",
+            hidden=HOW_HIDDEN[hiding.kind],
         )
         if method == "exact" and exact is not None:
             return Attribution(method, exact.evidence(place), how)
@@ -190,7 +191,7 @@ class Explainer:
             return Attribution(method, tuple(self.scores(method, hiding, place).tolist()), how)
         found = self._of_features(method, hiding, place)
         scores = found.values.sum(axis=1) + self._of_wide_path(hiding, place)
-        channels = None if kind == "text" else self._by_channel(found.values)
+        channels = None if is_text else self._by_channel(found.values)
         return Attribution(method, tuple(scores.tolist()), how, found.completeness_error, channels)
 
     def _of_wide_path(self, hiding: Hiding, place: int) -> NDArray[np.float64]:
@@ -199,7 +200,7 @@ class Explainer:
         if options is None or not isinstance(hiding.inputs, DistinctTokens):
             return np.zeros(hiding.num_steps)
         found = wide_shares(self.artifact.weights, options, hiding.inputs)
-        return centred(found.shares)[:, place]  # type: ignore[arg-type]
+        return centred(found.shares)[:, place]
 
     def _by_channel(self, of_features: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
         """[T][C]: a channel's value, its indicator of missing values and its change together."""

@@ -62,8 +62,8 @@ def explain_command(
         int | None,
         typer.Option(
             min=1,
-            help=f"Examples of a set. [default: {FAITHFULNESS_EXAMPLES} with --faithfulness, "
-            f"{CORPUS_TEXTS} with --corpus]",
+            help=f"Examples of a set; else {FAITHFULNESS_EXAMPLES} with --faithfulness, "
+            f"{CORPUS_TEXTS} with --corpus.",
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 10,

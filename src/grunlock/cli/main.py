@@ -21,6 +21,7 @@ from grunlock.cli import (
     doctor,
     duel,
     evaluate,
+    explain,
     export,
     lr_range,
     predict,
@@ -44,6 +45,7 @@ app.command(name="train")(train.train_command)
 app.command(name="audit")(audit.audit_command)
 app.command(name="evaluate")(evaluate.evaluate_command)
 app.command(name="predict")(predict.predict_command)
+app.command(name="explain")(explain.explain_command)
 app.command(name="tune")(tune.tune_command)
 app.command(name="duel")(duel.duel_command)
 app.command(name="ablate")(ablate.ablate_command)

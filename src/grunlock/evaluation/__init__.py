@@ -12,9 +12,10 @@ from grunlock.evaluation.files import (
     model_answers,
     predict_file,
     run_answers,
+    validated_model,
 )
-from grunlock.evaluation.series import SeriesPrediction
-from grunlock.evaluation.texts import Prediction, predict_texts
+from grunlock.evaluation.series import SeriesPrediction, series_of_file
+from grunlock.evaluation.texts import Prediction, predict_texts, texts_of_file
 
 __all__ = [
     "Answer",
@@ -32,4 +33,7 @@ __all__ = [
     "predict_file",
     "predict_texts",
     "run_answers",
+    "series_of_file",
+    "texts_of_file",
+    "validated_model",
 ]

@@ -149,9 +149,8 @@ def _split(model: str | Path, prepared: str | Path, split: str) -> tuple[Artifac
     """A split, and the model that has not learned it."""
     if split not in RUN_SPLITS:
         raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))
-    artifact, data = read_artifact(model), open_prepared(prepared)
-    if split == "valid" and artifact.derived.refit:
-        artifact = _before_refit(Path(model))
+    artifact = validated_model(model) if split == "valid" else read_artifact(model)
+    data = open_prepared(prepared)
     store = data.valid if split == "valid" else data.test
     if store is None:
         raise RunError(
@@ -160,6 +159,12 @@ def _split(model: str | Path, prepared: str | Path, split: str) -> tuple[Artifac
             cure="name a data file, or evaluate with --split valid",
         )
     return artifact, store
+
+
+def validated_model(folder: str | Path) -> Artifact:
+    """The model of a run that has not learned the run's validation examples."""
+    artifact = read_artifact(folder)
+    return _before_refit(Path(folder)) if artifact.derived.refit else artifact
 
 
 def _before_refit(model: Path) -> Artifact:

@@ -68,6 +68,19 @@ def series_file_paths(
     yield from zip(classifier.prefix_logits(series), targets.tolist(), strict=True)
 
 
+def series_of_file(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str] = ()
+) -> tuple[list[FloatArray], list[int | None]]:
+    """The series of a file and their classes, None where it has no labels."""
+    classifier = _classifier(artifact, "float32")
+    found = _read(classifier, artifact, source, overrides, "optional")
+    series = [found.series(i) for i in range(found.num_series)]
+    if all(label is None for label in found.labels):
+        return series, [None] * len(series)
+    raise_problems(list(unknown_label_problems(found, classifier.labels)), found.name)
+    return series, [None if label is None else classifier.labels.index(label) for label in found.labels]
+
+
 def _labelled_series(
     classifier: SeriesClassifier, artifact: Artifact, source: str | Path, overrides: Iterable[str]
 ) -> tuple[list[FloatArray], IntArray]:

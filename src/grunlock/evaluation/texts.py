@@ -84,6 +84,19 @@ def text_file_paths(
         yield from zip(classifier.prefix_logits(texts), classes, strict=True)
 
 
+def texts_of_file(
+    artifact: Artifact, source: str | Path, overrides: Iterable[str] = ()
+) -> Iterator[tuple[list[str], list[int | None]]]:
+    """Texts of a file and their classes, None where it has no labels, a chunk at a time. Empty texts are
+    refused, dropped or kept as in training."""
+    options = _reading_options(artifact, overrides)
+    index = {name: k for k, name in enumerate(artifact.labels)}
+    for chunk in read_texts(source, options, labels="optional").chunks():
+        rows = _usable_rows(chunk, options)
+        classes = [None if chunk.labels is None else _target(chunk, i, index) for i in rows]
+        yield _texts(chunk, rows), classes
+
+
 def text_classifier(classifier: TextClassifier | SeriesClassifier) -> TextClassifier:
     """The classifier, if it reads texts. Raises DataError if it does not."""
     if isinstance(classifier, TextClassifier):

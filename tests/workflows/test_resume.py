@@ -10,6 +10,7 @@ import pytest
 
 from grunlock.errors import RunError, RunInterruptedError
 from grunlock.recipe import Recipe, read_recipe
+from grunlock.training.checkpoint import read_checkpoint, write_checkpoint
 from grunlock.training.events import Event, StepDone
 from grunlock.training.history import read_history
 from grunlock.training.run import RunOptions, resume, train
@@ -116,6 +117,19 @@ def test_a_damaged_checkpoint_is_said_in_words(colours_csv: Path, tmp_path: Path
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"checkpoint is damaged(.|\n)*checkpoint.pt(.|\n)*delete it"):
+        resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("progress", [{"step": None}, {"epoch": -1}, {"valid_losses": 1}, {"leap": 1}])
+def test_progress_that_no_run_has_made(
+    progress: dict[str, object], colours_csv: Path, tmp_path: Path
+) -> None:
+    train(colours_csv, read_recipe("tiny", [*SETTINGS, "training.epochs=1"]), tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    state = read_checkpoint(checkpoint)
+    assert state is not None
+    write_checkpoint(checkpoint, {**state, "progress": {**state["progress"], **progress}})
+    with pytest.raises(RunError, match=r"checkpoint is damaged(.|\n)*Progress(.|\n)*delete it"):
         resume(tmp_path / "run")
 
 

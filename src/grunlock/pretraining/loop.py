@@ -3,11 +3,13 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, NonNegativeInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from grunlock.data.batches import evaluation_batches, plan_batches
@@ -26,16 +28,16 @@ from grunlock.training.events import Listener, PretrainEpochDone, StepDone
 VALID_BATCH_TOKENS = 4096
 
 
-@dataclass
+@dataclass(config=ConfigDict(strict=True, extra="forbid"))  # checkpoints may hold anything
 class Progress:
     """How far it is. With the tensors of model and optimiser this is the whole state."""
 
-    epoch: int = 0
-    steps_in_epoch: int = 0
-    step: int = 0
+    epoch: NonNegativeInt = 0
+    steps_in_epoch: NonNegativeInt = 0
+    step: NonNegativeInt = 0
     loss_sum: float = 0.0  # of this epoch's steps
-    num_steps: int = 0  # of this epoch that had a loss
-    skipped_steps: int = 0
+    num_steps: NonNegativeInt = 0  # of this epoch that had a loss
+    skipped_steps: NonNegativeInt = 0
     best_loss: float | None = None  # on valid, nats per token
 
 

@@ -9,11 +9,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, NonNegativeInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from grunlock.data.augmentation import training_batches
@@ -40,19 +42,19 @@ from grunlock.training.fine_tuning import PartRates
 Weights = dict[str, Tensor]
 
 
-@dataclass
+@dataclass(config=ConfigDict(strict=True, extra="forbid"))  # checkpoints may hold anything
 class Progress:
     """How far the run is. With the tensors of model and optimiser this is the whole state."""
 
-    epoch: int = 0
-    steps_in_epoch: int = 0
-    step: int = 0
+    epoch: NonNegativeInt = 0
+    steps_in_epoch: NonNegativeInt = 0
+    step: NonNegativeInt = 0
     loss_sum: float = 0.0  # of this epoch
-    num_examples: int = 0  # of this epoch
-    skipped_steps: int = 0
-    clipped_steps: int = 0
+    num_examples: NonNegativeInt = 0  # of this epoch
+    skipped_steps: NonNegativeInt = 0
+    clipped_steps: NonNegativeInt = 0
     valid_losses: list[float] = field(default_factory=list)
-    best_epoch: int = 0
+    best_epoch: NonNegativeInt = 0
     best_metric: tuple[float, float] | None = None  # and minus the loss, which decides between equals
 
 

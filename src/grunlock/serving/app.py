@@ -20,7 +20,7 @@ from grunlock.serving import schemas
 from grunlock.serving.batcher import Batcher
 from grunlock.serving.endpoints import Endpoints, Explainer
 from grunlock.serving.explaining import exact_shares
-from grunlock.serving.front import Door, Front, refusal
+from grunlock.serving.front import AT_FAULT, Door, Front, refusal
 from grunlock.serving.limits import Limits
 from grunlock.serving.metrics import Metrics
 from grunlock.serving.page import add_page
@@ -97,6 +97,7 @@ def create_app(
         lifespan=running,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours are metrics.py's
     )
     app.state.life, app.state.slots = life, slots
     _add_endpoints(app, endpoints)
@@ -106,7 +107,7 @@ def create_app(
     _add_refusals(app)
     direct = {"/v1/predict": endpoints.predict}
     routes = frozenset(path for route in app.routes if (path := getattr(route, "path", None)))
-    app.add_middleware(Front, direct=direct, routes=routes, door=door, metrics=metrics)
+    app.middleware_stack = Front(app.build_middleware_stack(), direct, routes, door, metrics)
     return app
 
 
@@ -194,4 +195,4 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def at_fault(request: Request, error: Exception) -> Response:
-        return refusal(RequestError(500, "The server is at fault.", cure="its log says more"))
+        return refusal(AT_FAULT)

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from grunlock.errors import DataError, GrunlockError
+from grunlock.errors import DataError
 from grunlock.serving.limits import Limits
 from grunlock.serving.refusals import BUSY, CLIENT_GONE, RequestError
 from grunlock.serving.served import ServedModel
 from grunlock.shapes import FloatArray
 
-SWEEP_SECONDS = 0.025  # how often waiting requests are looked through
+SWEEP_SECONDS = 0.1  # how often waiting requests are looked through
 BATCH_SIZE = (
     65_536  # characters, or numbers, in a batch of more than one request: bounds how long a pass takes
 )
@@ -28,15 +28,27 @@ Gone = Callable[[], Awaitable[None]]
 
 @dataclass(eq=False)
 class Job:
-    """Examples of one request. size: their characters, or numbers. gone: ends when the client has left."""
+    """Examples of one request. size: their characters, or numbers. gone: ends when the client has left.
+
+    seen: whether it has been looked at once while it waited; most are answered before.
+    """
 
     served: ServedModel
     examples: Sequence[Any]
     size: int
-    answer: "asyncio.Future[FloatArray]"
+    answer: "asyncio.Future[Answered]"
     expires: float
     gone: Gone | None
+    seen: bool = False
     listener: "asyncio.Task[None] | None" = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """logits: [n, K] of a job's examples. rows: their answers as fields of JSON, see ServedModel.rows."""
+
+    logits: FloatArray
+    rows: list[str]
 
 
 class ExampleError(Exception):
@@ -61,15 +73,15 @@ class Batcher:
         self._open = False
         self.queued = 0
 
-    async def logits(
+    async def answered(
         self,
         served: ServedModel,
         examples: Sequence[Any],
         size: int,
         expires: float,
         gone: Gone | None = None,
-    ) -> FloatArray:
-        """[len(examples), K] of at most `limits.batch` examples.
+    ) -> Answered:
+        """What the model answers to at most `limits.batch` examples.
 
         expires: on the clock of the event loop
 
@@ -157,8 +169,9 @@ class Batcher:
         for job in jobs:
             if now >= job.expires:
                 _settle(job, self._too_late())
-            elif job.listener is None and job.gone is not None:
+            elif job.seen and job.listener is None and job.gone is not None:
                 job.listener = loop.create_task(_listen(job, job.gone))
+            job.seen = True
         self._sweep = loop.call_later(SWEEP_SECONDS, self._look_through) if jobs else None
 
     def _too_late(self) -> RequestError:
@@ -175,7 +188,7 @@ async def _listen(job: Job, gone: Gone) -> None:
     _settle(job, RequestError(CLIENT_GONE, "The client has left."))
 
 
-def _settle(job: Job, result: FloatArray | GrunlockError | Exception) -> None:
+def _settle(job: Job, result: Answered | Exception) -> None:
     if not job.answer.done():
         if isinstance(result, Exception):
             job.answer.set_exception(result)
@@ -185,21 +198,23 @@ def _settle(job: Job, result: FloatArray | GrunlockError | Exception) -> None:
         job.listener.cancel()
 
 
-def compute(served: ServedModel, parts: Sequence[Sequence[Any]]) -> list[FloatArray | Exception]:
-    """Of each part the logits of its examples, or what the model raised for it and not for the others."""
+def compute(served: ServedModel, parts: Sequence[Sequence[Any]]) -> list[Answered | Exception]:
+    """Of each part what its examples are answered, or what the model raised for it and not for the others."""
     try:
-        joined = served.logits([example for part in parts for example in part])
+        logits = served.logits([example for part in parts for example in part])
+        rows = served.rows(logits)  # here, because numpy's calls cost as much for one as for many
     except DataError as error:
         if len(parts) > 1:
             return [compute(served, [part])[0] for part in parts]
         return [_first_fault(served, parts[0]) or error]
     except Exception as error:
         return [error] * len(parts)
-    found: list[FloatArray | Exception] = []
+    found: list[Answered | Exception] = []
     start = 0
     for part in parts:
-        found.append(joined[start : start + len(part)])
-        start += len(part)
+        end = start + len(part)
+        found.append(Answered(logits[start:end], rows[start:end]))
+        start = end
     return found
 
 

@@ -12,14 +12,13 @@ from starlette.responses import JSONResponse, Response
 from grunlock.errors import DataError, ServingError
 from grunlock.runtime.classifier import TextClassifier
 from grunlock.serving.answers import prediction, predictions
-from grunlock.serving.batcher import Batcher, ExampleError
+from grunlock.serving.batcher import Answered, Batcher, ExampleError
 from grunlock.serving.bodies import BodyReader
 from grunlock.serving.limits import Limits
 from grunlock.serving.questions import Example, Question, many_examples, one_example, one_text
 from grunlock.serving.refusals import BUSY, RequestError
 from grunlock.serving.served import ServedModel
 from grunlock.serving.slots import Slots
-from grunlock.shapes import FloatArray
 
 JSON = "application/json"
 
@@ -63,11 +62,11 @@ class Endpoints:
         """One text or series: its label and probabilities."""
         question = one_example(await self._bodies.read_json(request), self._slots, self._limits)
         try:
-            logits = await self._logits(question, question.examples, request)
+            found = await self._answered(question, question.examples, request)
         except ExampleError as fault:
             key = "text" if question.served.kind == "text" else "values"
             raise _placed(fault.error, key) from fault
-        return Response(prediction(question.served, logits, question.promises), media_type=JSON)
+        return Response(prediction(question.served, found, question.promises), media_type=JSON)
 
     async def batch(self, request: Request) -> Response:
         """Several at once. Others get their turn between its parts; one version answers all."""
@@ -77,12 +76,13 @@ class Endpoints:
         for start in range(0, len(examples), self._limits.batch):
             part = examples[start : start + self._limits.batch]
             try:
-                found.append(await self._logits(question, part, request, expires))
+                found.append(await self._answered(question, part, request, expires))
             except ExampleError as fault:
                 key = "texts" if question.served.kind == "text" else "series"
                 raise _placed(fault.error, f"{key}[{start + fault.place}]") from fault
-        logits = np.concatenate(found)
-        return Response(predictions(question.served, logits, question.promises), media_type=JSON)
+        logits = np.concatenate([each.logits for each in found])
+        joined = Answered(logits, [row for each in found for row in each.rows])
+        return Response(predictions(question.served, joined, question.promises), media_type=JSON)
 
     async def explain(self, request: Request) -> Response:
         """Which tokens a text's label comes from."""
@@ -128,14 +128,14 @@ class Endpoints:
     def _expires(self) -> float:
         return asyncio.get_running_loop().time() + self._limits.timeout_seconds
 
-    async def _logits(
+    async def _answered(
         self, question: Question, examples: Sequence[Example], request: Request, expires: float | None = None
-    ) -> FloatArray:
+    ) -> Answered:
         async def gone() -> None:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
 
-        return await self._batcher.logits(
+        return await self._batcher.answered(
             question.served,
             [example.value for example in examples],
             sum(example.size for example in examples),

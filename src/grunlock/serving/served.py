@@ -77,7 +77,7 @@ class ServedModel:
         return tuple(json.dumps(label) for label in self.labels)
 
     def rows(self, logits: FloatArray) -> list[str]:
-        """Of each row of logits [B, K] the fields of its answer as JSON. %.9g gives back each float32."""
+        """Of each of logits [B, K] the fields of its answer as JSON. %.9g gives back each float32."""
         best, names = logits.argmax(axis=1).tolist(), self._labels_json
         probs = self.probabilities(logits).tolist()
         return [self._row % (names[k], row[k], *row) for k, row in zip(best, probs, strict=True)]

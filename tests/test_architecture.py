@@ -49,6 +49,8 @@ WITHOUT_TORCH = [
     "grunlock.comparison.verdict",
     "grunlock.data.series",
     "grunlock.evaluation",
+    "grunlock.explanation",
+    "grunlock.explanation.exact",
     "grunlock.export.onnx",
     "grunlock.export.web",
     "grunlock.kernels",

@@ -96,7 +96,7 @@ class TextClassifier:
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """[len(texts), K] before temperature and softmax."""
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        for members, tokens, layout in self._batches(texts):
+        for members, tokens, layout in self.batches(texts):
             result[members] = self.network.logits(tokens, layout)
         return sound(result)
 
@@ -107,7 +107,7 @@ class TextClassifier:
         """
         refuse_hindered(self.network.recipe, self.front_end.tokens)
         found = [np.empty((0, len(self.labels)), np.float32)] * len(texts)
-        for members, tokens, layout in self._batches(texts):
+        for members, tokens, layout in self.batches(texts):
             of_each = prefix_logits(self.network, tokens, layout)
             for member, logits in zip(members.tolist(), of_each, strict=True):
                 found[member] = sound(logits)
@@ -118,7 +118,7 @@ class TextClassifier:
         data = self.network.recipe.data
         return isinstance(data, TextDataOptions) and data.empty_texts == "keep"
 
-    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[IntArray, DistinctTokens, PackedLayout]]:
+    def batches(self, texts: Sequence[str]) -> Iterator[tuple[IntArray, DistinctTokens, PackedLayout]]:
         """Of each batch the members, longest first, and their tokens in packed order."""
         _check_texts(texts)
         if len(texts) == 0:

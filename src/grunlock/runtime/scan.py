@@ -31,18 +31,38 @@ class ScanEncoder:
 
     def run(self, vectors: FloatArray, index: IntArray, layout: PackedLayout) -> Encoded:
         """Distinct vectors [U, D], read through index [N], to the last layer's states."""
-        sizes, final = layout.batch_sizes, vectors[:0]
-        for norm, directions in zip(self._norms, self._gates, strict=True):
-            vectors = vectors if norm is None else norm(vectors)
-            states = np.empty((len(index), len(directions) * self._hidden_size), np.float32)  # [N, E]
-            finals = []
-            for direction, window in enumerate(directions):
-                output = states[:, direction * self._hidden_size :][:, : self._hidden_size]
-                gates = np.split(window(vectors, index, sizes), len(SCAN_GATES[self._cell]), axis=1)
-                scan_forward(gates, sizes.tolist(), cell=self._cell, reverse=direction == 1, output=output)
-                finals.append(output[: sizes[0]] if direction == 1 else output[last_rows(sizes)])
-            vectors, final, index = states, np.concatenate(finals, axis=1), np.arange(len(states))
+        final = vectors[:0]
+        for layer in range(self.num_layers):
+            vectors, final = self.layer(layer, vectors, index, layout.batch_sizes)
+            index = np.arange(len(vectors))
         return Encoded(vectors, final, layout)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self._gates)
+
+    def layer(
+        self, layer: int, vectors: FloatArray, index: IntArray, sizes: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """States [N, E] and final [B, E] of one layer, from what it reads."""
+        states = np.empty((len(index), len(self._gates[layer]) * self._hidden_size), np.float32)
+        finals = []
+        for direction, gates in enumerate(self.gates(layer, vectors, index, sizes)):
+            output = states[:, direction * self._hidden_size :][:, : self._hidden_size]
+            scan_forward(gates, sizes.tolist(), cell=self._cell, reverse=direction == 1, output=output)
+            finals.append(output[: sizes[0]] if direction == 1 else output[last_rows(sizes)])
+        return states, np.concatenate(finals, axis=1)
+
+    def gates(
+        self, layer: int, vectors: FloatArray, index: IntArray, sizes: IntArray
+    ) -> list[list[FloatArray]]:
+        """Of each direction the gates of SCAN_GATES, each [N, H], before their activation."""
+        norm = self._norms[layer]
+        rows = vectors if norm is None else norm(vectors)
+        return [
+            np.split(window(rows, index, sizes), len(SCAN_GATES[self._cell]), axis=1)
+            for window in self._gates[layer]
+        ]
 
     def start(self) -> States:
         """See SteppedEncoder; for layers in one direction. Of each the steps it looks back to, its state."""

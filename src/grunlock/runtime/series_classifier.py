@@ -102,7 +102,7 @@ class SeriesClassifier:
     def logits(self, series: Sequence[FloatArray]) -> FloatArray:
         """[len(series), K] before temperature and softmax."""
         result = np.empty((len(series), len(self.labels)), dtype=np.float32)
-        for members, features, layout in self._batches(series):
+        for members, features, layout in self.batches(series):
             result[members] = self.network.logits(features, layout)
         return sound(result, of_series=True)
 
@@ -113,13 +113,13 @@ class SeriesClassifier:
         """
         refuse_hindered(self.network.recipe, None)
         found = [np.empty((0, len(self.labels)), np.float32)] * len(series)
-        for members, features, layout in self._batches(series):
+        for members, features, layout in self.batches(series):
             of_each = prefix_logits(self.network, features, layout)
             for member, logits in zip(members.tolist(), of_each, strict=True):
                 found[member] = sound(logits, of_series=True)
         return found
 
-    def _batches(self, series: Sequence[FloatArray]) -> Iterator[tuple[IntArray, FloatArray, PackedLayout]]:
+    def batches(self, series: Sequence[FloatArray]) -> Iterator[tuple[IntArray, FloatArray, PackedLayout]]:
         """Of each batch the members, longest first, and their features in packed order."""
         values = self._checked(series)
         lengths = np.array([len(steps) for steps in values], np.int64)

@@ -107,14 +107,14 @@ def prefix_logits(network: Network, inputs: Inputs, layout: PackedLayout) -> Ite
             logits, pooling = stepped.pooled_logits(states[block], so_far.pooling)
             wide = so_far.wide
             if wide is not None and isinstance(inputs, DistinctTokens):
-                added, wide = stepped.wide_logits(_some_tokens(inputs, rows[block]), wide)
+                added, wide = stepped.wide_logits(some_tokens(inputs, rows[block]), wide)
                 logits = logits + added.astype(np.float32)
             so_far = so_far._replace(pooling=pooling, wide=wide).keep()
             found.append(logits)
         yield np.concatenate(found)
 
 
-def _some_tokens(tokens: DistinctTokens, rows: IntArray) -> DistinctTokens:
+def some_tokens(tokens: DistinctTokens, rows: IntArray) -> DistinctTokens:
     """Those of some packed rows, one after another, each for itself."""
     types = tokens.inverse[rows]
     order = np.arange(len(types))

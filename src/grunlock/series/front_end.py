@@ -51,6 +51,11 @@ class SeriesFrontEnd:
         """F, the columns of `features`."""
         return self.standardization.num_features + (len(self.channels) if self.options.changes else 0)
 
+    def channel_of_feature(self) -> list[int]:
+        """[F] the place of the channel that each column of `features` tells of."""
+        every = list(range(len(self.channels)))
+        return [*every, *self.standardization.indicators, *(every if self.options.changes else [])]
+
     def check(self, values: FloatArray, lengths: IntArray, place: Callable[[int], str]) -> None:
         """Raises DataError for a value too large to standardise; place(i) is what series i is called.
 

@@ -155,7 +155,7 @@ class TextFrontEnd:
         else:
             found = self._token_ids_of(texts, types)
         limit = self.max_tokens
-        kept = [self._shortened(ids) or [EMPTY_ID] for ids in found]
+        kept = [self.shortened(ids) or [EMPTY_ID] for ids in found]
         lengths = [len(ids) for ids in kept]
         return EncodedTexts(
             tokens=np.fromiter(chain.from_iterable(kept), np.int32, sum(lengths)),
@@ -164,7 +164,7 @@ class TextFrontEnd:
             cut=np.array([limit is not None and len(ids) > limit for ids in found], np.bool_),
         )
 
-    def _shortened(self, values: list[T]) -> list[T]:
+    def shortened(self, values: list[T]) -> list[T]:
         """What of a text's tokens stays."""
         limit = self.max_tokens
         if limit is None or len(values) <= limit:
@@ -205,7 +205,7 @@ class TextFrontEnd:
         assert self.ngrams is not None
         normalized = self.tokenizer.normalizer.normalize_str(text)
         pieces = self.tokenizer.pre_tokenizer.pre_tokenize_str(normalized)
-        for i, (word, _) in self._shortened(list(enumerate(pieces))):
+        for i, (word, _) in self.shortened(list(enumerate(pieces))):
             if ids[i] == UNKNOWN_ID:
                 ids[i] = types.find(word, UNKNOWN_ID, partial(word_ngrams, word, self.ngrams))
 

@@ -80,12 +80,14 @@ def run_worker(
         library.set_num_threads(options.threads)
     sys.setswitchinterval(SWITCH_SECONDS)
     app = options.app(on_reload)
-    config = _configuration(app, options.limits)
+    config = configuration(app, options.limits)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(uvicorn.Server(config), app, options, listener, started))
 
 
-def _configuration(app: FastAPI, limits: Limits) -> uvicorn.Config:
+def configuration(app: FastAPI, limits: Limits) -> uvicorn.Config:
+    """How uvicorn runs the application: quick parts, our limits, no log line for each request."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Config(
         app,
         http=guarded(limits),

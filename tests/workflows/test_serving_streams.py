@@ -139,9 +139,9 @@ def test_pages_of_others_may_not_ask(server: LiveServer, files: dict[str, Path])
         opened(server, origin="https://example.org").close()
     with opened(server, origin=f"http://127.0.0.1:{server.port}") as socket:
         say(socket, {"open": {}})
-    with live(files, LIMITS, origins=("https://example.org",)) as allowed:
-        with opened(allowed, origin="https://example.org") as socket:
-            say(socket, {"open": {}})
+    other = "https://example.org"
+    with live(files, LIMITS, origins=(other,)) as allowed, opened(allowed, origin=other) as socket:
+        say(socket, {"open": {}})
 
 
 def test_a_token(files: dict[str, Path]) -> None:

@@ -119,7 +119,7 @@ class Card {
   }
 
   async predictNow({ text, goesOn, rate }) {
-    if (this.model.kind === "text" && text.trim() === "") {
+    if (text.trim() === "") {
       this.verdict.textContent = "";
       drawBars(this.bars, null);
       return;

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from grunlock._version import __version__
@@ -100,7 +102,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours are metrics.py's
     )
     app.state.life, app.state.slots = life, slots
-    _add_endpoints(app, endpoints)
+    _add_endpoints(app, endpoints, slots.kinds, door)
     _add_operations(app, life, metrics)
     add_page(app)
     app.add_api_websocket_route("/v1/stream", streams.serve)
@@ -118,17 +120,24 @@ def _open_slots(models: Path | str | Mapping[str, Path | str], precision: Infere
     return Slots(Slot.open(name, Path(path), precision) for name, path in named.items())
 
 
-def _add_endpoints(app: FastAPI, endpoints: Endpoints) -> None:
-    """Raw requests go in, for their errors are worded by us; the description is told what they are."""
+def _add_endpoints(app: FastAPI, endpoints: Endpoints, kinds: frozenset[str], door: Door) -> None:
+    """Raw requests go in, for their errors are worded by us; the description is told what they are.
+
+    kinds: of the models, which a reload cannot change
+    """
+    lock = [Depends(HTTPBearer(auto_error=False))] if door.locked else []  # described here, kept by the door
+    of_predict: dict[str, type[BaseModel]] = {"text": schemas.PredictText, "series": schemas.PredictSeries}
+    of_batch: dict[str, type[BaseModel]] = {"text": schemas.BatchTexts, "series": schemas.BatchSeries}
     for path, endpoint, answer, bodies in (
-        ("predict", endpoints.predict, schemas.Prediction, (schemas.PredictText, schemas.PredictSeries)),
-        ("batch", endpoints.batch, schemas.Predictions, (schemas.BatchTexts, schemas.BatchSeries)),
-        ("explain", endpoints.explain, schemas.Explained, (schemas.ExplainText,)),
+        ("predict", endpoints.predict, schemas.Prediction, [of_predict[kind] for kind in sorted(kinds)]),
+        ("batch", endpoints.batch, schemas.Predictions, [of_batch[kind] for kind in sorted(kinds)]),
+        ("explain", endpoints.explain, schemas.Explained, [schemas.ExplainText]),
     ):
         app.post(
             f"/v1/{path}",
             responses={200: {"model": answer}, **schemas.refusals(*ASKED)},
             openapi_extra=schemas.body_of(*bodies),
+            dependencies=lock,
             response_class=Response,
             operation_id=path,
             summary=(endpoint.__doc__ or "").partition(".")[0],
@@ -136,12 +145,14 @@ def _add_endpoints(app: FastAPI, endpoints: Endpoints) -> None:
     app.get(
         "/v1/model",
         responses={200: {"model": schemas.Models}, **schemas.refusals(401)},
+        dependencies=lock,
         operation_id="model",
         summary="Labels, versions and facts of the models",
     )(endpoints.models)
     app.post(
         "/v1/reload",
         responses={200: {"model": schemas.Reloaded}, **schemas.refusals(401, 409)},
+        dependencies=lock,
         operation_id="reload",
         summary="Take new model files now",
     )(endpoints.reload)

@@ -108,6 +108,11 @@ class Slots:
     def __init__(self, slots: Iterable[Slot]) -> None:
         self.by_name = {slot.current.name: slot for slot in slots}
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What the models read: text, series or both."""
+        return frozenset(slot.current.kind for slot in self.by_name.values())
+
     def pick(self, name: str | None) -> ServedModel:
         """The model that stands there now. Raises RequestError (404) for a name that there is not."""
         if name is None:

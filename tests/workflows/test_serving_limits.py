@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from grunlock.serving import Limits
+from grunlock.serving.protocol import GuardedProtocol
 from grunlock.serving.served import ServedModel
+from grunlock.serving.slots import Slots
 from tests.workflows.live_server import LiveServer, live, read_all
 from tests.workflows.served_models import promising, put
 
@@ -208,3 +210,37 @@ def test_many_idle_connections(file: Path) -> None:
             stack.enter_context(server.connect())
         for _ in range(5):
             assert server.post("/v1/predict", {"text": "the cat"}).status == 200
+
+
+def test_nobody_waits_for_a_client_that_does_not_read() -> None:
+    class Transport:
+        def __init__(self, unread: int) -> None:
+            self.unread, self.calls = unread, []
+
+        def get_write_buffer_size(self) -> int:
+            return self.unread
+
+        def is_closing(self) -> bool:
+            return bool(self.calls)
+
+        def abort(self) -> None:
+            self.calls.append("abort")
+
+        def close(self) -> None:
+            self.calls.append("close")
+
+    for unread, calls in ((0, ["close"]), (10, ["abort"])):
+        connection = GuardedProtocol.__new__(GuardedProtocol)
+        connection.transport = Transport(unread)
+        connection.timeout_keep_alive_handler()
+        assert connection.transport.calls == calls
+
+
+def test_a_part_that_ends_is_seen(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ending(self: Slots, seconds: float, executor: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Slots, "watch", ending)
+    with live(file, watch_seconds=1) as server:
+        wait_until(lambda: server.ask("GET", "/ready").status == 503)
+        assert server.ask("GET", "/ready").fields == {"status": "failed"}

@@ -37,7 +37,10 @@ def serve_command(
         typer.Option(help="Of pages elsewhere that may open streams: https://example.org; may be repeated."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own models.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Of the kernels, in each worker.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the kernels, in each worker. [default: GRUNLOCK_THREADS, or 1]"),
+    ] = None,
     precision: PredictionPrecision = "float32",
     watch: Annotated[
         float, typer.Option(min=0, help="Seconds between looks at the model files; 0: only when asked.")
@@ -110,7 +113,7 @@ def announce(address: str, options: "ServerOptions") -> None:
         ("token", "needed" if options.token else "none"),
         ("takes", f"texts of {limits.text_chars:,} characters, bodies of {limits.body_bytes:,} bytes"),
         ("batches", f"up to {limits.batch}, {limits.queue:,} may wait, {limits.timeout_seconds:g} s each"),
-        ("runs", f"{workers}, {options.threads} kernel thread(s) each, {limits.connections:,} connections"),
+        ("runs", f"{workers}, {limits.connections:,} connections and {limits.streams:,} streams each"),
     ):
         console.print(f"{name:<9} {value}", highlight=False, markup=False, soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -30,15 +31,23 @@ from grunlock.serving.refusals import RequestError
 from grunlock.serving.slots import Slot, Slots
 from grunlock.serving.streams import Streams
 
+log = logging.getLogger("grunlock.serving")
+
 ASIDE_THREADS = 2  # reloads, explanations and streams: none of them holds up the classifier's thread
 ASKED = (400, 401, 404, 408, 413, 415, 422, 500, 503, 504)
 
 
 @dataclass
 class Life:
-    """status: starting, ready or draining."""
+    """status: starting, ready, draining, or failed where a part that should run for ever has ended."""
 
     status: str = "starting"
+
+    def fell(self, task: "asyncio.Task[None]") -> None:
+        """Told when a task ends. The server is not ready any more, so that somebody starts it again."""
+        if not task.cancelled():
+            self.status = "failed"
+            log.critical("a part of the server has ended", exc_info=task.exception())
 
 
 def create_app(
@@ -63,7 +72,7 @@ def create_app(
     explain: what answers /v1/explain
     on_reload: called after POST /v1/reload, to tell other workers
 
-    `app.state.life.status` is starting, ready or draining; `app.state.slots` holds the models.
+    `app.state.life.status` is what /ready tells; `app.state.slots` holds the models.
 
     Raises ArtifactError and KernelError as grunlock.load, ServingError for no model or an empty token.
     """
@@ -85,6 +94,8 @@ def create_app(
         if watch_seconds is not None:
             tasks.append(asyncio.create_task(slots.watch(watch_seconds, aside)))
         life.status = "ready"
+        for task in tasks:
+            task.add_done_callback(life.fell)
         yield
         life.status = "draining"
         for task in tasks:
@@ -164,7 +175,7 @@ def _add_operations(app: FastAPI, life: Life, metrics: Metrics) -> None:
         return JSONResponse({"status": "alive"})
 
     not_ready: dict[int | str, dict[str, Any]] = {
-        503: {"model": schemas.State, "description": "Starting, or draining before it stops."}
+        503: {"model": schemas.State, "description": "Starting, draining before it stops, or failed."}
     }
 
     @app.get("/ready", response_model=schemas.State, responses=not_ready, summary="Whether to send requests")

@@ -106,6 +106,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """In our form."""
         self._refuse(RequestError(400, "This is no HTTP request.", got=msg))
 
+    def timeout_keep_alive_handler(self) -> None:
+        """The client asks no more. For one that does not even read its answer nobody waits."""
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
     def leave(self) -> None:
         """Close, for another connection's sake."""
         self._forget()

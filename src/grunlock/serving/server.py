@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from grunlock.errors import ServingError
-from grunlock.kernels.library import native_library
+from grunlock.kernels.library import THREADS_VARIABLE, native_library
 from grunlock.kernels.stack import InferencePrecision
 from grunlock.serving.app import create_app
 from grunlock.serving.limits import Limits
@@ -29,16 +30,16 @@ log = logging.getLogger("grunlock.serving")
 
 BACKLOG = 2048
 SPARE_FILES = 256  # descriptors besides those of connections
-# How long a thread of Python may keep the interpreter while the event loop wants it: 5 ms would be on the way
-# of every answer.
-SWITCH_SECONDS = 0.0005
+# How long a thread may keep the interpreter while the event loop wants it. With Python's 5 ms a long pass of the
+# classifier would hold up every step of the loop for so long; much less costs processor time for switching.
+SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
 class ServerOptions:
     """As create_app; and
 
-    threads: of the kernels in each worker
+    threads: of the kernels in each worker; None: what the environment says, else 1
     workers: processes, each with its own models
     """
 
@@ -51,7 +52,7 @@ class ServerOptions:
     origins: tuple[str, ...] = ()
     precision: InferencePrecision = "float32"
     watch_seconds: float | None = 2.0
-    threads: int = 1
+    threads: int | None = None
     workers: int = 1
 
     def app(self, on_reload: Callable[[], None]) -> FastAPI:
@@ -76,8 +77,8 @@ def run_worker(
 ) -> None:
     """One process's part, until it is told to stop."""
     library = native_library()
-    if library is not None:
-        library.set_num_threads(options.threads)
+    if library is not None and (options.threads is not None or THREADS_VARIABLE not in os.environ):
+        library.set_num_threads(options.threads or 1)
     sys.setswitchinterval(SWITCH_SECONDS)
     app = options.app(on_reload)
     config = configuration(app, options.limits)

@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
 
@@ -28,7 +29,8 @@ def serve(options: ServerOptions, announce: Callable[[str], None] = lambda addre
 
     Raises ServingError for an address that cannot be had, and as create_app.
     """
-    allow_connections(options.limits.connections)
+    allowed = allow_connections(options.limits.connections)
+    options = replace(options, limits=replace(options.limits, connections=allowed))
     listener = bound(options.host, options.port)
     address = address_of(listener)
     with listener:

@@ -95,6 +95,13 @@ def test_several_workers(file: Path) -> None:
         while same < 20:
             same = same + 1 if asked(address, "the cat")["version"] == newer else 0
             assert time.monotonic() < end
+        worker = re.search(r'grunlock_streams\{worker="(\d+)"\}', told)
+        assert worker is not None
+        os.kill(int(worker[1]), signal.SIGKILL)
+        assert process.stderr is not None
+        while "another takes its place" not in process.stderr.readline():
+            assert process.poll() is None
+        assert asked(address, "the cat")["version"] == newer
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 

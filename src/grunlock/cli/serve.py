@@ -120,13 +120,13 @@ def announce(address: str, options: "ServerOptions") -> None:
 
 def named_models(given: list[str]) -> dict[str, Path]:
     """By NAME=RUN, or by the run's own name. Raises ServingError for a name that stands twice."""
+    from grunlock.serving.served import model_name
+
     found: dict[str, Path] = {}
     for each in given:
         name, equals, path = each.partition("=")
         if not equals or Path(each).exists():
-            path = each
-            place = Path(each)
-            name = place.resolve().name if place.is_dir() else place.stem
+            path, name = each, model_name(Path(each))
         if not name or name in found:
             raise ServingError(
                 "Two models have one name.",

@@ -28,6 +28,7 @@ from grunlock.serving.limits import Limits
 from grunlock.serving.metrics import Metrics
 from grunlock.serving.page import add_page
 from grunlock.serving.refusals import RequestError
+from grunlock.serving.served import model_name
 from grunlock.serving.slots import Slot, Slots
 from grunlock.serving.streams import Streams
 
@@ -125,7 +126,7 @@ def create_app(
 
 
 def _open_slots(models: Path | str | Mapping[str, Path | str], precision: InferencePrecision) -> Slots:
-    named = models if isinstance(models, Mapping) else {Path(models).stem: models}
+    named = models if isinstance(models, Mapping) else {model_name(Path(models)): models}
     if not named:
         raise ServingError("There is no model to serve.", where="models", expected="at least one")
     return Slots(Slot.open(name, Path(path), precision) for name, path in named.items())

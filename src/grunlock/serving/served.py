@@ -120,6 +120,11 @@ def artifact_path(path: Path) -> Path:
     return path / ARTIFACT_NAME if path.is_dir() else path
 
 
+def model_name(path: Path) -> str:
+    """What a model is called where nobody says: as its run folder, or its file without the ending."""
+    return path.resolve().name if path.is_dir() else path.stem
+
+
 def file_version(path: Path) -> str:
     """sha256 of the file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:

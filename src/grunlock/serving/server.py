@@ -30,8 +30,8 @@ log = logging.getLogger("grunlock.serving")
 
 BACKLOG = 2048
 SPARE_FILES = 256  # descriptors besides those of connections
-# How long a thread may keep the interpreter while the event loop wants it. With Python's 5 ms a long pass of the
-# classifier would hold up every step of the loop for so long; much less costs processor time for switching.
+# How long a thread may keep the interpreter while the event loop wants it. With Python's 5 ms a long pass of
+# the classifier would hold up every step of the loop so long; much less costs processor time for switching.
 SWITCH_SECONDS = 0.001
 
 

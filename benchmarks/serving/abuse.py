@@ -37,12 +37,16 @@ def connected(server: Running) -> socket.socket:
 
 
 def idle(server: Running, stop: threading.Event, seen: "Counter[str]") -> None:
-    """Connections that say nothing, opened again when the server closes them."""
+    """Connections that ask once and then say nothing."""
     with ExitStack() as stack:
-        for _ in range(IDLE):
-            stack.enter_context(connected(server))
-        seen["open"] = IDLE
+        sockets = [stack.enter_context(connected(server)) for _ in range(IDLE)]
+        for each in sockets:
+            each.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        for each in sockets:
+            assert each.recv(1000).startswith(b"HTTP/1.1 200")
+        seen["opened"] = IDLE
         stop.wait()
+        seen["still open"] = sum(not is_closed(each) for each in sockets)
 
 
 def slow(head: bytes, part: bytes) -> Abuse:
@@ -126,7 +130,7 @@ def beside(server: Running, abuse: Abuse, asked: list[str], seconds: float) -> d
     stop, seen = threading.Event(), Counter[str]()
     thread = threading.Thread(target=abuse, args=(server, stop, seen))
     thread.start()
-    time.sleep(1)
+    time.sleep(2)  # until they are there
     found = ordinary(server, asked, seconds)
     stop.set()
     thread.join()

@@ -39,7 +39,7 @@ def serve_command(
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own models.")] = 1,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Of the kernels, in each worker. [default: GRUNLOCK_THREADS, or 1]"),
+        typer.Option(min=1, help="Of the kernels, in each worker; else GRUNLOCK_THREADS, or 1."),
     ] = None,
     precision: PredictionPrecision = "float32",
     watch: Annotated[

@@ -34,13 +34,23 @@ class Running:
         return int(self.address.rpartition(":")[2])
 
     @property
+    def processes(self) -> list[int]:
+        """The server's, workers included."""
+        children = Path(f"/proc/{self.process_id}/task/{self.process_id}/children").read_text()
+        return [self.process_id, *map(int, children.split())]
+
+    @property
     def resident_bytes(self) -> int:
-        return int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = (Path(f"/proc/{each}/statm").read_text().split()[1] for each in self.processes)
+        return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def cpu_seconds(self) -> float:
-        times = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(")")[2].split()
-        return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        ticks = 0
+        for each in self.processes:
+            times = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(times[11]) + int(times[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def metric(self, name: str) -> float:
         with urllib.request.urlopen(f"{self.address}/metrics") as reply:

@@ -62,6 +62,8 @@ WITHOUT_TORCH = [
     "grunlock.runtime.series_classifier",
     "grunlock.runtime.streaming",
     "grunlock.series",
+    "grunlock.serving",
+    "grunlock.serving.app",
     "grunlock.text.front_end",
 ]
 

@@ -24,7 +24,7 @@ def doctor_command(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="Weights of torch (.pt, .pth, .ckpt, .safetensors), .keras, .onnx, .grunlock, or a run folder.",
+            help="Torch weights (.pt, .pth, .ckpt, .safetensors), .keras, .onnx, .grunlock, or a run folder.",
             show_default=False,
         ),
     ] = None,

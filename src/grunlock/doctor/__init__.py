@@ -2,7 +2,7 @@
 
 Readers (torch_files, keras_files, onnx_files) make one description (foreign.py) of a model of any origin;
 experiment.py runs originals to see what they do; twin.py computes the description; checks are pure functions
-of it to findings; examine.py calls them in order, convert.py brings a model into our form. Nothing is trained.
+of it to findings; examine.py calls them in order, convert.py brings a model into our form. Nothing trains.
 """
 
 from grunlock.doctor.convert import Conversion, convert

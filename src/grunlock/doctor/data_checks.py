@@ -109,8 +109,8 @@ def calibration(model: ForeignModel, found: FloatArray, data: LabelledIds) -> li
             "warning",
             f"Probabilities are {'too sure' if mean > 1 else 'not sure enough'}.",
             model.head[-1].name if model.head else model.where,
-            f"expected calibration error {ece:.3f}; with a temperature of {mean:.2f} it is {mended_ece:.3f}, "
-            "judged on examples that did not choose it",
+            f"expected calibration error {ece:.3f}; with a temperature of {mean:.2f} it is "
+            f"{mended_ece:.3f}, judged on examples that did not choose it",
             "A threshold on such a probability promises another error rate than it keeps.",
             f"divide logits by {mean:.2f} in front of the softmax",
             "Guo et al. 2017, On Calibration of Modern Neural Networks",
@@ -136,8 +136,8 @@ def answers(model: ForeignModel, found: FloatArray, data: LabelledIds) -> list[F
                 "It answers no better than always the most frequent label.",
                 model.where,
                 f"accuracy {accuracy:.4f}, the most frequent label's share {majority:.4f}",
-                "Either nothing was learned, or texts become other ids, or labels another order, than "
-                "in training.",
+                "Either nothing was learned, or texts become other ids, or labels another order, than in "
+                "training.",
                 "check --vocab, --labels and --padding; then mend what is found above",
             )
         )

@@ -193,8 +193,8 @@ def parts_of(model: ForeignModel) -> list[str]:
         form = "after" if layer.reset_after else "before"
         both = "two directions" if len(layer.directions) > 1 else "one direction"
         lines.append(
-            f"GRU {layer.name}: {layer.input_size} to {layer.hidden_size} units, {both}, reset {form} "
-            "the product"
+            f"GRU {layer.name}: {layer.input_size} to {layer.hidden_size} units, {both}, reset {form} the "
+            "product"
         )
     pooled = "not known" if model.pooling is None else " beside ".join(model.pooling)
     reads = {True: "pads are read", False: "ends are known", None: "pads not known"}

@@ -113,12 +113,12 @@ def agrees(form: ForeignModel, texts: Texts, found: FloatArray) -> bool:
         return False
     if found.shape[1] == 1:
         ours = ours[:, 1:]
-    candidates = [ours]
+    candidates: list[FloatArray] = [ours]
     if found.shape[1] > 1:
         probs = probabilities(ours, 1.0)
         candidates += [probs, np.log(np.maximum(probs, np.float32(1e-30)))]
     else:
-        candidates += [1 / (1 + np.exp(-ours))]
+        candidates.append((1 / (1 + np.exp(-ours))).astype(np.float32))
     tolerance = SAME * max(1.0, float(np.abs(found).max()))
     return any(np.abs(each - found).max() <= tolerance for each in candidates if each.shape == found.shape)
 

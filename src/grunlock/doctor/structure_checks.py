@@ -18,9 +18,8 @@ CURES = {
     "ONNX": "give the GRU node its input sequence_lens, and export a model that packs its sequences",
 }
 PADDING_SOURCES = (
-    "read at the padding: Chinese-Text-Classification-Pytorch models/TextRNN.py; ktrain bigru "
-    "(Embedding without "
-    "mask_zero); DeLFT gru (no Masking); Ludwig RecurrentStack (mask ignored)"
+    "read at the padding: Chinese-Text-Classification-Pytorch models/TextRNN.py; ktrain bigru (Embedding "
+    "without mask_zero); DeLFT gru (no Masking); Ludwig RecurrentStack (mask ignored)"
 )
 RESET_SOURCE = (
     "onnxscript#2852 (exporter of torch 2.10 drops linear_before_reset); keras-team docs against code"
@@ -42,8 +41,8 @@ def state_at_padding(model: ForeignModel, seen: Seen | None) -> list[Finding]:
                 "state_at_padding",
                 "Shorter texts are judged by a row of zeros.",
                 seen,
-                "sequences are packed, but the last column of the unpacked output is read, which is zero for "
-                "every text that is not the longest of its batch",
+                "sequences are packed, but the last column of the unpacked output is read, which is zero "
+                "for every text that is not the longest of its batch",
                 "take h_n, the second result of the GRU, instead of out[:, -1]",
             )
         ]
@@ -166,9 +165,8 @@ def reset_form(model: ForeignModel, seen: Seen | None) -> list[Finding]:
                     "The reset gate acts before the matrix product.",
                     layer.name,
                     "reset_after=False",
-                    "cuDNN, the torch and JAX backends' fast paths and most other libraries compute "
-                    "the other "
-                    "form: this one is slow there, and an export may silently change it.",
+                    "cuDNN, the torch and JAX backends' fast paths and most other libraries compute the "
+                    "other form: this one is slow there, and an export may silently change it.",
                     "keep it if it runs where you need it, or bring it over with --convert, which runs "
                     "both forms",
                     RESET_SOURCE,
@@ -193,15 +191,12 @@ def _lost_reset_form(model: ForeignModel, layer: GruLayer) -> list[Finding]:
             "The graph computes another GRU than the one that was trained.",
             f"{layer.name}, linear_before_reset=0",
             f"written by {producer}{', whose GRU has the other form only' if from_torch else ''}; the "
-            "candidate has "
-            f"two biases that differ (by up to {np.abs(recurrent - own).max():.2g}), which only "
-            "training with "
-            "reset after the product leaves",
+            f"candidate has two biases that differ (by up to {np.abs(recurrent - own).max():.2g}), which "
+            "only training with reset after the product leaves",
             "Reset before and after the matrix product are two different functions; outputs are off by "
-            "about a "
-            "tenth and nothing warns.",
-            "set the attribute: node.attribute linear_before_reset = 1, or export with a newer onnxscript; "
-            "`grunlock doctor ORIGINAL --compare EXPORT` shows which form agrees",
+            "about a tenth and nothing warns.",
+            "set the attribute: node.attribute linear_before_reset = 1, or export with a newer "
+            "onnxscript; `grunlock doctor ORIGINAL --compare EXPORT` shows which form agrees",
             RESET_SOURCE,
         )
     ]
@@ -241,8 +236,7 @@ def _dropout(model: ForeignModel, each: Dropout) -> list[Finding]:
                 each.name,
                 f"rate {each.rate:g}",
                 "Logits are set to zero at random: the loss is noise on which class is right, and the "
-                "trained "
-                "weights are too large or too small for predicting.",
+                "trained weights are too large or too small for predicting.",
                 "lay it on what the last layer reads, one line earlier",
             )
         ]
@@ -278,8 +272,8 @@ def norm_over_padding(model: ForeignModel, seen: Seen | None) -> list[Finding]:
                 "no mask reaches it"
                 if sure
                 else "BatchNorm1d of torch has no mask; only a batch without pads is counted rightly",
-                "Mean and variance are those of padding as much as of words, and change with the lengths in "
-                "a batch.",
+                "Mean and variance are those of padding as much as of words, and change with the lengths "
+                "in a batch.",
                 "mask_zero=True in the Embedding: BatchNormalization of Keras 3 honours masks"
                 if sure
                 else "normalise packed.data, or use encoder.norm=batch of grunlock, whose batches hold no pads",
@@ -303,9 +297,8 @@ def keras_settings(model: ForeignModel, seen: Seen | None) -> list[Finding]:
                     name,
                     f"recurrent_dropout={settings['recurrent_dropout']:g}; written by Keras "
                     f"{model.facts['keras']}",
-                    "Keras then runs a loop in Python (25 times slower in tensorflow#38236), and "
-                    "before the mend "
-                    "of 2024-12 a GRU gave activations of 1e25 at length 100.",
+                    "Keras then runs a loop in Python (25 times slower in tensorflow#38236), and before "
+                    "the mend of 2024-12 a GRU gave activations of 1e25 at length 100.",
                     "Dropout on inputs and outputs; or encoder.state_dropout of grunlock, at kernel speed",
                     "tensorflow#38236, keras#20276",
                 )

@@ -81,11 +81,10 @@ def lstm_initialisation(model: ForeignModel) -> list[Finding]:
                     f"{layer.name}{', backward' if i else ''}, biases {size // 4} to {size // 2 - 1} of "
                     f"{size}",
                     f"mean {inside:.2f} there, {outside:.2f} in the rest of the reset and update gates",
-                    "A quarter of the reset gates and half of the update gates start open and the "
-                    "others do not; "
-                    "units of one layer remember differently for no reason of the data.",
-                    "initialise whole gates: with torch.no_grad(): gru.bias_hh_l0[H:2*H] = 1  (update, "
-                    "z = 1 keeps)",
+                    "A quarter of the reset gates and half of the update gates start open and the others "
+                    "do not; units of one layer remember differently for no reason of the data.",
+                    "initialise whole gates: with torch.no_grad(): gru.bias_hh_l0[H:2*H] = 1  (update, z "
+                    "= 1 keeps)",
                     "tsai, RNNPlus._weights_init: bias_ih[n/4:n/2] = 1 for the GRU too",
                 )
             )
@@ -179,12 +178,11 @@ def growth(model: ForeignModel, activity: list[DirectionActivity]) -> list[Findi
                 "fault" if each.growth > EXPLODES else "warning",
                 "Small differences grow from step to step.",
                 f"{each.layer}{', backward' if each.reverse else ''}, weight_hh",
-                f"a nudge grows {each.growth:.3f} times per step, {each.growth**50:,.0f} times in 50 steps; "
-                f"spectral radius of the candidate's matrix {radius:.1f}, largest singular value "
+                f"a nudge grows {each.growth:.3f} times per step, {each.growth**50:,.0f} times in 50 "
+                f"steps; spectral radius of the candidate's matrix {radius:.1f}, largest singular value "
                 f"{float(np.linalg.norm(blocks[2], 2)):.1f}",
-                "Two texts that differ in one early word end in unrelated states, and gradients grow "
-                "the same "
-                "way, so that training cannot mend it.",
+                "Two texts that differ in one early word end in unrelated states, and gradients grow the "
+                "same way, so that training cannot mend it.",
                 "train again from orthogonal recurrent weights, with gradient clipping and weight decay: "
                 "torch.nn.init.orthogonal_ for each [H, H] block of weight_hh",
                 "Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks",
@@ -211,8 +209,8 @@ def vocabulary(model: ForeignModel) -> list[Finding]:
                 "Words have an empty vector.",
                 model.embedding.name,
                 f"{int(zero.sum()):,} of {len(words):,} rows are all zero, beside the padding",
-                "These words cannot be told from each other or from padding; usually a vector file did not "
-                "know them and nothing trained them.",
+                "These words cannot be told from each other or from padding; usually a vector file did "
+                "not know them and nothing trained them.",
                 "draw them at random before training, or take vectors that know them: grunlock vectors",
             )
         )
@@ -249,9 +247,8 @@ def rounding(model: ForeignModel) -> list[Finding]:
             model.where,
             f"{narrow or 'every number is one of float16'}; {small:.1%} of them lie where float16 loses "
             "digits",
-            "Fine for predicting as a rule, too coarse to train on: updates below a two-thousandth of "
-            "a weight "
-            "are lost.",
+            "Fine for predicting as a rule, too coarse to train on: updates below a two-thousandth of a "
+            "weight are lost.",
             "keep float32 weights for training and round a copy for serving",
         )
     ]

@@ -133,7 +133,8 @@ def _end(
         steps[-1]["lr"] / max(step["lr"] for step in steps) if steps and steps[0]["lr"] is not None else 0.0
     )
     gain = losses[-2] - losses[-1]
-    if lowest == len(losses) - 1 and gain > STILL_BETTER * losses[-2] and not stopped:
+    better = epochs[-1]["valid_accuracy"] > epochs[-2]["valid_accuracy"]
+    if better and lowest == len(losses) - 1 and gain > STILL_BETTER * losses[-2] and not stopped:
         return [
             Finding(
                 "still_improving",

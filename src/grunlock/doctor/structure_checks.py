@@ -79,9 +79,8 @@ def pooling_over_padding(model: ForeignModel, seen: Seen | None) -> list[Finding
     cure = "mask before pooling: out.masked_fill(~mask[..., None], float('-inf')).amax(1), or "
     cure += "(out * mask[..., None]).sum(1) / lengths[:, None]"
     if model.kind.startswith("Keras"):
-        cure = (
-            "mask_zero=True and GlobalAveragePooling1D, which honours masks; the maximum and Flatten do not"
-        )
+        cure = "GlobalAveragePooling1D, which honours the mask of mask_zero=True; for the maximum "
+        cure += "keras.ops.max(keras.ops.where(mask[..., None], x, -1.0), axis=1) in a layer of your own"
     return [
         replace(
             _padding_finding(
@@ -151,28 +150,24 @@ def batch_dependence(model: ForeignModel, seen: Seen | None) -> list[Finding]:
 
 def reset_form(model: ForeignModel, seen: Seen | None) -> list[Finding]:
     """An export that computes the reset before the product, with weights that were trained after it."""
-    found = []
-    for layer in model.layers:
-        if layer.reset_after:
-            continue
-        if model.kind == "ONNX graph":
-            found += _lost_reset_form(model, layer)
-        elif model.kind == "Keras 3 file":
-            found.append(
-                Finding(
-                    "reset_before",
-                    "note",
-                    "The reset gate acts before the matrix product.",
-                    layer.name,
-                    "reset_after=False",
-                    "cuDNN, the torch and JAX backends' fast paths and most other libraries compute the "
-                    "other form: this one is slow there, and an export may silently change it.",
-                    "keep it if it runs where you need it, or bring it over with --convert, which runs "
-                    "both forms",
-                    RESET_SOURCE,
-                )
+    before = [layer for layer in model.layers if not layer.reset_after]
+    if before and model.kind == "Keras 3 file":
+        return [
+            Finding(
+                "reset_before",
+                "note",
+                "The reset gate acts before the matrix product.",
+                ", ".join(layer.name for layer in before),
+                "reset_after=False",
+                "cuDNN, the fast paths of the torch and JAX backends and most other libraries compute the "
+                "other form: this one is slow there, and an export may silently change it.",
+                "keep it if it runs where you need it, or bring it over with --convert, which runs both",
+                RESET_SOURCE,
             )
-    return found
+        ]
+    if model.kind != "ONNX graph":
+        return []
+    return [finding for layer in before for finding in _lost_reset_form(model, layer)]
 
 
 def _lost_reset_form(model: ForeignModel, layer: GruLayer) -> list[Finding]:
@@ -276,7 +271,7 @@ def norm_over_padding(model: ForeignModel, seen: Seen | None) -> list[Finding]:
                 "in a batch.",
                 "mask_zero=True in the Embedding: BatchNormalization of Keras 3 honours masks"
                 if sure
-                else "normalise packed.data, or use encoder.norm=batch of grunlock, whose batches hold no pads",
+                else "normalise packed.data, or take encoder.norm=batch of grunlock, which knows no pads",
                 "pytorch#70529 (masked BatchNorm, open)",
             )
         )

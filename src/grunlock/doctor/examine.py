@@ -110,11 +110,11 @@ def _unknown(patient: Patient) -> tuple[Unknown, ...]:
         shown = ", ".join(patient.model.other[:6])
         found.append(Unknown(f"What these parts do: {shown}.", "they are left out of the examination"))
     if patient.seen is not None and patient.seen.form is None and not patient.seen.depends_on_batch:
-        found = [each for each in found if "padding" not in each.what]
+        found = [each for each in found if each not in still_unknown(patient.model)]
         found.append(
             Unknown(
                 "How states become the answer: no known form gives the model's numbers.",
-                "attention or another head of its own; checks of weights hold, those of padding were "
+                "it has attention or a head of its own; checks of weights hold, those of padding were "
                 "left out",
             )
         )

@@ -100,7 +100,7 @@ def _from_audit(report: AuditReport, i: int) -> Finding:
     return Finding(
         found.check,
         SEVERITY[found.severity],
-        found.message,
+        found.message[0].upper() + found.message[1:].rstrip(".") + ".",
         where,
         f"{found.count:,} concerned",
         why[found.severity],

@@ -11,6 +11,7 @@ from grunlock.doctor.findings import Finding
 from grunlock.doctor.foreign import Dropout, ForeignModel, GruLayer, Padding
 
 STRONG_DROPOUT = 0.8
+MOVED = 1e-3  # a probability that 20 pads move by more than rounding
 CURES = {
     "torch": "packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, "
     "enforce_sorted=False); _, h = gru(packed)",
@@ -100,7 +101,7 @@ def _padding_finding(
     model: ForeignModel, check: str, what: str, seen: Seen | None, evidence: str, cure: str
 ) -> Finding:
     moved = None if seen is None else seen.moved_by_pads
-    shown = "" if moved is None else f"; 20 pads behind a text move a probability by up to {moved:.2f}"
+    shown = "" if moved is None else f"; 20 pads behind a text move a probability by up to {moved:.2g}"
     return Finding(
         check,
         "fault",
@@ -112,6 +113,25 @@ def _padding_finding(
         cure,
         PADDING_SOURCES,
     )
+
+
+def moved_by_padding(model: ForeignModel, seen: Seen | None) -> list[Finding]:
+    """Answers that change with padding, where it is not known what reads it."""
+    known = seen is None or seen.form is not None or seen.depends_on_batch > 0
+    if known or seen is None or seen.moved_by_pads is None or seen.moved_by_pads < MOVED:
+        return []
+    return [
+        Finding(
+            "moved_by_padding",
+            "fault",
+            "Padding changes the answers.",
+            model.where,
+            f"20 pads behind a text move a probability by up to {seen.moved_by_pads:.2g}",
+            "The answer depends on how long the other texts of the batch are.",
+            f"attention and pooling need the mask as well; for the GRU: {_cure(model)}",
+            PADDING_SOURCES,
+        )
+    ]
 
 
 def backward_after_one_step(model: ForeignModel, seen: Seen | None) -> list[Finding]:
@@ -334,6 +354,7 @@ def activations(model: ForeignModel, seen: Seen | None) -> list[Finding]:
 CHECKS = (
     state_at_padding,
     pooling_over_padding,
+    moved_by_padding,
     backward_after_one_step,
     batch_dependence,
     reset_form,

@@ -111,7 +111,8 @@ def units(activity: list[DirectionActivity]) -> list[Finding]:
     found = []
     for each in activity:
         where = f"{each.layer}{', backward' if each.reverse else ''}"
-        dead = each.spread < CONSTANT
+        frozen = each.update_range[0] > FROZEN
+        dead = (each.spread < CONSTANT) & ~frozen
         found += _unit_finding(
             "dead_units",
             dead,
@@ -121,7 +122,6 @@ def units(activity: list[DirectionActivity]) -> list[Finding]:
             "They take time and weights and say nothing.",
             "train again with a smaller encoder.hidden_size, or with a smaller learning rate",
         )
-        frozen = (each.update_range[0] > FROZEN) & ~dead
         found += _unit_finding(
             "frozen_units",
             frozen,

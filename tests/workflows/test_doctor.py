@@ -95,6 +95,7 @@ BROKEN: dict[str, tuple[str, Examined]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:dropout option adds dropout")  # what the doctor says in other words
 @pytest.mark.parametrize("name", BROKEN)
 def test_the_planted_fault_is_found(name: str, tmp_path: Path) -> None:
     check, examined = BROKEN[name]

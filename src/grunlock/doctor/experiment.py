@@ -65,6 +65,7 @@ def observe(model: ForeignModel, original: Original, steps: int | None = None) -
     texts = drawn_texts(model.embedding, NUM_TEXTS, steps or LONGEST)
     try:
         found = original.outputs(texts.ids, texts.lengths)
+        single = [original.outputs(texts.ids[i : i + 1], texts.lengths[i : i + 1]) for i in range(len(texts))]
     except Exception as error:  # whatever a user's forward or a runtime raises
         raise DoctorError(
             "The model cannot be run on ids [batch, steps].",
@@ -80,9 +81,7 @@ def observe(model: ForeignModel, original: Original, steps: int | None = None) -
             got=f"shape {list(found.shape)} for {len(texts)} texts",
             expected="[batch, classes]",
         )
-    alone = np.concatenate(
-        [original.outputs(texts.ids[i : i + 1], texts.lengths[i : i + 1]) for i in range(len(texts))]
-    )
+    alone = np.concatenate(single)
     depends = float(np.abs(alone - found).max())
     form = next((f for f in _forms(model) if agrees(f, texts, found)), None) if depends < 1e-3 else None
     return Seen(

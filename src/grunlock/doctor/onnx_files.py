@@ -15,6 +15,8 @@ from grunlock.errors import DoctorError
 EXPORT_AGAIN = "export it again: torch.onnx.export(model, (ids,), 'model.onnx', external_data=False)"
 STANDARD_DOMAINS = ("", "ai.onnx")
 # What exporters wrap around weights. All of it is cheap, and none of it makes room for more than it is given.
+# What reading a graph raises whose names, types or numbers of inputs are not what they should be.
+ODD = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 FOLDED = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Concat", "Slice", "Split", "Cast")
 
 
@@ -65,6 +67,16 @@ def read_onnx(path: Path) -> OnnxGraph:
         raise _not_onnx(path, str(error).split("\n")[0][:300]) from error
     if not graph.node:
         raise _not_onnx(path, "a graph without nodes")
+    try:
+        return _graph(path, model)
+    except ODD as error:
+        raise _not_onnx(path, f"{type(error).__name__}: {error}") from error
+
+
+def _graph(path: Path, model: Any) -> OnnxGraph:
+    import onnx
+
+    graph = model.graph
     constants = {each.name: _array(path, each) for each in graph.initializer}
     nodes = [_node(path, each, constants) for each in graph.node]
     _check_order(path, nodes, {each.name for each in graph.input} | set(constants))

@@ -10,7 +10,7 @@ import numpy as np
 
 from grunlock.doctor.foreign import Dense, Dropout, Embedding, ForeignModel, GruLayer, Norm, Padding
 from grunlock.doctor.keras_models import swap_gates
-from grunlock.doctor.onnx_files import EXPORT_AGAIN, Node, OnnxGraph, read_onnx
+from grunlock.doctor.onnx_files import EXPORT_AGAIN, ODD, Node, OnnxGraph, read_onnx
 from grunlock.doctor.options import Told, still_unknown
 from grunlock.errors import DoctorError, MissingDependencyError
 from grunlock.kernels.stack import DirectionWeights
@@ -121,6 +121,18 @@ def describe_onnx(path: Path, told: Told) -> tuple[ForeignModel, OnnxModel | Non
     Raises DoctorError if there is no GRU node.
     """
     graph = read_onnx(path)
+    try:
+        return _described(graph, path, told)
+    except ODD as error:
+        raise DoctorError(
+            "The graph around the GRU is not what it should be.",
+            where=path,
+            got=f"{type(error).__name__}: {error}",
+            cure=EXPORT_AGAIN,
+        ) from error
+
+
+def _described(graph: OnnxGraph, path: Path, told: Told) -> tuple[ForeignModel, OnnxModel | None, int | None]:
     grus = [node for node in graph.nodes if node.kind == "GRU"]
     if not grus:
         raise _no_gru(graph)

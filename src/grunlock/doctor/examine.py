@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grunlock.data.prepared import is_prepared
 from grunlock.doctor import data_checks, weight_checks
 from grunlock.doctor.compare import compare, comparison_findings
 from grunlock.doctor.encoded import LabelledIds, read_labelled
 from grunlock.doctor.findings import Finding, Report, Unknown, by_severity
 from grunlock.doctor.foreign import ForeignModel
-from grunlock.doctor.gates import DirectionActivity, measure
+from grunlock.doctor.gates import DirectionActivity, Doubles, measure
 from grunlock.doctor.options import Encoding, Told, still_unknown
-from grunlock.doctor.own_data import own_data_findings
+from grunlock.doctor.own_data import own_data_findings, valid_vectors
 from grunlock.doctor.patient import Patient, patient_of_module, read_patient
 from grunlock.doctor.run_checks import history_findings
 from grunlock.doctor.structure_checks import CHECKS
@@ -76,7 +77,7 @@ def examine_patient(patient: Patient, data: Examples | None = None, export: Pati
     if patient.artifact is None or not model.other:
         findings += [] if broken else weight_checks.unreachable_classes(model)
     if not broken and not _odd_gru(model):
-        activity = measure(model)
+        activity = measure(model, None if patient.artifact is None else own_inputs(patient))
         findings += weight_checks.units(activity) + weight_checks.growth(model, activity)
         measures["gates"] = [_gates(each) for each in activity]
     for check in CHECKS:
@@ -100,7 +101,18 @@ def examine_patient(patient: Patient, data: Examples | None = None, export: Pati
     )
 
 
+def own_inputs(patient: Patient) -> Doubles | None:
+    """What the GRU of a run of ours reads of its validation split; None where that is not at hand."""
+    assert patient.artifact is not None
+    if patient.path is None or not is_prepared(patient.path / "data"):
+        return None
+    return valid_vectors(patient.artifact, patient.path)
+
+
 def _odd_gru(model: ForeignModel) -> bool:
+    """Whether gates are not those of a plain GRU on plain vectors, so that gates.py cannot measure them."""
+    if not model.facts.get("plain_gru", True):
+        return True
     return any((layer.activation, layer.gate_activation) != ("tanh", "sigmoid") for layer in model.layers)
 
 
@@ -178,7 +190,7 @@ def _own(patient: Patient, data: Examples | None) -> tuple[list[Finding], dict[s
     measures: dict[str, Any] = {}
     if patient.path.is_dir():
         findings, measures = history_findings(RunFolder(patient.path))
-    more, scores = own_data_findings(patient.path, None if data is None else data.path)
+    more, scores = own_data_findings(patient.artifact, patient.path, None if data is None else data.path)
     return findings + more, measures | scores
 
 

@@ -32,9 +32,11 @@ class Cost:
         scale, unit = (100, "points") if self.measure == "accuracy" else (1, "nats per text")
         values = [f"{scale * value:+.{1 if scale > 1 else 3}f}" for value in (self.low, self.high)]
         difference = f"{scale * self.difference:+.{1 if scale > 1 else 3}f}"
+        adapted = self.measure == "accuracy" and self.high < 0
         return (
             f"mended without training: {self.measure} {self.as_it_is:.4f} to {self.mended:.4f}, "
             f"{difference} {unit} (95 %: {values[0]} to {values[1]}, {self.num_examples:,} texts)"
+            + ("; the weights have adapted to the fault, so mend it and train again" if adapted else "")
         )
 
 

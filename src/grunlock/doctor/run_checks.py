@@ -34,6 +34,7 @@ def describe_artifact(artifact: Artifact, where: Path) -> ForeignModel:
     weights = artifact.weights
     inner = "encoder.inner." if artifact.recipe.chunks is not None else "encoder."
     layers = recurrent_layers(under(weights, inner), encoder)
+    norms_left = any(norm is not None for norm, _ in layers) or encoder.cell_norm
     table = weights.get("embedding.tokens.weight")
     parts: list[Part] = [part for part in artifact.recipe.pooling.parts if part in ("last", "max", "mean")]
     return ForeignModel(
@@ -49,6 +50,9 @@ def describe_artifact(artifact: Artifact, where: Path) -> ForeignModel:
         norms=tuple[Norm, ...](),
         head=(Dense("head", weights["head.weight"], weights["head.bias"]),),
         other=tuple(_more_parts(artifact)),
+        facts={
+            "plain_gru": not norms_left and artifact.recipe.stem is None and artifact.recipe.chunks is None
+        },
     )
 
 

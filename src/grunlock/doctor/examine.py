@@ -186,6 +186,7 @@ def _check_targets(model: ForeignModel, examples: LabelledIds, path: Path) -> No
 def _own(patient: Patient, data: Examples | None) -> tuple[list[Finding], dict[str, Any]]:
     """What a run of ours says beside its weights."""
     assert patient.path is not None
+    assert patient.artifact is not None
     findings: list[Finding] = []
     measures: dict[str, Any] = {}
     if patient.path.is_dir():

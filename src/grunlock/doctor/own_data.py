@@ -3,20 +3,44 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from grunlock.artifact import Artifact
 from grunlock.audit import AuditOptions, AuditReport, audit
-from grunlock.data.prepared import is_prepared
+from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.doctor.findings import Finding, Report, Severity, by_severity
+from grunlock.doctor.gates import NUM_STEPS, Doubles
 from grunlock.evaluation.files import evaluate_file, evaluate_run
 from grunlock.objectives.metrics import EvaluationResult
 from grunlock.recipe import Recipe
+from grunlock.runtime.network import embed
+from grunlock.shapes import sequence_major_rows
+from grunlock.text import DistinctTokens, TextFrontEnd
+from grunlock.text.token_kinds import UNKNOWN_ID
 
 ECE_WORTH_SAYING = 0.1
 LEAST_EXAMPLES = 200
+MOST_MEASURED = 64  # examples whose gates are watched
+MOST_EXAMPLES = 5000
+UNKNOWN_SHARE = 0.2
 SEVERITY: dict[str, Severity] = {"error": "fault", "warning": "warning", "note": "note"}
 AUDIT_SOURCE = "grunlock audit, which shows the rows"
 
 
-def own_data_findings(where: Path, data: Path | None) -> tuple[list[Finding], dict[str, Any]]:
+def valid_vectors(artifact: Artifact, where: Path) -> Doubles | None:
+    """[B, NUM_STEPS, D] what the first layer reads of the validation examples of a run, one after another; None
+    if they are too few."""
+    store = open_prepared(where / "data").valid
+    batch = store.batch(np.arange(min(MOST_MEASURED, store.num_examples)))
+    vectors, index = embed(artifact.weights, batch.inputs)
+    rows = vectors[index][sequence_major_rows(batch.layout.batch_sizes)].astype(np.float64)
+    count = len(rows) // NUM_STEPS
+    return rows[: count * NUM_STEPS].reshape(count, NUM_STEPS, -1) if count else None
+
+
+def own_data_findings(
+    artifact: Artifact, where: Path, data: Path | None
+) -> tuple[list[Finding], dict[str, Any]]:
     """Scores on a given file, or on the run's own validation split if its data are still there."""
     scores = _scores(where, data)
     if scores is None:
@@ -27,7 +51,35 @@ def own_data_findings(where: Path, data: Path | None) -> tuple[list[Finding], di
         "nll": scores.nll,
         "ece": scores.ece,
     }
-    return [*_calibration(scores), *_classes(scores, where)], measures
+    found = [*_calibration(scores), *_classes(scores, where)]
+    if data is None:
+        unknown = _unknown_share(artifact, where)
+        measures |= {} if unknown is None else {"unknown_tokens": unknown}
+        found += [] if unknown is None or unknown < UNKNOWN_SHARE else [_unknown_words(unknown)]
+    return found, measures
+
+
+def _unknown_share(artifact: Artifact, where: Path) -> float | None:
+    """Of the tokens of the validation split, those that stand for any unknown word; None if n-grams tell them
+    apart."""
+    if not isinstance(artifact.front_end, TextFrontEnd) or artifact.front_end.ngrams is not None:
+        return None
+    store = open_prepared(where / "data").valid
+    tokens = store.batch(np.arange(min(MOST_EXAMPLES, store.num_examples))).inputs
+    assert isinstance(tokens, DistinctTokens)
+    return float((tokens.vocab_ids[tokens.inverse] == UNKNOWN_ID).mean())
+
+
+def _unknown_words(share: float) -> Finding:
+    return Finding(
+        "unknown_words",
+        "warning",
+        "Many words of the validation split are unknown to the model.",
+        "tokenizer.json",
+        f"{share:.1%} of the tokens",
+        "They all share one vector.",
+        "--set embedding.ngrams={}, or text.tokens=bpe, or vectors that know them: grunlock vectors",
+    )
 
 
 def _scores(where: Path, data: Path | None) -> EvaluationResult | None:

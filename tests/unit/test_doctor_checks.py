@@ -21,6 +21,7 @@ from grunlock.doctor.weight_checks import growth, lstm_initialisation, rounding,
 from grunlock.errors import DoctorError
 from grunlock.kernels.stack import DirectionWeights
 from grunlock.training.run_folder import RunFolder
+from tests.parity.exported_models import series_artifact, text_artifact
 from tests.workflows.doctor_models import GOLDEN, hopeless_class, saved_weights
 
 D, H = 6, 24
@@ -258,6 +259,25 @@ def test_examples_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", **ids)
     with pytest.raises(DoctorError, match="--pooling last, max"):
         examine(path, data=Examples(tmp_path / "x.npz"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["encoder.norm=layer"], ["encoder.cell_norm=true"], ["stem={}"], ["encoder.reset_after=false"]],
+)
+def test_models_of_series_and_models_with_norms_are_looked_at(overrides: list[str], tmp_path: Path) -> None:
+    save(series_artifact(overrides), tmp_path / "series.grunlock")
+    save(text_artifact(overrides), tmp_path / "texts.grunlock")
+    for name in ("series", "texts"):
+        report = examine(tmp_path / f"{name}.grunlock")
+        plain = not overrides or "reset_after" in overrides[0]
+        assert ("gates" in report.measures) is (plain and name == "texts")
+
+
+def test_an_encoder_without_a_gru_is_refused(tmp_path: Path) -> None:
+    save(text_artifact(["encoder.kind=lstm"]), tmp_path / "m.grunlock")
+    with pytest.raises(DoctorError, match="has no GRU"):
+        examine(tmp_path / "m.grunlock")
 
 
 def test_our_own_models_are_read_and_not_converted(artifact: Artifact, tmp_path: Path) -> None:

@@ -76,8 +76,10 @@ def examine_patient(patient: Patient, data: Examples | None = None, export: Pati
     findings += weight_checks.rounding(model)
     if patient.artifact is None or not model.other:
         findings += [] if broken else weight_checks.unreachable_classes(model)
-    if not broken and not _odd_gru(model):
-        activity = measure(model, None if patient.artifact is None else own_inputs(patient))
+    inputs = None if patient.artifact is None else own_inputs(patient)
+    of_series = patient.artifact is not None and model.embedding is None
+    if not broken and not _odd_gru(model) and not (of_series and inputs is None):
+        activity = measure(model, inputs)
         findings += weight_checks.units(activity) + weight_checks.growth(model, activity)
         measures["gates"] = [_gates(each) for each in activity]
     for check in CHECKS:

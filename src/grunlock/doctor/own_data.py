@@ -28,8 +28,8 @@ AUDIT_SOURCE = "grunlock audit, which shows the rows"
 
 
 def valid_vectors(artifact: Artifact, where: Path) -> Doubles | None:
-    """[B, NUM_STEPS, D] what the first layer reads of the validation examples of a run, one after another; None
-    if they are too few."""
+    """[B, NUM_STEPS, D] what the first layer reads of a run's validation examples, one after another; None if
+    they are too few."""
     store = open_prepared(where / "data").valid
     batch = store.batch(np.arange(min(MOST_MEASURED, store.num_examples)))
     vectors, index = embed(artifact.weights, batch.inputs)

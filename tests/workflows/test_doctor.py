@@ -148,7 +148,7 @@ def test_nothing_is_found_in_a_default_run(default_run: Path) -> None:
 def test_what_weights_alone_do_not_say_is_said(tmp_path: Path) -> None:
     report = examine(models.saved_weights(tmp_path / "w.pt"))
     assert [each.tell.split()[0] for each in report.unknown] == ["--pooling", "--lengths"]
-    assert "2 open" in report.verdict()
+    assert "2 questions are open" in report.verdict()
 
 
 WORDS = ["", "<unk>", *sorted({word for _, text in colour_rows(300) for word in text.split()[:-1]})]
@@ -282,6 +282,28 @@ def test_exit_codes(tmp_path: Path, grunlock: CommandLine) -> None:
     assert grunlock("doctor", warned, "--fail-on=warning").code == 3
     assert grunlock("doctor", tmp_path / "nothing.onnx").code == 1
     assert "There is nothing to examine" in grunlock("doctor").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--vocab=x.txt"], "--vocab does nothing here"),
+        (["--labels=a,b"], "--labels does nothing here"),
+        (["--max-length=4"], "--max-length does nothing here"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(
+    arguments: list[str], message: str, grunlock: CommandLine
+) -> None:
+    outcome = grunlock("doctor", GOLDEN / "doctor_reset_after.keras", *arguments)
+    assert outcome.code == 1
+    assert message in outcome.err
+
+
+def test_a_model_is_needed_to_convert_or_compare(colours_csv: Path, grunlock: CommandLine) -> None:
+    for option in ("--convert=out", "--compare=m.onnx", "--pooling=last"):
+        outcome = grunlock("doctor", f"--data={colours_csv}", option)
+        assert f"{option.split('=')[0]} does nothing here" in outcome.err
 
 
 def test_json_holds_what_is_printed(grunlock: CommandLine) -> None:

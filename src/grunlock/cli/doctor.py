@@ -92,6 +92,22 @@ def doctor_command(
     if kernels:
         _kernels(as_json, console)
         return
+    _refuse_idle(
+        {
+            "--compare": compare,
+            "--convert": convert,
+            "--pooling": pooling,
+            "--lengths": lengths,
+            "--from": factory,
+        },
+        model is None,
+        "a model",
+    )
+    _refuse_idle(
+        {"--vocab": vocab, "--labels": labels, "--max-length": max_length},
+        model is None or (data is None and convert is None),
+        "a model, and --data or --convert",
+    )
     told = Told(None if pooling is None else parse_parts(pooling), lengths, factory)
     names = _labels(labels)
     encoding = Encoding(vocab, split, max_length, padding)
@@ -109,6 +125,12 @@ def doctor_command(
             _show_conversion(conversion, convert, console)
     if report.has(fail_on):
         raise typer.Exit(FAULTS_FOUND)
+
+
+def _refuse_idle(options: dict[str, object], idle: bool, expected: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if idle and given:
+        raise DoctorError(f"{given[0]} does nothing here.", expected=expected)
 
 
 def _examined(

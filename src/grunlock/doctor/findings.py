@@ -100,12 +100,12 @@ class Report:
             [f for f in self.findings if f.severity == severity] for severity in ("fault", "warning")
         )
         if not faults and not warnings:
-            open_questions = len(self.unknown)
-            left = "." if not open_questions else f", as far as the file tells ({open_questions} open)."
             notes = sum(f.severity == "note" for f in self.findings)
-            return f"Sound{left} " + (
-                f"{notes} note{'s' * (notes != 1)} below." if notes else "Nothing locks it."
-            )
+            below = f"{notes} note{'s' * (notes != 1)} below." if notes else "Nothing locks it."
+            if self.unknown:
+                count = len(self.unknown)
+                return f"No fault is seen, but {count} question{'s are' if count > 1 else ' is'} open, see below."
+            return f"Sound. {below}"
         worst = (faults or warnings)[0]
         counts = ", ".join(
             f"{len(found)} {name}{'s' * (len(found) != 1)}"

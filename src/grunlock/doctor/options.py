@@ -12,6 +12,7 @@ from grunlock.errors import DoctorError
 
 Lengths = Literal["used", "ignored"]
 TELL_POOLING = "--pooling last, max, mean, or several joined by commas"
+TELL_FACTORY = "--from package.module:function, which makes the module, so that it can be tried"
 TELL_LENGTHS = "--lengths used if the code packs sequences or masks pads, --lengths ignored if it does not"
 
 
@@ -65,6 +66,9 @@ def still_unknown(model: ForeignModel) -> tuple[Unknown, ...]:
         found.append(Unknown("How the sequence of states becomes one vector.", TELL_POOLING))
     if model.padding.gru is None:
         found.append(Unknown("Whether the GRU goes on reading at the padding.", TELL_LENGTHS))
+    unclear = [dense.name for dense in model.head[:-1] if dense.activation == "unknown"]
+    if unclear:
+        found.append(Unknown(f"What stands behind {', '.join(unclear)}, for example a ReLU.", TELL_FACTORY))
     return tuple(found)
 
 

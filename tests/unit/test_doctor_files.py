@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -16,7 +17,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from grunlock.doctor import Told, read_patient
+from grunlock.doctor import Encoding, Told, read_patient
+from grunlock.doctor.encoded import encoder_of
 from grunlock.doctor.options import parse_parts
 from grunlock.errors import DoctorError, GrunlockError
 from tests.conftest import one_in
@@ -24,6 +26,7 @@ from tests.workflows.doctor_models import (
     GOLDEN,
     TorchNet,
     V,
+    changed_keras,
     changed_onnx,
     saved_weights,
     sequence_graph,
@@ -235,6 +238,34 @@ def test_a_pooling_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_what_a_keras_file_says_cannot_be_told() -> None:
     with pytest.raises(DoctorError, match="leave out --pooling"):
         read_patient(KERAS, Told(pooling=("max",)))
+
+
+VECTORIZATION = {
+    "class_name": "TextVectorization",
+    "config": {
+        "name": "reads",
+        "standardize": "lower_and_strip_punctuation",
+        "split": "whitespace",
+        "output_mode": "int",
+        "vocabulary": None,
+    },
+}
+
+
+@pytest.mark.parametrize("ngrams", [None, 2])
+def test_a_keras_file_brings_its_words(ngrams: int | None, tmp_path: Path) -> None:
+    layer = json.loads(json.dumps(VECTORIZATION))
+    layer["config"]["ngrams"] = ngrams
+    path = changed_keras(tmp_path / "m.keras", KERAS.name, lambda layers: layers.insert(1, layer))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("assets/layers/text_vectorization/vocabulary.txt", "\n[UNK]\nthe\ncat")
+    model = read_patient(path, Told()).model
+    if ngrams is not None:
+        assert model.words is None  # texts need --vocab then
+        return
+    encode, unknown = encoder_of(model, Encoding())
+    assert encode("The cat, dog!") == [2, 3, 1]
+    assert unknown == 1
 
 
 def test_prefixes_and_wrappers_do_not_matter(tmp_path: Path) -> None:

@@ -174,6 +174,12 @@ def sequence_graph(path: Path, *, lengths: bool = True, two: bool = False) -> Pa
     return write_graph(path, nodes, inputs, arrays)
 
 
+def dropped_logits(layers: list[dict[str, Any]]) -> None:
+    layers[-1]["config"]["activation"] = "linear"
+    layers.append({"class_name": "Dropout", "config": {"name": "drop", "rate": 0.5}})
+    layers.append({"class_name": "Activation", "config": {"name": "answers", "activation": "softmax"}})
+
+
 def write_graph(path: Path, nodes: Sequence[Any], inputs: Sequence[Any], arrays: dict[str, Any]) -> Path:
     constants = [numpy_helper.from_array(v.astype(np.float32), name) for name, v in arrays.items()]
     output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", K])

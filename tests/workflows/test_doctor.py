@@ -83,6 +83,10 @@ BROKEN: dict[str, tuple[str, Examined]] = {
         "softmax_twice",
         file(lambda p: models.changed_keras(p, "doctor_reset_after.keras", models.softmax_again), "m.keras"),
     ),
+    "Keras, dropout in front of the softmax": (
+        "dropout_on_answers",
+        file(lambda p: models.changed_keras(p, "doctor_reset_after.keras", models.dropped_logits), "m.keras"),
+    ),
     "ONNX, the form lost": (
         "reset_form",
         file(lambda p: models.changed_onnx(p, models.lost_form), "m.onnx"),

@@ -29,13 +29,11 @@ class Seen:
     """What the experiment showed.
 
     form:             the description with pooling and padding; None: no known form gives its numbers
-    softmax:          whether the original answers with probabilities
     depends_on_batch: largest difference of an answer when the same text comes with others; 0 if it is sound
     moved_by_pads:    largest difference of a probability when 20 pads are put behind a text
     """
 
     form: ForeignModel | None
-    softmax: bool
     depends_on_batch: float
     moved_by_pads: float | None
 
@@ -86,7 +84,6 @@ def observe(model: ForeignModel, original: Original, steps: int | None = None) -
     form = next((f for f in _forms(model) if agrees(f, texts, found)), None) if depends < 1e-3 else None
     return Seen(
         form,
-        _are_probabilities(found),
         depends if depends >= 1e-3 else 0.0,
         None if steps else _moved(model, original, texts),
     )

@@ -104,7 +104,8 @@ class Report:
             below = f"{notes} note{'s' * (notes != 1)} below." if notes else "Nothing locks it."
             if self.unknown:
                 count = len(self.unknown)
-                return f"No fault is seen, but {count} question{'s are' if count > 1 else ' is'} open, see below."
+                questions = "1 question is" if count == 1 else f"{count} questions are"
+                return f"No fault is seen, but {questions} open, see below."
             return f"Sound. {below}"
         worst = (faults or warnings)[0]
         counts = ", ".join(

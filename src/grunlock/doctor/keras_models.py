@@ -55,6 +55,7 @@ class _Walk:
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     words: WordList | None = None
     softmax: int = 0
+    last_dropped: str | None = None  # a dropout behind the last dense layer so far
 
 
 def describe_keras(path: Path) -> ForeignModel:
@@ -89,7 +90,12 @@ def describe_keras(path: Path) -> ForeignModel:
         ),
         norms=tuple(walk.norms),
         head=tuple(walk.head),
-        dropouts=tuple(walk.dropouts),
+        dropouts=tuple(
+            replace(each, place="logits")
+            if (each.name, each.place) == (walk.last_dropped, "hidden")
+            else each
+            for each in walk.dropouts
+        ),
         other=tuple(walk.other),
         words=walk.words,
         facts={"keras": model.version, "options": walk.options, "num_softmax": walk.softmax},
@@ -132,13 +138,14 @@ def _take(walk: _Walk, layer: KerasLayer) -> None:
     elif kind in ("Dropout", "SpatialDropout1D"):
         rate = float(settings.get("rate", 0))
         walk.dropouts.append(Dropout(layer.name, rate, _place(walk), rate > 0))
+        walk.last_dropped = layer.name
     elif kind == "BatchNormalization":
         _take_norm(walk, layer)
     elif kind == TEXT_LAYER:
         walk.words = _words(layer)
-    elif kind == "Softmax" or (kind == "Activation" and settings.get("activation") == "softmax"):
+    elif walk.head and (kind == "Softmax" or settings.get("activation") == "softmax"):
         walk.softmax += 1
-        if walk.head and walk.head[-1].activation == "linear":
+        if walk.head[-1].activation == "linear":
             walk.head[-1] = replace(walk.head[-1], activation="softmax")
     elif kind == "Concatenate":
         if not walk.parts:
@@ -221,6 +228,7 @@ def _take_dense(walk: _Walk, layer: KerasLayer) -> None:
     activation = str(layer.settings.get("activation"))
     walk.softmax += activation == "softmax"
     walk.head.append(Dense(layer.name, np.ascontiguousarray(arrays[0].T), bias, activation))
+    walk.last_dropped = None
 
 
 def _take_norm(walk: _Walk, layer: KerasLayer) -> None:
@@ -261,10 +269,17 @@ def _arrays(
     return found
 
 
-def _words(layer: KerasLayer) -> WordList:
-    """What TextVectorization knows. Id 0 is padding, 1 what is unknown."""
+STANDARDS = (None, "lower", "strip_punctuation", "lower_and_strip_punctuation")
+
+
+def _words(layer: KerasLayer) -> WordList | None:
+    """What TextVectorization knows; None where it cuts texts in a way of its own. Id 0 is padding, 1 what is
+    unknown."""
     settings = layer.settings
     standardize, split = settings.get("standardize"), settings.get("split")
+    plain = standardize in STANDARDS and split in ("whitespace", "character") and not settings.get("ngrams")
+    if not plain:
+        return None
     stored = settings.get("vocabulary") or layer.stored_words
     words = [str(word) for word in stored if word not in ("", "[UNK]")]
     return WordList(

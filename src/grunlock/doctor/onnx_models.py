@@ -153,8 +153,6 @@ def _described(graph: OnnxGraph, path: Path, told: Told) -> tuple[ForeignModel, 
         other=tuple(_others(graph)),
         facts={
             "producer": graph.producer,
-            "form": {layer.name: layer.reset_after for layer in layers},
-            "softmax": sum(node.kind in ("Softmax", "LogSoftmax") for node in graph.nodes) or None,
         },
     )
     model = replace(model, unknown=still_unknown(model))

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from grunlock.errors import DoctorError
 from grunlock.shapes import FloatArray
 
@@ -122,7 +120,3 @@ def _check_sizes(path: Path, sizes: Mapping[str, tuple[int, int]]) -> None:
                 expected=f"at most the {there:,} bytes that are there",
                 cure=SAVE_WEIGHTS,
             )
-
-
-def float32(array: Any) -> FloatArray:
-    return np.ascontiguousarray(array, np.float32)

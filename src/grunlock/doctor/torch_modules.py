@@ -65,7 +65,7 @@ def describe_module(module: "nn.Module", told: Told) -> tuple[ForeignModel, Torc
         norms=tuple(_with_eps(module, norm, arrays) for norm in model.norms),
         head=tuple(_with_activations(module, model)),
         dropouts=tuple(_dropouts(module, model)),
-        facts={**model.facts, "softmax": _last_softmax(module), "batch_first": _batch_first(module)},
+        facts={**model.facts, "batch_first": _batch_first(module)},
     )
     return model, TorchModule(module, _takes_lengths(module))
 
@@ -222,9 +222,3 @@ def _dropouts(module: "nn.Module", model: ForeignModel) -> Iterator[Dropout]:
     for name, part in _named(module, nn.Dropout):
         if name not in in_sequence:
             yield Dropout(name, part.p, "hidden", part.p > 0)
-
-
-def _last_softmax(module: "nn.Module") -> str | None:
-    from torch import nn
-
-    return next((name for name, _ in _named(module, (nn.Softmax, nn.LogSoftmax))), None)

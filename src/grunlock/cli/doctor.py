@@ -1,6 +1,7 @@
 """grunlock doctor"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 STYLES = {"fault": "bold red", "warning": "yellow", "note": "cyan"}
 FAULTS_FOUND = 3  # exit code
+CAN = """grunlock doctor MODEL          what locks a GRU in a foreign file, a run or a model of ours
+grunlock doctor --data FILE    what in labelled texts locks one
+grunlock doctor --kernels      which compiled kernels there are, which is used, and why"""
 
 
 def doctor_command(
@@ -85,34 +89,30 @@ def doctor_command(
     ] = "fault",
 ) -> None:
     """Find and explain what locks a GRU: in a foreign model, a run, labelled texts, or this installation."""
-    from grunlock.doctor import Encoding, Examples, Told
-    from grunlock.doctor.options import parse_parts
-
     console = Console(markup=False, highlight=False)
     if kernels:
         _kernels(as_json, console)
         return
-    _refuse_idle(
-        {
-            "--compare": compare,
-            "--convert": convert,
-            "--pooling": pooling,
-            "--lengths": lengths,
-            "--from": factory,
-        },
-        model is None,
-        "a model",
-    )
+    of_models: dict[str, object] = {"--compare": compare, "--convert": convert, "--pooling": pooling}
+    of_models |= {"--lengths": lengths, "--from": factory}
+    _refuse_idle(of_models, model is None, "a model")
     _refuse_idle(
         {"--vocab": vocab, "--labels": labels, "--max-length": max_length},
         model is None or (data is None and convert is None),
         "a model, and --data or --convert",
     )
+    if model is None and data is None:
+        typer.echo(CAN)
+        return
+    from grunlock.doctor import Encoding, Examples, Told
+    from grunlock.doctor.options import parse_parts
+
     told = Told(None if pooling is None else parse_parts(pooling), lengths, factory)
     names = _labels(labels)
     encoding = Encoding(vocab, split, max_length, padding)
     examples = None if data is None else Examples(data, encoding, names)
     if model is None:
+        assert data is not None
         report, conversion = _data_alone(data, recipe), None
     else:
         report, conversion = _examined(model, told, examples, compare, convert, encoding, names)
@@ -127,7 +127,7 @@ def doctor_command(
         raise typer.Exit(FAULTS_FOUND)
 
 
-def _refuse_idle(options: dict[str, object], idle: bool, expected: str) -> None:
+def _refuse_idle(options: Mapping[str, object], idle: bool, expected: str) -> None:
     given = [name for name, value in options.items() if value is not None]
     if idle and given:
         raise DoctorError(f"{given[0]} does nothing here.", expected=expected)
@@ -153,16 +153,10 @@ def _examined(
     return report, convert(patient, convert_to, names or (known.labels if known else ()), encoding, known)
 
 
-def _data_alone(data: Path | None, recipe: str) -> "Report":
+def _data_alone(data: Path, recipe: str) -> "Report":
     from grunlock.doctor import examine_data
     from grunlock.recipe import read_recipe
 
-    if data is None:
-        raise DoctorError(
-            "There is nothing to examine.",
-            expected="a model, --data with labelled texts, or --kernels",
-            cure="grunlock doctor model.keras, grunlock doctor runs/NAME, grunlock doctor --kernels",
-        )
     return examine_data(data, read_recipe(recipe, []))
 
 

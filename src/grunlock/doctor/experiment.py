@@ -12,7 +12,7 @@ import numpy as np
 
 from grunlock.doctor.foreign import AtPads, Embedding, ForeignModel, Original, Padding, Part, Texts
 from grunlock.doctor.twin import hindrances, logits
-from grunlock.errors import DoctorError
+from grunlock.errors import DoctorError, GrunlockError
 from grunlock.runtime.probabilities import probabilities
 from grunlock.seeding import generator
 from grunlock.shapes import FloatArray
@@ -64,6 +64,8 @@ def observe(model: ForeignModel, original: Original, steps: int | None = None) -
     try:
         found = original.outputs(texts.ids, texts.lengths)
         single = [original.outputs(texts.ids[i : i + 1], texts.lengths[i : i + 1]) for i in range(len(texts))]
+    except GrunlockError:
+        raise
     except Exception as error:  # whatever a user's forward or a runtime raises
         raise DoctorError(
             "The model cannot be run on ids [batch, steps].",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from grunlock.artifact import Artifact, save
@@ -22,7 +23,7 @@ from grunlock.errors import DoctorError
 from grunlock.kernels.stack import DirectionWeights
 from grunlock.training.run_folder import RunFolder
 from tests.parity.exported_models import series_artifact, text_artifact
-from tests.workflows.doctor_models import GOLDEN, hopeless_class, saved_weights
+from tests.workflows.doctor_models import GOLDEN, changed_onnx, hopeless_class, saved_weights
 
 D, H = 6, 24
 
@@ -229,6 +230,16 @@ def test_a_model_that_ours_cannot_express_is_refused_by_name(tmp_path: Path) -> 
     deep = replace(patient, model=replace(patient.model, head=head))
     with pytest.raises(DoctorError, match="2 dense layers: hidden, dense"):
         convert(deep, tmp_path / "out", ("a", "b", "c"), Encoding())
+
+
+def test_a_graph_of_one_length_is_examined_and_not_converted(tmp_path: Path) -> None:
+    def fixed(model: onnx.ModelProto) -> None:
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 9
+
+    path = changed_onnx(tmp_path / "m.onnx", fixed)
+    assert "state_at_padding" in [finding.check for finding in examine(path).findings]
+    with pytest.raises(DoctorError, match="texts of one length only"):
+        convert(read_patient(path, Told()), tmp_path / "out", ("a", "b", "c"), Encoding())
 
 
 def test_a_conversion_that_differs_is_not_written(tmp_path: Path) -> None:

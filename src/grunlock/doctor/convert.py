@@ -77,6 +77,14 @@ def convert(
     """
     model = patient.model
     _refuse_inexpressible(model)
+    if patient.steps is not None:
+        raise DoctorError(
+            "The original takes texts of one length only, so it cannot be asked without pads.",
+            where=model.where,
+            got=f"{patient.steps} steps",
+            expected="any number of steps",
+            cure="export it with dynamic_shapes for the second dimension of the ids",
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DoctorError(
             "The folder is not empty.", where=folder, expected="a new folder", cure="name another"
@@ -270,9 +278,7 @@ def _certified(
     model = patient.model
     assert model.embedding is not None
     assert patient.path is not None
-    random = drawn_texts(
-        model.embedding, NUM_TEXTS, patient.steps or min(LONGEST, encoding.max_length or LONGEST)
-    )
+    random = drawn_texts(model.embedding, NUM_TEXTS, min(LONGEST, encoding.max_length or LONGEST))
     given, alike = _given_ids(random, ours.order, model.embedding), None
     if data is not None:
         pad = model.embedding.padding_id or 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from grunlock.doctor.experiment import Seen
+from grunlock.doctor.experiment import NUM_TEXTS, Seen
 from grunlock.doctor.findings import Finding
 from grunlock.doctor.foreign import Dropout, ForeignModel, GruLayer, Padding
 
@@ -160,7 +160,7 @@ def batch_dependence(model: ForeignModel, seen: Seen | None) -> list[Finding]:
             "fault",
             "An answer depends on the other texts of its batch.",
             model.where,
-            f"the same text alone and among {11} others: outputs differ by up to "
+            f"the same text alone and among {NUM_TEXTS - 1} others: outputs differ by up to "
             f"{seen.depends_on_batch:.2g}{hint}",
             "The GRU reads across texts instead of along them, or something normalises over the batch.",
             "nn.GRU(..., batch_first=True) if batches are [batch, steps, features]",

@@ -47,6 +47,7 @@ WITHOUT_TORCH = [
     "grunlock.comparison.expected_best",
     "grunlock.comparison.stochastic_order",
     "grunlock.comparison.verdict",
+    "grunlock.doctor",
     "grunlock.data.series",
     "grunlock.evaluation",
     "grunlock.explanation",

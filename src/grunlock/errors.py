@@ -144,7 +144,10 @@ _TRAINING = (
 _EXTRAS = {
     "train": (_TRAINING, "the libraries for training; prediction and evaluation need none of them"),
     "explain": (("captum",), "captum, for integrated gradients and occlusion; exact shares need none of it"),
-    "doctor": (("h5py", "onnx"), "h5py and onnx, which read the files of Keras and ONNX"),
+    "doctor": (
+        ("h5py", "onnx", "onnxruntime"),
+        "h5py, onnx and onnxruntime, which read and run the files of Keras and ONNX",
+    ),
     "report": (("jinja2", "plotly"), "jinja2 and plotly, which draw reports"),
     "serve": (
         ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "websockets"),

@@ -1,6 +1,7 @@
 """The `grunlock` command: gathers the verbs, turns our errors into messages and exit codes.
 
-Exit codes: 0 done, 1 an error of ours (its message on stderr), 2 wrong usage, 130 stopped by the user.
+Exit codes: 0 done, 1 an error of ours (its message on stderr), 2 wrong usage, 3 the doctor found a fault,
+130 stopped by the user.
 """
 
 import gc

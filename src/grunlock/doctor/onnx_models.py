@@ -93,7 +93,7 @@ class OnnxModel:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
-                "Running an ONNX model needs onnxruntime.", cure='pip install "grunlock[export]"'
+                "Running an ONNX model needs onnxruntime.", cure='pip install "grunlock[doctor]"'
             ) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4

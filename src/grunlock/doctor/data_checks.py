@@ -12,14 +12,13 @@ from grunlock.doctor.foreign import ForeignModel
 from grunlock.doctor.structure_checks import mended
 from grunlock.doctor.twin import hindrances, logits
 from grunlock.objectives.calibration import fit_temperature
+from grunlock.objectives.intervals import mean_interval
 from grunlock.objectives.metrics import evaluate
 from grunlock.runtime.probabilities import probabilities
 from grunlock.seeding import generator
 from grunlock.shapes import FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
-RESAMPLES = 10_000
-TAIL = 0.025
 LEAST_TO_CALIBRATE = 100
 MISCALIBRATED = 0.05  # expected calibration error that is worth a finding, if a temperature mends some of it
 UNKNOWN_SHARE, CUT_SHARE = 0.1, 0.1
@@ -60,15 +59,10 @@ def _names(data: LabelledIds, found: FloatArray) -> tuple[str, ...]:
 
 
 def accuracy_cost(before: FloatArray, after: FloatArray, targets: IntArray) -> Cost:
-    """Paired over the examples. What is resampled are the numbers of examples that only one got right."""
+    """Paired over the examples."""
     was, now = before.argmax(axis=1) == targets, after.argmax(axis=1) == targets
-    won, lost, size = int((now & ~was).sum()), int((was & ~now).sum()), len(targets)
-    drawn = generator(0, "doctor", "cost").multinomial(
-        size, [won / size, lost / size, 1 - (won + lost) / size], size=RESAMPLES
-    )
-    differences = (drawn[:, 0] - drawn[:, 1]) / size
-    low, high = np.quantile(differences, [TAIL, 1 - TAIL])
-    return Cost("accuracy", float(was.mean()), float(now.mean()), float(low), float(high), size)
+    interval = mean_interval(now.astype(np.float64) - was, seed=0)
+    return Cost("accuracy", float(was.mean()), float(now.mean()), interval.low, interval.high, len(targets))
 
 
 def _nll(found: FloatArray, targets: IntArray, temperature: Doubles) -> Doubles:
@@ -97,12 +91,11 @@ def calibration(model: ForeignModel, found: FloatArray, data: LabelledIds) -> li
     mended_ece = evaluate(
         probabilities(found, temperature[:, None].astype(np.float32)), data.targets, names, resamples=0
     ).ece
-    drawn = generator(0, "doctor", "nll").integers(0, len(after), (2000, len(after)))
-    low, high = np.quantile((after - before)[drawn].mean(axis=1), [TAIL, 1 - TAIL])
-    if ece < MISCALIBRATED or mended_ece > ece - MISCALIBRATED / 2 or high >= 0:
+    interval = mean_interval(after - before, seed=0)
+    if ece < MISCALIBRATED or mended_ece > ece - MISCALIBRATED / 2 or interval.high >= 0:
         return []
     mean = float(fit_temperature(found, data.targets))
-    cost = Cost("nll", float(before.mean()), float(after.mean()), float(low), float(high), len(after))
+    cost = Cost("nll", float(before.mean()), float(after.mean()), interval.low, interval.high, len(after))
     return [
         Finding(
             "miscalibration",

@@ -18,12 +18,11 @@ from grunlock.errors import ExplanationError
 from grunlock.explanation.examples import Examples
 from grunlock.explanation.masked import HOW_HIDDEN, Hiding
 from grunlock.explanation.methods import Explainer, Method, checked_methods
+from grunlock.objectives.intervals import mean_interval
+from grunlock.objectives.metrics import CONFIDENCE
 from grunlock.runtime.probabilities import probabilities
-from grunlock.seeding import generator
 
 FRACTIONS = tuple(round(tenth / 10, 1) for tenth in range(11))
-RESAMPLES = 2_000
-CONFIDENCE = 0.95
 
 Doubles = NDArray[np.float64]
 
@@ -153,9 +152,6 @@ def _score(method: Method, curves: Doubles, areas: Doubles) -> MethodScore:
 
 
 def _difference(method: Method, differences: Doubles, seed: int) -> Difference:
-    """Percentile bootstrap (Efron 1993) of the mean of paired differences [examples]."""
-    random, count = generator(seed, "bootstrap of faithfulness"), len(differences)
-    means = differences[random.integers(count, size=(RESAMPLES, count))].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail]).tolist()
-    return Difference(method, float(differences.mean()), low, high)
+    """differences: [examples], paired"""
+    interval = mean_interval(differences, seed=seed)
+    return Difference(method, float(differences.mean()), interval.low, interval.high)

@@ -26,6 +26,7 @@ from grunlock.cli import (
     predict,
     pretrain,
     recipe,
+    report,
     train,
     tune,
     unlock,
@@ -52,6 +53,7 @@ app.command(name="pretrain")(pretrain.pretrain_command)
 app.command(name="lr-range")(lr_range.lr_range_command)
 app.command(name="compress")(compress.compress_command)
 app.command(name="export")(export.export_command)
+app.command(name="report")(report.report_command)
 app.command(name="vectors")(vectors.vectors_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)

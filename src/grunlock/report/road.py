@@ -31,6 +31,7 @@ from grunlock.report.study import search_sections
 from grunlock.report.words import duration, file_size, percent, plural, points, points_reach, share
 from grunlock.tuning.study import StudyFolder, open_study
 from grunlock.unlock import StageDone, Station, UnlockSettings, stages_done
+from grunlock.unlock.context import BEST
 from grunlock.unlock.results import STAGES
 from grunlock.unlock.steps import kept_run, verdicts_on_steps
 
@@ -98,10 +99,15 @@ def _waterfall(stations: Sequence[Station], steps: Sequence[Verdict]) -> Chart:
     for each in steps:
         error = (100 * (each.difference - each.low), 100 * (each.high - each.difference))
         moves.append(Move(f"→ {each.name_a}", 100 * each.accuracy_b, 100 * each.difference, False, error))
-    moves.append(Move(steps[-1].name_a, 0.0, 100 * steps[-1].accuracy_a, True))
-    total = steps[-1].accuracy_a - first.accuracy_b
+    end = steps[-1].accuracy_a
+    over_seeds = next((each for each in stations if each.name == BEST), None)
+    if over_seeds is not None:
+        moves.append(Move("→ mean of its seeds", 100 * end, 100 * (over_seeds.valid_accuracy - end), False))
+        end = over_seeds.valid_accuracy
+    moves.append(Move(stations[-1].name, 0.0, 100 * end, True))
+    total = end - first.accuracy_b
     caption = (
-        f"From {first.name_b} to {steps[-1].name_a}: {points(total)} points of validation accuracy, "
+        f"From {first.name_b} to {stations[-1].name}: {points(total)} points of validation accuracy, "
         "each step with its "
         "interval. The best trial was chosen by these examples, which flatters its step; the last "
         "look has the verdict."

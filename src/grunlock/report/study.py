@@ -35,7 +35,7 @@ LONGEST_VALUES = 300
 STATES = {
     "complete": "complete",
     "infeasible": "beyond the limits",
-    "pruned": "ended early, as hopeless",
+    "pruned": "stopped as hopeless",
     "out_of_time": "out of time",
     "failed": "failed",
     "running": "not finished",

@@ -12,7 +12,7 @@ from grunlock.comparison.verdict import Comparison, Verdict, verdicts
 from grunlock.evaluation import run_answers
 from grunlock.training.run_folder import RunFolder
 from grunlock.tuning.study import StudyFolder, open_study, run_of
-from grunlock.unlock.context import BEST, BEST_TRIAL, USUAL
+from grunlock.unlock.context import BEST_TRIAL, USUAL
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ def kept_run(folder: str | Path) -> Path | None:
 
 
 def verdicts_on_steps(folder: str | Path) -> tuple[Verdict, ...]:
-    """Each station against the one before it, on the validation examples; one family.
+    """The usual GRU against the linear model, the best trial against the usual GRU, on the validation
+    examples: one trained model each, one family.
 
     The best trial was chosen by these examples, so its step is flattered: the verdicts of the last look are
-    those to quote. Stations that do not stand in the folder yet are left out. Raises what evaluating the runs
-    raises.
+    those to quote. Of the step to the mean of several seeds none is possible, for the trial is one of them.
+    Stations that do not stand in the folder yet are left out. Raises what evaluating the runs raises.
     """
     folder = Path(folder)
     runs = runs_of_road(folder)
@@ -65,8 +66,6 @@ def verdicts_on_steps(folder: str | Path) -> tuple[Verdict, ...]:
     for name, run in ((USUAL, runs.usual), (BEST_TRIAL, runs.best_trial)):
         if run is not None:
             right[name] = _right(run)
-    if runs.seeds:
-        right[BEST] = np.stack([_right(run) for run in runs.seeds])
     names = list(right)
     pairs = [Comparison(b, a, right[b], right[a]) for a, b in pairwise(names)]
     return verdicts(pairs) if pairs else ()

@@ -135,6 +135,7 @@ def test_ten_thousand_trials_are_thinned_and_the_best_stays(objective: str) -> N
     settings = study(objective)
     drawn = optuna_figures.history(found, settings)
     points, best = drawn["data"]
+    assert best["name"] == "the best so far"
     assert len(points["x"]) <= figures.MOST_POINTS
     pick = max if objective == "accuracy" else min
     values = [trial.value for trial in found if trial.state == TrialState.COMPLETE]

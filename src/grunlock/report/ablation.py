@@ -8,7 +8,7 @@ from grunlock.comparison.ablation import FULL, PLAIN, Bought
 from grunlock.comparison.verdict import LEVEL
 from grunlock.report import figures
 from grunlock.report.about import about_section, command, given
-from grunlock.report.duel import finished_runs, read_results
+from grunlock.report.duel import finished_runs
 from grunlock.report.evaluated import SPLIT_NAMES
 from grunlock.report.figures import Move, Span
 from grunlock.report.page import (
@@ -24,11 +24,12 @@ from grunlock.report.page import (
     own,
     section,
 )
+from grunlock.report.results import read_results, reading
 from grunlock.report.run import whole
 from grunlock.report.words import duration, file_size, p_value, percent, points, points_reach, share, signed
 from grunlock.training.run_folder import RunFolder, open_run
 
-INTERACTIONS = "together, beyond the sum"
+INTERACTIONS = "interactions"
 
 
 def ablation_page(folder: Path) -> Page:
@@ -42,17 +43,18 @@ def ablation_page(folder: Path) -> Page:
         runs = sorted(folder.glob("recipes/*/*"))
         return Page(folder.name, "an ablation", (), notice, whole([finished_runs(folder, runs)]))
     result = read_results(path, ("on", "seeds", "full", "plain", "tricks", "taken_out", "put_in"))
-    out = [Bought(**each) for each in result["taken_out"]]
-    alone = [Bought(**each) for each in result["put_in"]]
+    with reading(path):
+        out = [Bought(**each) for each in result["taken_out"]]
+        alone = [Bought(**each) for each in result["put_in"]]
     sections = [
         section("road", "From the plain recipe to the full one", [_road(result, out)]),
         section(
-            "out", "Each trick taken out of the full recipe", _bought(out, "with the trick, minus without it")
+            "out", "Each trick taken out of the full recipe", _bought(out, "with the trick minus without it")
         ),
         section(
             "in",
             "Each trick alone in the plain recipe",
-            _bought(alone, "the trick alone, minus the plain recipe"),
+            _bought(alone, "of the plain recipe with the trick minus that without it"),
         ),
         section("tricks", "What each trick is", [_tricks(result)]),
         section("repeat", "How to repeat the ablation", [_again(folder, result)]),
@@ -74,7 +76,7 @@ def _verdict(result: dict[str, Any], out: Sequence[Bought], alone: Sequence[Boug
         return (
             first,
             "No single trick makes a difference that chance over all tricks does not explain (at "
-            f"{LEVEL:.0%}).",
+            f"{100 * LEVEL:g} %).",
         )
     return first, f"Tricks that make a difference which chance does not explain: {names}."
 
@@ -140,7 +142,7 @@ def _bought(found: Sequence[Bought], what: str) -> list[Part]:
     best, shown = known[0], sum(each.shown for each in known)
     caption = (
         f"Accuracy {what}: {best.trick} {points(best.difference)} points at most; {shown} of "
-        f"{len(known)} differences are shown at {LEVEL:.0%}."
+        f"{len(known)} differences are shown at {100 * LEVEL:g} %."
     )
     table = Table(
         "Intervals are of each trick for itself, p-values corrected over all (Holm).",
@@ -171,7 +173,7 @@ def _settings(values: dict[str, Any]) -> str:
 
 def _made(folder: Path, result: dict[str, Any]) -> Section | None:
     run = _run(folder, FULL, result)
-    return about_section(run) if RunFolder(run).about.is_file() else None
+    return about_section(run, "How the full recipe was trained") if RunFolder(run).about.is_file() else None
 
 
 def _again(folder: Path, result: dict[str, Any]) -> Command | None:

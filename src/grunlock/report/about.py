@@ -14,6 +14,7 @@ from grunlock.export.certificate import CERTIFICATE
 from grunlock.recipe import Recipe, read_recipe, to_toml
 from grunlock.report import figures
 from grunlock.report.page import Chart, Command, Folded, Paragraph, Part, Section, Table, cells, own, section
+from grunlock.report.results import read_results
 from grunlock.report.words import count, cut, file_size, number, percent, share
 from grunlock.training.run import MEMORY
 from grunlock.training.run_folder import RunFolder, RunRequest, open_run
@@ -21,11 +22,11 @@ from grunlock.training.run_folder import RunFolder, RunRequest, open_run
 LONGEST_VALUE = 120
 
 
-def about_section(path: Path) -> Section | None:
+def about_section(path: Path, title: str = "How to repeat it") -> Section | None:
     """Of a run: how it came about."""
     run, recipe, request = open_run(path)
     parts = [_facts(run), _repeat(path, request), *_recipe_parts(recipe)]
-    return section("about", "How to repeat it", parts)
+    return section("about", title, parts)
 
 
 def models_section(path: Path) -> Section | None:
@@ -80,7 +81,7 @@ def _recipe_parts(recipe: Recipe) -> list[Part]:
 
 
 def _facts(run: RunFolder) -> Table:
-    about = json.loads(run.about.read_text(encoding="utf-8"))
+    about = read_results(run.about, ("library_version",))
     rows = [("grunlock", about["library_version"])]
     rows += [(name, str(value)) for name, value in about.get("made_on", {}).items()]
     rows += [] if "made_on" in about else [("machine", "not recorded by this version")]
@@ -147,7 +148,8 @@ def _models(path: Path) -> Part | None:
 
 def _certificates(path: Path) -> Table | None:
     found = [
-        (file.parent.name, json.loads(file.read_bytes())) for file in sorted(path.glob(f"*/{CERTIFICATE}"))
+        (file.parent.name, read_results(file, ("target", "latency")))
+        for file in sorted(path.glob(f"*/{CERTIFICATE}"))
     ]
     rows = [
         cells(

@@ -6,6 +6,7 @@ from typing import Any
 from grunlock.report import figures
 from grunlock.report.figures import MOST_POINTS, Line
 from grunlock.report.page import Chart, Paragraph, Part, Section, Table, cells, section
+from grunlock.report.results import reading
 from grunlock.report.words import count, duration, number, percent, plural, share
 from grunlock.training.events import EVENT_NAMES, EpochDone, StepDone
 from grunlock.training.history import read_history
@@ -14,7 +15,8 @@ from grunlock.training.run_folder import RunFolder
 
 def curves_section(path: Path) -> Section | None:
     run = RunFolder(path)
-    history = read_history(run.history)
+    with reading(run.history):
+        history = read_history(run.history)
     epochs = [record for record in history if record["event"] == EVENT_NAMES[EpochDone]]
     steps = [record for record in history if record["event"] == EVENT_NAMES[StepDone]]
     if not steps:

@@ -1,6 +1,5 @@
 """The report of a duel."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 from grunlock.comparison.answers import read_answers, verdicts_on_all
 from grunlock.comparison.contenders import FASTTEXT, LINEAR
 from grunlock.comparison.verdict import Verdict
-from grunlock.errors import ReportError
 from grunlock.report import figures
 from grunlock.report.about import about_section, command, given
 from grunlock.report.evaluated import SPLIT_NAMES
@@ -26,6 +24,7 @@ from grunlock.report.page import (
     own,
     section,
 )
+from grunlock.report.results import read_results, read_verdict, reading
 from grunlock.report.run import is_finished, whole
 from grunlock.report.words import (
     count,
@@ -54,9 +53,8 @@ def duel_page(folder: Path) -> Page:
         runs = sorted(folder.glob("contenders/*/runs/*"))
         return Page(folder.name, "a duel", (), notice, whole([finished_runs(folder, runs)]))
     result = read_results(path, ("on", "seeds", "contenders", "verdicts", "orders"))
-    found = [
-        Verdict(**{name: each[name] for name in Verdict.__dataclass_fields__}) for each in result["verdicts"]
-    ]
+    with reading(path):
+        found = [read_verdict(each) for each in result["verdicts"]]
     sections = [
         section("differences", "Who is ahead", [differences(found, result["on"]), *_orders(result)]),
         section("contenders", "The contenders", [_accuracies(result), *_failures(result)]),
@@ -67,26 +65,8 @@ def duel_page(folder: Path) -> Page:
     ]
     looked = None if result["on"] == "valid" else "The test split decided: choose nothing by it."
     return Page(
-        folder.name, "a duel", tuple(f"{_capital(each.sentence)}." for each in found), looked, whole(sections)
+        folder.name, "a duel", tuple(as_sentence(each.sentence) for each in found), looked, whole(sections)
     )
-
-
-def read_results(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The JSON of a workflow. Raises ReportError if it lacks one of the names."""
-    try:
-        found = json.loads(path.read_bytes())
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise LookupError(f"without {', '.join(missing)}")
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ReportError(
-            "A file of results cannot be read.",
-            where=path,
-            got=error,
-            expected="as the command wrote it",
-            cure="run the command again: what is finished is not done again",
-        ) from error
-    return dict(found)
 
 
 def finished_runs(folder: Path, runs: Sequence[Path]) -> Section | None:
@@ -103,11 +83,12 @@ def differences(found: Sequence[Verdict], on: str) -> Chart | None:
         return None
     rows = [
         Span(
-            f"{each.name_a} minus {each.name_b}",
+            each.name_a,
             100 * each.difference,
             100 * each.low,
             100 * each.high,
             each.ahead is not None,
+            each.name_b,
         )
         for each in found
     ]
@@ -143,7 +124,7 @@ def _accuracies(result: dict[str, Any]) -> Chart:
     drawn = figures.scatter(
         {"a seed": each_seed},
         figures.axis(f"accuracy on {SPLIT_NAMES[result['on']]}, %"),
-        {**figures.named(names), "autorange": "reversed", "showgrid": False},
+        {**figures.named(names), **figures.downwards(len(names))},
     )
     rows = [
         cells(
@@ -257,7 +238,13 @@ def _made(folder: Path, result: dict[str, Any]) -> Section | None:
         for each in result["contenders"]
         for seed in result["seeds"][:1]
     ]
-    return next((about_section(run) for run in runs if is_finished(run)), None)
+    names = (each["name"] for each in result["contenders"])
+    made = (
+        about_section(run, f"How {name} was made")
+        for name, run in zip(names, runs, strict=True)
+        if is_finished(run)
+    )
+    return next(made, None)
 
 
 def _about(folder: Path, result: dict[str, Any]) -> Section | None:
@@ -303,8 +290,10 @@ def _about(folder: Path, result: dict[str, Any]) -> Section | None:
 
 
 def _metrics(run: Path) -> dict[str, Any]:
-    return dict(json.loads(RunFolder(run).metrics.read_bytes()))
+    return read_results(RunFolder(run).metrics, ("accuracy",))
 
 
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
+def as_sentence(verdict: str) -> str:
+    """With a capital, unless it begins with a contender's name."""
+    head = "no difference"
+    return verdict.replace(head, head.capitalize(), 1) + "." if verdict.startswith(head) else verdict + "."

@@ -1,6 +1,5 @@
 """A run's model on one of its splits, as far as its folder allows."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from grunlock.data.texts import labelled_splits
 from grunlock.errors import DataError, RunError
 from grunlock.evaluation import evaluate_run, run_answers
 from grunlock.recipe.text_options import TextDataOptions
+from grunlock.report.results import read_results
 from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.run import MEMORY
 from grunlock.training.run_folder import RunFolder, open_run
@@ -66,7 +66,7 @@ def evaluated(run: Path, split: Split) -> Evaluated:
     except (RunError, DataError) as error:
         if split == "test":
             raise
-        metrics = json.loads(RunFolder(run).metrics.read_text(encoding="utf-8"))
+        metrics = read_results(RunFolder(run).metrics, ("num_examples", "intervals", "classes", "confusion"))
         return Evaluated(run, split, metrics, None, f"{error.what} ({error.where})")
 
 

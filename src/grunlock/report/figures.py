@@ -12,7 +12,7 @@ INK, QUIET, GRID, PAPER = "@ink", "@quiet", "@grid", "@paper"
 COLOURS = ("@1", "@2", "@3", "@4", "@5", "@6")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
-SCALE = [[0.0, "@paper"], [1.0, "@1"]]
+SCALE = [[0.0, "@paper"], [1.0, "@heat"]]  # both far enough from the ink of the numbers on it
 MOST_POINTS = 1_500  # of a line; more cannot be seen
 FEW_STEPS = 12
 MOST_CELL_TEXTS = 15  # classes of a confusion matrix whose cells hold numbers
@@ -32,13 +32,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Span:
-    """A value with its interval. strong: what is drawn full, the others hollow."""
+    """A value with its interval. strong: what is drawn full, the others hollow. minus: what is taken from it,
+    if it is a difference of two."""
 
     name: str
     value: float
     low: float
     high: float
     strong: bool
+    minus: str | None = None
 
 
 def figure(data: Sequence[Mapping[str, Any]], **layout: Any) -> Figure:
@@ -127,7 +129,7 @@ def spans(rows: Sequence[Span], x_title: str) -> Figure:
                 "name": "a difference is shown" if strong else "no difference shown",
                 "x": [row.value for row in chosen],
                 "y": places,
-                "text": [plain(row.name) for row in chosen],
+                "hoverinfo": "x",
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
@@ -136,17 +138,30 @@ def spans(rows: Sequence[Span], x_title: str) -> Figure:
                     "color": colour,
                     "thickness": 2,
                 },
-                "marker": {"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2}},
+                "marker": {
+                    "color": colour,
+                    "symbol": symbol,
+                    "size": 11,
+                    "line": {"width": 2, "color": colour},
+                },
             }
         )
     zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1}
     return figure(
         traces,
-        xaxis=axis(x_title, zeroline=False),
-        yaxis={**named([row.name for row in rows]), "autorange": "reversed", "showgrid": False},
+        xaxis=axis(x_title, zeroline=False, rangemode="tozero"),
+        yaxis={
+            "tickvals": list(range(len(rows))),
+            "ticktext": [_of_two(row) for row in rows],
+            **downwards(len(rows)),
+        },
         shapes=[{**zero, "line": {"color": INK, "width": 1}}],
         showlegend=True,
     )
+
+
+def _of_two(row: Span) -> str:
+    return tick(row.name) if row.minus is None else f"{tick(row.name)}<br>minus {tick(row.minus)}"
 
 
 @dataclass(frozen=True)
@@ -179,7 +194,7 @@ def waterfall(moves: Sequence[Move], x_title: str) -> Figure:
         places = [i for i, wanted in enumerate(chosen) if wanted]
         if not places:
             continue
-        errors = [moves[i].error or (0.0, 0.0) for i in places]
+        errors = [moves[i].error or (None, None) for i in places]
         traces.append(
             {
                 "type": "bar",
@@ -188,15 +203,11 @@ def waterfall(moves: Sequence[Move], x_title: str) -> Figure:
                 "y": places,
                 "x": [moves[i].change - (left if moves[i].is_level else 0.0) for i in places],
                 "base": [left if moves[i].is_level else moves[i].start for i in places],
-                "text": [
-                    f"{moves[i].change:.2f}" if moves[i].is_level else f"{moves[i].change:+.2f}"
-                    for i in places
-                ],
-                "textposition": "inside",
-                "insidetextanchor": "start",
-                "insidetextfont": {"color": PAPER},
-                "hoverinfo": "text",
-                "marker": {"color": colour, "pattern": {"shape": pattern, "fgcolor": PAPER, "size": 6}},
+                "hoverinfo": "skip",
+                "marker": {
+                    "color": colour,
+                    "pattern": {"shape": pattern, "bgcolor": colour, "fgcolor": PAPER, "size": 6},
+                },
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
@@ -204,24 +215,37 @@ def waterfall(moves: Sequence[Move], x_title: str) -> Figure:
                     "arrayminus": [below for below, _ in errors],
                     "color": INK,
                     "thickness": 1.5,
-                    "visible": any(below or above for below, above in errors),
+                    "visible": any(moves[i].error is not None for i in places),
                 },
             }
         )
     return figure(
         traces,
         xaxis=axis(x_title),
-        yaxis={**named([move.name for move in moves]), "autorange": "reversed", "showgrid": False},
+        yaxis={
+            "tickvals": list(range(len(moves))),
+            "ticktext": [f"{tick(move.name)}<br>{_amount(move)}" for move in moves],
+            **downwards(len(moves)),
+        },
         showlegend=True,
         bargap=0.35,
     )
+
+
+def _amount(move: Move) -> str:
+    return f"{move.change:.2f}" if move.is_level else f"{move.change:+.2f}"
+
+
+def downwards(count: int) -> dict[str, Any]:
+    """Rows 0, 1, ... from above, with room for the first and the last."""
+    return {"range": [count - 0.4, -0.6], "showgrid": False}
 
 
 def matrix(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
     """Rows: the right class; columns: the answer. Shaded within each row, whose class may be rare."""
     shades = [[cell / max(sum(row), 1) for cell in row] for row in counts]
     few = len(labels) <= MOST_CELL_TEXTS
-    names = named(labels) if len(labels) <= 3 * MOST_CELL_TEXTS else {"showticklabels": False}
+    names = named(labels) if len(labels) <= 3 * MOST_CELL_TEXTS else {"showticklabels": False, "ticks": ""}
     shown = [tick(label) for label in labels]
     trace = {
         "type": "heatmap",
@@ -237,7 +261,7 @@ def matrix(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
         "showscale": False,
         "xgap": 1 if few else 0,
         "ygap": 1 if few else 0,
-        **({"texttemplate": "%{text}"} if few else {}),
+        **({"texttemplate": "%{text}", "textfont": {"color": INK}} if few else {}),
     }
     return figure(
         [trace],

@@ -28,18 +28,19 @@ BEST_SHARE = 0.1  # of the lines, drawn strong
 
 
 def history(trials: Sequence[FrozenTrial], settings: StudySettings) -> Figure:
-    """Value of the first objective by trial, and the best so far."""
+    """Value of the first objective by trial; where it is the only one, the best so far too."""
     found = optuna.visualization.plot_optimization_history(_study(trials, settings), **_first(settings))
     drawn = _plain(found)
-    points, best, *rest = drawn["data"]
-    points["marker"] = {"color": COLOURS[0], "symbol": SYMBOLS[0], "size": 7, "opacity": 0.75}
-    best["line"] = {"color": COLOURS[1], "width": 2, "shape": "hv"}
-    _keep(points, thinned(points["x"]))
-    _keep(best, _changes(best["y"]))
-    drawn["data"] = [points, best, *(trace for trace in rest if trace["x"])]
-    best["name"] = "the best so far"
+    for trace in drawn["data"]:
+        if trace["mode"] == "lines":
+            trace |= {"name": "the best so far", "line": {"color": COLOURS[1], "width": 2, "shape": "hv"}}
+            _keep(trace, _changes(trace["y"]))
+        else:
+            trace["marker"] = {"color": COLOURS[0], "symbol": SYMBOLS[0], "size": 7, "opacity": 0.75}
+            _keep(trace, thinned(trace["x"]))
+    drawn["data"] = [trace for trace in drawn["data"] if trace["x"]]
     drawn["layout"]["xaxis"] = axis("trial", **whole_steps(len(trials)))
-    drawn["layout"]["showlegend"] = True
+    drawn["layout"]["showlegend"] = len(drawn["data"]) > 1
     return drawn
 
 
@@ -56,6 +57,7 @@ def importance(trials: Sequence[FrozenTrial], settings: StudySettings) -> Figure
     drawn = _plain(found)
     for trace in drawn["data"]:
         trace["marker"] = {"color": COLOURS[0]}
+    drawn["layout"] = {"xaxis": axis("share of the spread"), "yaxis": {"showgrid": False}}
     return drawn
 
 

@@ -17,12 +17,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """columns: headings. rows: of as many cells. sorts: whether a click on a heading sorts."""
+    """columns: headings. rows: of as many cells. sorts: whether a click on a heading sorts.
+    is_dense: many columns, a line a row."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     sorts: bool = True
+    is_dense: bool = False
     kind: Literal["table"] = "table"
 
 

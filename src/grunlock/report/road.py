@@ -1,7 +1,7 @@
 """The report of a whole road: what each station brought, the search, and the model that is kept."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from grunlock.errors import DataError, RunError
 from grunlock.report import figures
 from grunlock.report.about import about_section, command, given, models_section
 from grunlock.report.curves import curves_section
-from grunlock.report.duel import differences
+from grunlock.report.duel import as_sentence, differences
 from grunlock.report.evaluated import Split, evaluated
 from grunlock.report.figures import Move
 from grunlock.report.page import (
@@ -25,23 +25,27 @@ from grunlock.report.page import (
     own,
     section,
 )
+from grunlock.report.results import read_verdict, reading
 from grunlock.report.run import LOOKED, whole
 from grunlock.report.scores import score_sections
 from grunlock.report.study import search_sections
 from grunlock.report.words import duration, file_size, percent, plural, points, points_reach, share
 from grunlock.tuning.study import StudyFolder, open_study
 from grunlock.unlock import StageDone, Station, UnlockSettings, stages_done
-from grunlock.unlock.context import BEST
-from grunlock.unlock.results import STAGES
+from grunlock.unlock.context import BEST, BEST_TRIAL, USUAL
+from grunlock.unlock.results import STAGES, StageName
 from grunlock.unlock.steps import kept_run, verdicts_on_steps
 
 MOST_FINDINGS = 30
+Stages = Mapping[StageName, StageDone]
 
 
 def road_page(folder: Path, split: Split) -> Page:
-    """Raises StudyError for settings that cannot be read, and what evaluated raises."""
-    settings = UnlockSettings.model_validate_json((folder / "unlock.json").read_bytes())
-    stages = {stage.stage: stage for stage in stages_done(folder)}
+    """Raises ReportError for files of the road that cannot be read, and what evaluated raises."""
+    with reading(folder / "unlock.json"):
+        settings = UnlockSettings.model_validate_json((folder / "unlock.json").read_bytes())
+    with reading(folder / "stages"):
+        stages: Stages = {stage.stage: stage for stage in stages_done(folder)}
     kept = kept_run(folder)
     found = None if kept is None else evaluated(kept, split)
     searched = StudyFolder(folder / "search").settings.is_file()
@@ -59,7 +63,7 @@ def road_page(folder: Path, split: Split) -> Page:
     return Page(folder.name, "a road", _verdict(stages), _notice(folder, stages, split), whole(sections))
 
 
-def _verdict(stages: dict[str, StageDone] | Any) -> tuple[str, ...]:
+def _verdict(stages: Stages) -> tuple[str, ...]:
     if "final" not in stages:
         return tuple(
             f"{stage.sentence[0].upper()}{stage.sentence[1:]}." for stage in list(stages.values())[-1:]
@@ -69,11 +73,11 @@ def _verdict(stages: dict[str, StageDone] | Any) -> tuple[str, ...]:
     accuracies = ", ".join(f"{name} {percent(value)}" for name, value in facts["accuracies"].items())
     return (
         f"On {names[facts['on']]}: {accuracies}.",
-        *(f"{each[0].upper()}{each[1:]}." for each in facts["verdicts"]),
+        *(as_sentence(each) for each in facts["verdicts"]),
     )
 
 
-def _notice(folder: Path, stages: dict[str, StageDone] | Any, split: Split) -> str | None:
+def _notice(folder: Path, stages: Stages, split: Split) -> str | None:
     missing = [name for name in STAGES if name not in stages]
     if missing:
         line = command("grunlock", "unlock", "--resume", folder)
@@ -81,7 +85,7 @@ def _notice(folder: Path, stages: dict[str, StageDone] | Any, split: Split) -> s
     return LOOKED if split == "test" else None
 
 
-def _road(folder: Path, stages: dict[str, StageDone] | Any) -> list[Part | None]:
+def _road(folder: Path, stages: Stages) -> list[Part | None]:
     stations = [station for stage in stages.values() for station in stage.stations]
     if not stations:
         return []
@@ -94,23 +98,24 @@ def _road(folder: Path, stages: dict[str, StageDone] | Any) -> list[Part | None]
 
 
 def _waterfall(stations: Sequence[Station], steps: Sequence[Verdict]) -> Chart:
-    first = steps[0]
-    moves = [Move(first.name_b, 0.0, 100 * first.accuracy_b, True)]
+    known = {each.name: 100 * each.valid_accuracy for each in stations}
+    moves = [Move(name, 0.0, known[name], True) for name in known if name not in (BEST_TRIAL, BEST)]
+    end = known.get(USUAL, 0.0)
     for each in steps:
-        error = (100 * (each.difference - each.low), 100 * (each.high - each.difference))
-        moves.append(Move(f"→ {each.name_a}", 100 * each.accuracy_b, 100 * each.difference, False, error))
-    end = steps[-1].accuracy_a
-    over_seeds = next((each for each in stations if each.name == BEST), None)
-    if over_seeds is not None:
-        moves.append(Move("→ mean of its seeds", 100 * end, 100 * (over_seeds.valid_accuracy - end), False))
-        end = over_seeds.valid_accuracy
-    moves.append(Move(stations[-1].name, 0.0, 100 * end, True))
-    total = end - first.accuracy_b
+        if each.name_a == BEST_TRIAL:
+            error = (100 * (each.difference - each.low), 100 * (each.high - each.difference))
+            moves.append(Move(f"→ {BEST_TRIAL}", end, 100 * each.difference, False, error))
+            end += 100 * each.difference
+    if BEST in known:
+        moves += [
+            Move("→ mean of its seeds", end, known[BEST] - end, False),
+            Move(BEST, 0.0, known[BEST], True),
+        ]
+        end = known[BEST]
     caption = (
-        f"From {first.name_b} to {stations[-1].name}: {points(total)} points of validation accuracy, "
-        "each step with its "
-        "interval. The best trial was chosen by these examples, which flatters its step; the last "
-        "look has the verdict."
+        f"From {USUAL} to {stations[-1].name}: {end - known.get(USUAL, end):+.2f} points of "
+        "validation accuracy. "
+        "The best trial was chosen by these examples, which flatters its step; the last look has the verdict."
     )
     rows = [
         cells(
@@ -159,16 +164,15 @@ def _costs(stations: Sequence[Station]) -> Chart | None:
     return Chart(drawn, caption, None, 300)
 
 
-def _last_look(folder: Path, stages: dict[str, StageDone] | Any) -> list[Part | None]:
+def _last_look(folder: Path, stages: Stages) -> list[Part | None]:
     if "final" not in stages:
         return []
     facts = stages["final"].facts
     path = folder / "verdicts.json"
-    found = (
-        [Verdict(**{**each, "num_seeds": tuple(each["num_seeds"])}) for each in json.loads(path.read_bytes())]
-        if path.is_file()
-        else []
-    )
+    found = []
+    if path.is_file():
+        with reading(path):
+            found = [read_verdict(each) for each in json.loads(path.read_bytes())]
     promises = (
         [Paragraph(f"Promised and kept there: {'; '.join(facts['promises'])}.")] if facts["promises"] else []
     )
@@ -182,7 +186,7 @@ def _int8(gate: dict[str, Any]) -> str:
     return f"int8 products {verdict}: {points(gate['lost'])} points of validation accuracy lost."
 
 
-def _data(stages: dict[str, StageDone] | Any) -> list[Part | None]:
+def _data(stages: Stages) -> list[Part | None]:
     if "audit" not in stages:
         return []
     messages = stages["audit"].facts.get("findings", [])

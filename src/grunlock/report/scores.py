@@ -93,12 +93,12 @@ def _scores(found: Evaluated) -> Table:
 
 def _matrix(found: Evaluated) -> Chart:
     labels = found.labels
-    hits = [row["label"] for row in sorted(found.scores["classes"], key=lambda row: row["recall"])]
-    worst = min(found.scores["classes"], key=lambda row: (row["recall"], row["label"]))
+    there = [row for row in found.scores["classes"] if row["support"]]
+    worst = min(there, key=lambda row: (row["recall"], row["label"]))
     height = min(MOST_HEIGHT, max(320, 150 + HEIGHT_OF_CLASS * len(labels)))
     large = (
         ""
-        if len(hits) <= 3 * figures.MOST_CELL_TEXTS
+        if len(labels) <= 3 * figures.MOST_CELL_TEXTS
         else " There are too many classes for names: see the tables."
     )
     caption = (

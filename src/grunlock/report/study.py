@@ -31,7 +31,7 @@ from grunlock.tuning.settings import StudySettings
 from grunlock.tuning.study import Study, open_study, run_of
 
 MOST_ROWS = 100
-LONGEST_VALUES = 300
+LONGEST_VALUE = 60
 STATES = {
     "complete": "complete",
     "infeasible": "beyond the limits",
@@ -149,6 +149,7 @@ def _trials(trials: Sequence[TrialRecord], settings: StudySettings) -> Table:
     sign = 1.0 if names[0] == "nll" else -1.0
     ordered = sorted(known, key=lambda trial: (sign * trial.objectives[0], trial.number))
     ordered += [trial for trial in trials if trial.state != "complete"]
+    keys = list(dict.fromkeys(key for trial in trials for key in trial.values))
     rows = [
         cells(
             count(trial.number),
@@ -159,22 +160,19 @@ def _trials(trials: Sequence[TrialRecord], settings: StudySettings) -> Table:
             number(trial.metrics["accuracy"]) if "accuracy" in trial.metrics else "",
             STATES[trial.state],
             number(trial.seconds, ".1f"),
-            own(
-                cut(
-                    ", ".join(f"{key} = {_short(value)}" for key, value in trial.values.items()),
-                    LONGEST_VALUES,
-                )
-            ),
+            *(_value(trial.values.get(key)) for key in keys),
         )
         for trial in ordered[:MOST_ROWS]
     ]
     left = f" {len(ordered) - MOST_ROWS:,} more are not listed." if len(ordered) > MOST_ROWS else ""
-    columns = ("trial", *names, "accuracy on validation", "state", "seconds", "values")
-    return Table(f"Trials, the best first.{left}", columns, tuple(rows))
+    columns = ("trial", *names, "valid accuracy", "state", "seconds", *keys)
+    return Table(f"Trials, the best first.{left}", columns, tuple(rows), is_dense=True)
 
 
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _value(value: object) -> Cell:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value, ".4g")
+    return own("" if value is None else cut(str(value), LONGEST_VALUE))
 
 
 def _objective(name: str, value: float) -> Cell:

@@ -3,7 +3,7 @@
 from grunlock.report.page import Cell
 
 LONGEST_TEXT = 600  # characters of an example's text
-LONGEST_NAME = 24  # characters of a name beside an axis
+LONGEST_NAME = 22  # characters of a name beside an axis
 NARROW = "\N{NO-BREAK SPACE}"  # between a number and its sign
 
 

@@ -2,7 +2,7 @@
 
 const ROOT = document.documentElement;
 const ROLES = {
-  "@ink": "--ink", "@quiet": "--quiet", "@grid": "--grid", "@paper": "--paper",
+  "@ink": "--ink", "@quiet": "--quiet", "@grid": "--grid", "@paper": "--paper", "@heat": "--heat",
   "@1": "--c1", "@2": "--c2", "@3": "--c3", "@4": "--c4", "@5": "--c5", "@6": "--c6",
 };
 const PRINTED_WIDTH = 660;  // CSS pixels between the margins of A4 and Letter

@@ -204,6 +204,7 @@ def test_the_report_of_a_run_has_the_runs_numbers(nasty: Path, grunlock: Command
         "promised error, at most",
         json.loads((nasty / "data" / "prepared.json").read_text())["fingerprint"],
         f"grunlock train {json.loads((nasty / 'run.json').read_text())['request']['source']}",
+        f"grunlock explain {nasty}/before_refit.grunlock --text",  # the model that gave these answers
         "processor",
     ):
         assert part in re.sub(r"</?span[^>]*>", "", html)

@@ -120,7 +120,8 @@ def _gradients(steps: list[dict[str, Any]]) -> Chart:
         f"Norm of the gradients before clipping: {plural(num_clipped, 'step')} of {len(steps):,} clipped, "
         f"{skipped:,} skipped because a gradient was not finite."
     )
-    return Chart(figures.lines(series, "step", "gradient norm", type="log", dtick="D2"), caption, None, 280)
+    scale: dict[str, Any] = {"type": "log", "dtick": "D2", "tickformat": ".3~g"}
+    return Chart(figures.lines(series, "step", "gradient norm", **scale), caption, None, 280)
 
 
 def _refit(steps: list[dict[str, Any]]) -> Chart:

@@ -118,9 +118,7 @@ def differences(found: Sequence[Verdict], on: str) -> Chart | None:
 def _accuracies(result: dict[str, Any]) -> Chart:
     known = [each for each in result["contenders"] if each["accuracies"]]
     names = [each["name"] for each in known]
-    each_seed = [
-        (100 * value, k, each["name"]) for k, each in enumerate(known) for value in each["accuracies"]
-    ]
+    each_seed = [(100 * value, float(k)) for k, each in enumerate(known) for value in each["accuracies"]]
     drawn = figures.scatter(
         {"a seed": each_seed},
         figures.axis(f"accuracy on {SPLIT_NAMES[result['on']]}, %"),

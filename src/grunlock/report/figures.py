@@ -310,24 +310,18 @@ def diagonal(
 
 
 def scatter(
-    groups: Mapping[str, Sequence[tuple[float, float, str]]],
-    x: Mapping[str, Any],
-    y: Mapping[str, Any],
-    *,
-    named_points: bool = False,
+    groups: Mapping[str, Sequence[tuple[float, float]]], x: Mapping[str, Any], y: Mapping[str, Any]
 ) -> Figure:
-    """groups: (x, y, name) of each point, by what the points are."""
+    """groups: (x, y) of each point, by what the points are. x, y: axes."""
     traces = [
         {
             "type": "scatter",
-            "mode": "markers+text" if named_points else "markers",
-            "name": plain(name),
+            "mode": "markers",
+            "name": tick(name),
             "x": [point[0] for point in found],
             "y": [point[1] for point in found],
-            "text": [tick(point[2]) for point in found],
-            "textposition": "top center",
-            "hoverinfo": "text+x+y",
-            "marker": {"color": COLOURS[k % 6], "symbol": SYMBOLS[k % 6], "size": 10 if named_points else 8},
+            "hoverinfo": "name+x+y",
+            "marker": {"color": COLOURS[k % 6], "symbol": SYMBOLS[k % 6], "size": 10},
         }
         for k, (name, found) in enumerate(groups.items())
     ]

@@ -152,9 +152,7 @@ def _costs(stations: Sequence[Station]) -> Chart | None:
     known = [each for each in stations if each.size is not None and each.latency is not None]
     if len(known) < 2:
         return None
-    groups = {
-        each.name: [(each.size / 1000, 100 * each.valid_accuracy, each.name)] for each in known if each.size
-    }
+    groups = {each.name: [(each.size / 1000, 100 * each.valid_accuracy)] for each in known if each.size}
     best = max(known, key=lambda each: each.valid_accuracy)
     caption = (
         f"Accuracy against size: the most accurate, {best.name}, has {file_size(best.size or 0)} and takes "

@@ -1,12 +1,13 @@
 """How good a model is: scores, classes, confusions, the worst errors, how honest its probabilities are."""
 
-import shlex
+from pathlib import Path
 from typing import Any
 
 from grunlock.evaluation.worst import WrongAnswer, worst_errors
 from grunlock.objectives.reliability import reliability
 from grunlock.objectives.selective import risk_coverage
 from grunlock.report import figures
+from grunlock.report.about import command
 from grunlock.report.evaluated import Answers, Evaluated, raw_texts
 from grunlock.report.figures import Line
 from grunlock.report.page import (
@@ -23,6 +24,7 @@ from grunlock.report.page import (
     section,
 )
 from grunlock.report.words import LONGEST_TEXT, count, cut, number, percent, plural, reach, share
+from grunlock.training.run_folder import RunFolder
 
 MOST_ERRORS = 20
 MOST_CONFUSIONS = 10
@@ -165,8 +167,14 @@ def _example(found: Evaluated, each: WrongAnswer, text: str) -> Example:
     if len(text) > LONGEST_TEXT:
         shown = cut(text, LONGEST_TEXT)
         facts += f"; cut here, {len(text):,} characters in all"
-    line = f"grunlock explain {shlex.quote(str(found.run))} {shlex.quote(text)}"
+    line = command("grunlock", "explain", _model_of(found), "--text", text)
     return Example(shown, facts, line if len(text) <= LONGEST_TEXT else None)
+
+
+def _model_of(found: Evaluated) -> Path:
+    """The one that gave these answers: of validation that from before it learned these examples."""
+    before = RunFolder(found.run).before_refit
+    return before if found.split == "valid" and before.is_file() else found.run
 
 
 def _bare(wrong: tuple[WrongAnswer, ...]) -> Table:

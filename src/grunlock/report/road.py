@@ -79,10 +79,11 @@ def _verdict(stages: Stages) -> tuple[str, ...]:
 
 def _notice(folder: Path, stages: Stages, split: Split) -> str | None:
     missing = [name for name in STAGES if name not in stages]
+    said = [LOOKED] if split == "test" else []
     if missing:
         line = command("grunlock", "unlock", "--resume", folder)
-        return f"This road is not finished: {', '.join(missing)} to come. Go on with: {line}"
-    return LOOKED if split == "test" else None
+        said.append(f"This road is not finished: {', '.join(missing)} to come. Go on with: {line}")
+    return " ".join(said) or None
 
 
 def _road(folder: Path, stages: Stages) -> list[Part | None]:
@@ -114,8 +115,8 @@ def _waterfall(stations: Sequence[Station], steps: Sequence[Verdict]) -> Chart:
         end = known[BEST]
     caption = (
         f"From {USUAL} to {stations[-1].name}: {end - known.get(USUAL, end):+.2f} points of "
-        "validation accuracy. "
-        "The best trial was chosen by these examples, which flatters its step; the last look has the verdict."
+        "validation accuracy. The best trial was chosen by these examples, which flatters its step; the last "
+        "look has the verdict."
     )
     rows = [
         cells(

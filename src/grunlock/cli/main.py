@@ -28,6 +28,7 @@ from grunlock.cli import (
     predict,
     pretrain,
     recipe,
+    report,
     serve,
     train,
     tune,
@@ -57,6 +58,7 @@ app.command(name="lr-range")(lr_range.lr_range_command)
 app.command(name="compress")(compress.compress_command)
 app.command(name="export")(export.export_command)
 app.command(name="serve")(serve.serve_command)
+app.command(name="report")(report.report_command)
 app.command(name="vectors")(vectors.vectors_command)
 app.command(name="recipe")(recipe.recipe_command)
 app.command(name="demo")(demo.demo_command)

@@ -100,7 +100,7 @@ def show_unlocked(result: "UnlockResult") -> None:
     for sentence in result.verdicts:
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     lines = {
-        "report": result.folder / "report.md",
+        "report": f"{result.folder / 'report.md'}; drawn: grunlock report {result.folder}",
         "model": result.model,
         "try": f"grunlock predict {result.folder} {EXAMPLES[result.kind]}",
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grunlock.comparison.answers import write_answers
 from grunlock.comparison.contenders import Contender
 from grunlock.comparison.expected_best import ExpectedBest, expected_best
 from grunlock.comparison.linear import linear_answers
@@ -113,6 +114,7 @@ def duel(
         except GrunlockError as error:
             results.append(ContenderResult(contender.name, None, 0.0, 0.0, None, None, None, str(error)))
     result = judge(folder, source.on, tuple(seeds), results)
+    write_answers(folder, {each.name: each.right for each in results if each.right is not None})
     write_atomically(folder / "duel.json", json.dumps(to_plain(result), indent=1) + "\n")
     return result
 

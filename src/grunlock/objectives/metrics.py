@@ -145,7 +145,7 @@ def _cases(probs: Doubles, targets: NDArray[Any], num_classes: int) -> _Cases:
         predictions=predictions,
         nll=-np.log(np.maximum(of_target, SMALLEST_PROBABILITY)),
         brier=brier,
-        bins=_equal_mass_bins(confidence),
+        bins=equal_mass_bins(confidence),
         gap=(predictions == targets) - confidence,
         num_classes=num_classes,
     )
@@ -177,7 +177,21 @@ def _check(probs: Doubles, targets: NDArray[Any], num_classes: int) -> None:
         )
 
 
-def _equal_mass_bins(confidence: Doubles) -> IntArray:
+def confident_answers(
+    probs: ArrayLike,  # [n, K]
+    targets: ArrayLike,  # [n] class indices
+) -> tuple[Doubles, NDArray[np.bool_]]:
+    """Of each example the largest probability [n] and whether that class is the target [n].
+
+    Raises ShapeError and DataError as `evaluate`.
+    """
+    values, classes = np.asarray(probs, dtype=np.float64), np.asarray(targets)
+    _check(values, classes, values.shape[1] if values.ndim == 2 else 0)
+    return values.max(axis=1), values.argmax(axis=1) == classes
+
+
+def equal_mass_bins(confidence: Doubles) -> IntArray:
+    """The bin of each example [n], 0 to NUM_BINS - 1; see ece above. Not every bin need have one."""
     edges = np.quantile(confidence, np.arange(1, NUM_BINS) / NUM_BINS)
     return np.searchsorted(edges, confidence, side="left").astype(np.int64)
 

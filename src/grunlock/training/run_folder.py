@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from grunlock._version import __version__
 from grunlock.artifact import ARTIFACT_NAME, BEFORE_REFIT_NAME
 from grunlock.errors import RunError
 from grunlock.files import storage_error, write_atomically
+from grunlock.machine import machine
 from grunlock.recipe import Derived, Recipe, read_recipe, to_toml
 
 
@@ -107,7 +109,7 @@ def new_run(path: Path, recipe: Recipe, request: RunRequest, *, overwrite: bool)
         _make_folder(target)
         run = RunFolder(path)
         write_atomically(run.recipe, to_toml(recipe))
-        about = {"library_version": __version__, "request": asdict(request)}
+        about = {"library_version": __version__, "request": asdict(request), "made_on": _made_on()}
         write_atomically(run.about, json.dumps(about, indent=2) + "\n")
         yield run
     except BaseException:
@@ -119,6 +121,18 @@ def new_run(path: Path, recipe: Recipe, request: RunRequest, *, overwrite: bool)
         raise
     if replaced is not None:
         shutil.rmtree(replaced)
+
+
+def _made_on() -> dict[str, object]:
+    """Where the run was started, in words for people. Not part of any result."""
+    about = machine()
+    return {
+        "processor": about["processor"],
+        "cpus": about["cpus_allowed"],
+        "system": about["system"],
+        "python": about["python"],
+        **{name: version(name) for name in ("torch", "numpy")},
+    }
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

@@ -239,6 +239,14 @@ def open_study(folder: Path) -> Study:
     return Study(own, settings, space)
 
 
+def run_of(trial: TrialRecord, study: Path) -> Path | None:
+    """The finished run of a trial in a study's folder, which may have moved since the trial was recorded."""
+    if trial.folder is None:
+        return None
+    run = RunFolder(study.joinpath(*trial.folder.parts[-3:]))  # trials/N/S
+    return run.path if run.metrics.is_file() and run.artifact.is_file() else None
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the study. Raises StudyError if another process does. A killed process holds nothing."""

@@ -8,10 +8,12 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from grunlock.comparison.verdict import Verdict
 from grunlock.errors import ReportError
 from grunlock.recipe import read_recipe
 from grunlock.report import figures, optuna_figures, words
 from grunlock.report.about import differences
+from grunlock.report.brief import standing
 from grunlock.report.figures import Line, Move, Span
 from grunlock.report.folders import kind_of
 from grunlock.report.page import Chart, Page, Paragraph, Section, Table, cells, own
@@ -217,3 +219,25 @@ def test_a_folder_without_results_is_refused_with_what_it_holds(tmp_path: Path) 
     with pytest.raises(ReportError, match=r"did you mean .*runs/good\?"):
         kind_of(tmp_path / "runs" / "godd")
     assert kind_of(run) == "run"
+
+
+def test_one_sentence_about_many_verdicts() -> None:
+    def verdict(a: str, b: str, low: float, high: float) -> Verdict:
+        middle = (low + high) / 2
+        return Verdict(a, b, 0.9, 0.9 - middle, middle, low, high, 0.95, 0.01, (1, 1), 100, 3)
+
+    found = [
+        verdict("gru", "svm", 0.01, 0.03),
+        verdict("lstm", "gru", 0.02, 0.04),
+        verdict("gru", "bag", -0.01, 0.02),
+        verdict("bag", "svm", 0.02, 0.03),
+    ]
+    assert standing("gru", found) == (
+        "gru is ahead of svm (+2.00 points, +1.00 to +3.00); it is behind lstm (-3.00 points, -4.00 to "
+        "-2.00); it shows no difference from bag (+0.50 points, -1.00 to +2.00)."
+    )
+    assert standing("lstm", found[1:2]) == "lstm is ahead of gru (+3.00 points, +2.00 to +4.00)."
+    assert standing("nobody", found) == ""
+    assert standing("the kept model", [verdict("the kept model", "svm", 0.1, 0.2)]).startswith(
+        "The kept model is"
+    )

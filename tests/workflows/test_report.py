@@ -314,8 +314,11 @@ def test_on_paper(nasty: Path, chromium: "Browser", tmp_path: Path) -> None:
 def test_the_report_of_a_road(road: Path, chromium: "Browser") -> None:
     found = write_report(road)
     final = json.loads((road / "stages" / "final.json").read_text())["facts"]
-    for sentence, verdict in zip(final["verdicts"], found.verdict[1:], strict=True):
-        assert verdict.rstrip(".").lower() == sentence.lower()
+    for sentence, remark in zip(final["verdicts"], found.remarks, strict=True):
+        assert remark.rstrip(".").lower() == sentence.lower()
+    assert len(found.verdict) == 2
+    assert found.verdict[1].startswith("The kept model ")
+    assert found.verdict[1].count("points") == len(final["verdicts"])
     html = read(found.path)
     for station in ("linear SVM", "the usual GRU", "the best trial", "the best recipe"):
         assert station in html
@@ -369,7 +372,8 @@ def test_the_report_of_a_search(road: Path, chromium: "Browser", tmp_path: Path)
 def test_the_report_of_a_duel(duelled: Path, chromium: "Browser") -> None:
     found = write_report(duelled)
     result = json.loads((duelled / "duel.json").read_text())
-    assert [each.rstrip(".").lower() for each in found.verdict] == [
+    assert len(found.verdict) == 2
+    assert [each.rstrip(".").lower() for each in found.remarks] == [
         each["sentence"].rstrip(".").lower() for each in result["verdicts"]
     ]
     with opened(chromium, found.path) as page:

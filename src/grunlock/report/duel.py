@@ -9,6 +9,7 @@ from grunlock.comparison.contenders import FASTTEXT, LINEAR
 from grunlock.comparison.verdict import Verdict
 from grunlock.report import figures
 from grunlock.report.about import about_section, command, given
+from grunlock.report.brief import as_sentence, standing
 from grunlock.report.evaluated import SPLIT_NAMES
 from grunlock.report.figures import Line, Span
 from grunlock.report.page import (
@@ -32,6 +33,7 @@ from grunlock.report.words import (
     file_size,
     p_value,
     percent,
+    plural,
     points,
     points_reach,
     share,
@@ -64,9 +66,26 @@ def duel_page(folder: Path) -> Page:
         _made(folder, result),
     ]
     looked = None if result["on"] == "valid" else "The test split decided: choose nothing by it."
-    return Page(
-        folder.name, "a duel", tuple(as_sentence(each.sentence) for each in found), looked, whole(sections)
+    remarks = tuple(as_sentence(each.sentence) for each in found)
+    return Page(folder.name, "a duel", _verdict(result, found), looked, whole(sections), remarks)
+
+
+def _verdict(result: dict[str, Any], found: Sequence[Verdict]) -> tuple[str, ...]:
+    known = [each for each in result["contenders"] if each["accuracies"]]
+    if not known:
+        return ("No contender has come to an end.",)
+    best = _best(known)
+    first = (
+        f"Of {plural(len(known), 'contender')} {best['name']} answers most right on "
+        f"{SPLIT_NAMES[result['on']]}: {_mean(best['accuracies']).text}, the mean of "
+        f"{plural(len(best['accuracies']), 'seed')}."
     )
+    stands = standing(best["name"], found)
+    return (first, stands) if stands else (first,)
+
+
+def _best(contenders: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return max(contenders, key=lambda each: sum(each["accuracies"]) / len(each["accuracies"]))
 
 
 def finished_runs(folder: Path, runs: Sequence[Path]) -> Section | None:
@@ -145,7 +164,7 @@ def _accuracies(result: dict[str, Any]) -> Chart:
         "a training",
         "search before",
     )
-    best = max(known, key=lambda each: sum(each["accuracies"]) / len(each["accuracies"]))
+    best = _best(known)
     caption = (
         f"A point is a seed, of {len(result['seeds'])} each; {best['name']!r} has the highest mean, "
         f"{_mean(best['accuracies']).text}."
@@ -289,9 +308,3 @@ def _about(folder: Path, result: dict[str, Any]) -> Section | None:
 
 def _metrics(run: Path) -> dict[str, Any]:
     return read_results(RunFolder(run).metrics, ("accuracy",))
-
-
-def as_sentence(verdict: str) -> str:
-    """With a capital, unless it begins with a contender's name."""
-    head = "no difference"
-    return verdict.replace(head, head.capitalize(), 1) + "." if verdict.startswith(head) else verdict + "."

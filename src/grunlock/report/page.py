@@ -94,14 +94,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """subject: what the report is of. verdict: at most a few sentences, the answer in brief. notice: what is
-    unfinished, or which split was looked at; None if there is nothing to say."""
+    """subject: what the report is of. verdict: the answer in one or two sentences. remarks: what else is to
+    be known of it. notice: what is unfinished, or which split was looked at; None if there is nothing."""
 
     title: str
     subject: str
     verdict: tuple[str, ...]
     notice: str | None
     sections: tuple[Section, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def section(name: str, title: str, parts: Sequence[Part | None]) -> Section | None:

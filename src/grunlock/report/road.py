@@ -9,8 +9,9 @@ from grunlock.comparison.verdict import Verdict
 from grunlock.errors import DataError, RunError
 from grunlock.report import figures
 from grunlock.report.about import about_section, command, given, models_section
+from grunlock.report.brief import as_sentence, standing
 from grunlock.report.curves import curves_section
-from grunlock.report.duel import as_sentence, differences
+from grunlock.report.duel import differences
 from grunlock.report.evaluated import Split, evaluated
 from grunlock.report.figures import Move
 from grunlock.report.page import (
@@ -60,10 +61,12 @@ def road_page(folder: Path, split: Split) -> Page:
         *([about_section(kept)] if kept is not None else []),
         section("repeat", "How to repeat the road", [Command("Walk it again:", _again(settings))]),
     ]
-    return Page(folder.name, "a road", _verdict(stages), _notice(folder, stages, split), whole(sections))
+    remarks = _remarks(stages)
+    notice = _notice(folder, stages, split)
+    return Page(folder.name, "a road", _verdict(folder, stages), notice, whole(sections), remarks)
 
 
-def _verdict(stages: Stages) -> tuple[str, ...]:
+def _verdict(folder: Path, stages: Stages) -> tuple[str, ...]:
     if "final" not in stages:
         return tuple(
             f"{stage.sentence[0].upper()}{stage.sentence[1:]}." for stage in list(stages.values())[-1:]
@@ -71,10 +74,21 @@ def _verdict(stages: Stages) -> tuple[str, ...]:
     facts = stages["final"].facts
     names = {"test": "test", "valid": "validation, for there is no test split"}
     accuracies = ", ".join(f"{name} {percent(value)}" for name, value in facts["accuracies"].items())
-    return (
-        f"On {names[facts['on']]}: {accuracies}.",
-        *(as_sentence(each) for each in facts["verdicts"]),
-    )
+    first = f"On {names[facts['on']]}: {accuracies}."
+    stands = standing(next(iter(facts["accuracies"])), _verdicts(folder))
+    return (first, stands) if stands else (first,)
+
+
+def _remarks(stages: Stages) -> tuple[str, ...]:
+    return tuple(as_sentence(each) for each in stages["final"].facts["verdicts"]) if "final" in stages else ()
+
+
+def _verdicts(folder: Path) -> list[Verdict]:
+    path = folder / "verdicts.json"
+    if not path.is_file():
+        return []
+    with reading(path):
+        return [read_verdict(each) for each in json.loads(path.read_bytes())]
 
 
 def _notice(folder: Path, stages: Stages, split: Split) -> str | None:
@@ -167,15 +181,10 @@ def _last_look(folder: Path, stages: Stages) -> list[Part | None]:
     if "final" not in stages:
         return []
     facts = stages["final"].facts
-    path = folder / "verdicts.json"
-    found = []
-    if path.is_file():
-        with reading(path):
-            found = [read_verdict(each) for each in json.loads(path.read_bytes())]
     promises = (
         [Paragraph(f"Promised and kept there: {'; '.join(facts['promises'])}.")] if facts["promises"] else []
     )
-    return [differences(found, facts["on"]), *promises, Paragraph(_int8(facts["int8"]))]
+    return [differences(_verdicts(folder), facts["on"]), *promises, Paragraph(_int8(facts["int8"]))]
 
 
 def _int8(gate: dict[str, Any]) -> str:

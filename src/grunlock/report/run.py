@@ -21,11 +21,9 @@ def run_page(folder: Path, split: Split) -> Page:
         return Page(folder.name, subject, (), notice, whole([curves_section(folder), about_section(folder)]))
     found = evaluated(folder, split)
     rest = [curves_section(folder), models_section(folder), about_section(folder)]
-    verdict = (
-        *verdict_on(found),
-        "No baseline stands in this folder: grunlock duel compares it with a linear model.",
-    )
-    return Page(folder.name, subject, verdict, notice_of(found), whole([*score_sections(found), *rest]))
+    remarks = ("No baseline stands in this folder: grunlock duel compares it with a linear model.",)
+    sections = whole([*score_sections(found), *rest])
+    return Page(folder.name, subject, verdict_on(found), notice_of(found), sections, remarks)
 
 
 def is_finished(folder: Path) -> bool:

@@ -70,6 +70,7 @@ def study_page(folder: Path, split: Split) -> Page:
         _verdict(study, best, found),
         None if found is None else notice_of(found),
         sections,
+        _remarks(study, best, found),
     )
 
 
@@ -87,14 +88,15 @@ def search_sections(study: Study) -> list[Section | None]:
 def _verdict(study: Study, best: TrialRecord, found: Evaluated | None) -> tuple[str, ...]:
     name = study.settings.objectives[0]
     first = f"Trial {best.number} is the best of {len(study.records()):,}: {name} {best.objectives[0]:.4f}."
+    return (first,) if found is None else (first, verdict_on(found)[0])
+
+
+def _remarks(study: Study, best: TrialRecord, found: Evaluated | None) -> tuple[str, ...]:
     edges = [f"{each.sentence}." for each in values_at_edge(study.space, best)]
-    chosen = (
-        "It was chosen by these validation scores, which flatters it a little."
-        if found and found.split == "valid"
-        else ""
-    )
-    scores = () if found is None else verdict_on(found)
-    return (first, *scores, *([chosen] if chosen else []), *edges)
+    if found is None:
+        return tuple(edges)
+    flattered = "It was chosen by these validation scores, which flatters it a little."
+    return (*verdict_on(found)[1:], *([flattered] if found.split == "valid" else []), *edges)
 
 
 def _history(study: Study, trials: Sequence[TrialRecord], ended: Sequence[FrozenTrial]) -> Part:

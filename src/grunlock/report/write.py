@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from grunlock.errors import MissingDependencyError, ReportError, missing_library
+from grunlock.errors import ReportError, missing_library
 from grunlock.files import storage_guard, write_atomically
 from grunlock.report.ablation import ablation_page
 from grunlock.report.duel import duel_page
@@ -20,11 +20,12 @@ REPORT_NAME = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """What was written. verdict: its first sentences. num_bytes: of the file."""
+    """What was written. verdict, remarks: its first sentences. num_bytes: of the file."""
 
     path: Path
     kind: Kind
     verdict: tuple[str, ...]
+    remarks: tuple[str, ...]
     notice: str | None
     num_bytes: int
 
@@ -48,11 +49,11 @@ def write_report(folder: str | Path, output: str | Path | None = None, *, split:
     try:
         text = render(page)
     except ModuleNotFoundError as error:
-        raise missing_library(error) or MissingDependencyError(str(error)) from error
+        raise missing_library(error) or error from error
     with storage_guard(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text)
-    return Report(path, kind, page.verdict, page.notice, len(text.encode()))
+    return Report(path, kind, page.verdict, page.remarks, page.notice, len(text.encode()))
 
 
 def _page(kind: Kind, folder: Path, split: Split) -> Page:

@@ -14,7 +14,9 @@ sum, a gate costs some four more roundings.
 
 Layer norm divides an argument, and with it its error, by the deviation in its row: unit grows by the
 largest such factor, which the oracle reports. The weights no longer contract the state then: errors add up
-over the steps, by sqrt(T).
+over the steps, by sqrt(T). In rare cases they grow faster than that, and no arithmetic of float32 could
+do better: there the bound is MARGIN times what the oracle's own results move by, in float64, when all numbers
+it is given move by one rounding.
 
 Values are of size 1, so unit bounds them. A gradient inherits the error of the values in proportion to its
 size. One that is a sum over N rows is the rest of terms that cancel; these leave an error as large as
@@ -35,11 +37,12 @@ from torch import Tensor
 
 from grunlock.kernels import NORM_EPS, reference
 from tests.parity.agreement import DisagreementError, Results
-from tests.parity.native_cases import Case, Layer, Problem, converted, solve
+from tests.parity.native_cases import Case, Layer, Problem, converted, leaves, solve, with_leaves
 
 Solve = Callable[[Layer, Problem], Results]
 
 MARGIN = 6.0
+MOVES = 4
 FLOAT32_ROUNDING = 2.0**-24
 OPERAND_ROUNDING = {"float32": 0.0, "bfloat16": 2.0**-8}
 
@@ -51,8 +54,10 @@ class Oracle:
         self, case: Case, problem: Problem, layer: Layer = reference.gru_layer, solve: Solve = solve
     ) -> None:
         self.case = case
+        exact = converted(problem, torch.float64)
+        self._moved = lambda seed: solve(layer, _moved(exact, seed))
         with _steepest_norm() as steepest:
-            self.results = solve(layer, converted(problem, torch.float64))
+            self.results = solve(layer, exact)
         self.condition = max(steepest) * sqrt(case.lengths[0]) if steepest else 1.0
 
     def ratios(self, found: Results, precision: str = "float32") -> dict[str, float]:
@@ -62,13 +67,13 @@ class Oracle:
         return {name: self._ratio(name, found[name], precision) for name in found}
 
     def assert_agrees(self, found: Results, precision: str = "float32") -> None:
-        problems = [
-            f"{name}: off by {ratio:.3g} times what is allowed"
-            for name, ratio in self.ratios(found, precision).items()
-            if not ratio <= 1
-        ]
-        if problems:
-            raise DisagreementError("; ".join(problems))
+        off = {name: ratio for name, ratio in self.ratios(found, precision).items() if not ratio <= 1}
+        if off and self.case.norm:
+            moved = [self.ratios(self._moved(seed)) for seed in range(MOVES)]
+            off = {n: ratio for n, ratio in off.items() if not ratio <= MARGIN * max(by[n] for by in moved)}
+        if off:
+            words = (f"{name}: off by {ratio:.3g} times what is allowed" for name, ratio in off.items())
+            raise DisagreementError("; ".join(words))
 
     def allowed(self, name: str, precision: str = "float32") -> float:
         """Largest error that a result may have."""
@@ -86,6 +91,18 @@ class Oracle:
             return inf
         error = (found.double() - expected).abs().max().item()
         return error / self.allowed(name, precision) if error == error else inf
+
+
+def _moved(problem: Problem, seed: int) -> Problem:
+    """Each number of rows, weights and first states off by about one rounding."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def move(numbers: Tensor) -> Tensor:
+        return numbers * (
+            1 + FLOAT32_ROUNDING * torch.randn(numbers.shape, generator=draw, dtype=numbers.dtype)
+        )
+
+    return with_leaves(problem, {name: move(numbers) for name, numbers in leaves(problem).items()})
 
 
 @contextmanager

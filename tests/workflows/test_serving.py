@@ -1,7 +1,9 @@
 """A server as its clients meet it: answers are the classifier's, and what is wrong is said."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -305,8 +307,6 @@ def test_no_model_and_no_token(tmp_path: Path, files: dict[str, Path]) -> None:
 
 def test_a_server_that_does_not_run_yet(files: dict[str, Path]) -> None:
     """Under an ASGI server that tells of no start, nothing would ever answer: it says so."""
-    import asyncio
-
     app = create_app(files["words"])
     told: list[dict[str, Any]] = []
 
@@ -321,8 +321,12 @@ def test_a_server_that_does_not_run_yet(files: dict[str, Path]) -> None:
         scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
         await app({**scope, "root_path": "", "http_version": "1.1", "scheme": "http"}, receive, send)
 
-    asyncio.run(asked("POST", "/v1/predict"))
-    asyncio.run(asked("GET", "/ready"))
+    async def both() -> None:
+        await asked("POST", "/v1/predict")
+        await asked("GET", "/ready")
+
+    with ThreadPoolExecutor(1) as aside:  # Playwright's loop, if a test before has begun it, runs in this one
+        aside.submit(asyncio.run, both()).result()
     assert [each["status"] for each in told if "status" in each] == [503, 503]
     bodies = [json.loads(each["body"]) for each in told if "body" in each]
     assert bodies[1] == {"status": "starting"}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grunlock.serving import Limits
+from grunlock.serving import Limits, batcher
 from grunlock.serving.protocol import GuardedProtocol
 from grunlock.serving.served import ServedModel
 from grunlock.serving.slots import Slots
@@ -147,6 +147,25 @@ def test_what_waits_together_goes_together(file: Path, monkeypatch: pytest.Monke
     expected = promising().classifier().predict_proba(texts)
     for reply, probs in zip(replies, expected, strict=True):
         np.testing.assert_allclose(list(reply.fields["probs"].values()), probs, atol=2e-6)
+
+
+def test_only_what_is_quick_stops_the_loop(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "LOOP_SECONDS", 0.2)
+    pauses, threads, logits = iter((0.0, 0.0, 0.3, 0.3, 0.0)), [], ServedModel.logits
+
+    def watched(served: ServedModel, examples: Any) -> np.ndarray:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        time.sleep(next(pauses))
+        return logits(served, examples)
+
+    with live(file) as server:
+        monkeypatch.setattr(ServedModel, "logits", watched)
+        for _ in range(4):
+            assert server.post("/v1/predict", {"text": "the cat"}).status == 200
+        assert server.post("/v1/predict", {"text": "the cat " * 20}).status == 200
+    aside, loop = threads[0], threads[1]
+    assert aside == "grunlock-classifier" != loop
+    assert threads == [aside, loop, loop, aside, aside]
 
 
 def test_one_that_cannot_be_read_spoils_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

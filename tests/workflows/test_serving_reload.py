@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from grunlock.serving import batcher
 from grunlock.serving.served import ServedModel
 from tests.workflows.live_server import LiveServer, live
 from tests.workflows.served_models import damage, of_series, promising, put
@@ -73,6 +74,7 @@ def test_a_file_that_cannot_be_served(how: str, file: Path) -> None:
 
 
 def test_requests_finish_with_the_model_they_began_with(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "LOOP_SECONDS", 0.0)  # what is held here must not hold the loop
     entered, going = threading.Event(), threading.Event()
     logits = ServedModel.logits
 

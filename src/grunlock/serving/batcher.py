@@ -1,11 +1,15 @@
 """Requests that wait together are answered by one pass of the classifier.
 
-One thread computes. Whenever it is free it takes what is waiting, up to a batch, so a lone request never
-waits and a crowd is answered at the rate of large batches. The event loop hops to the thread and back once a
-batch.
+Whenever the last pass has ended, the next takes what is waiting, up to a batch, so a lone request never waits
+and a crowd is answered at the rate of large batches.
+
+What is computed within LOOP_SECONDS is computed in the event loop's own thread: handing the interpreter to
+another thread and back costs more than the loop's standing still. What takes longer has a thread of its own.
+How much fits is learned from the passes before.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +22,11 @@ from grunlock.serving.refusals import BUSY, CLIENT_GONE, RequestError
 from grunlock.serving.served import ServedModel
 from grunlock.shapes import FloatArray
 
+TURNS = 3  # of the event loop, after which requests that have come are in the queue
 SWEEP_SECONDS = 0.1  # how often waiting requests are looked through
-BATCH_SIZE = (
-    65_536  # characters, or numbers, in a batch of more than one request: bounds how long a pass takes
-)
+# Characters, or numbers, in a batch of more than one request: bounds how long a pass takes.
+BATCH_SIZE = 65_536
+LOOP_SECONDS = 0.010  # for which the event loop may stand still
 
 Gone = Callable[[], Awaitable[None]]
 
@@ -71,6 +76,7 @@ class Batcher:
         self._sweep: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "grunlock-classifier")
         self._open = False
+        self._within = 0  # characters, or numbers, that are computed within LOOP_SECONDS
         self.queued = 0
 
     async def answered(
@@ -116,15 +122,28 @@ class Batcher:
             await self._arrived.wait()
             if self._limits.wait_ms and self.queued < self._limits.batch:
                 await asyncio.sleep(self._limits.wait_ms / 1000)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
             self._running = self._take()
             if not self._running:
                 continue
             served, parts = self._running[0].served, [job.examples for job in self._running]
             self._on_batch(sum(map(len, parts)))
-            found = await loop.run_in_executor(self._thread, compute, served, parts)
+            size, begun = sum(job.size for job in self._running), time.perf_counter()
+            if size <= self._within:
+                found = compute(served, parts)
+            else:
+                found = await loop.run_in_executor(self._thread, compute, served, parts)
+            self._learn(size, time.perf_counter() - begun)
             for job, result in zip(self._running, found, strict=True):
                 _settle(job, result)
             self._running = []
+
+    def _learn(self, size: int, seconds: float) -> None:
+        if seconds > LOOP_SECONDS:
+            self._within = min(self._within, size // 2)
+        elif seconds < LOOP_SECONDS / 2:
+            self._within = max(self._within, size + size // 2)
 
     def close(self) -> None:
         """What still waits is refused; the thread ends with its batch."""
@@ -150,7 +169,8 @@ class Batcher:
             if batch and job.served is not batch[0].served:
                 others.append(job)
                 continue
-            if batch and (count + len(job.examples) > self._limits.batch or size + job.size > BATCH_SIZE):
+            most = self._within if size <= self._within else BATCH_SIZE
+            if batch and (count + len(job.examples) > self._limits.batch or size + job.size > most):
                 self._waiting.appendleft(job)
                 break
             batch.append(job)

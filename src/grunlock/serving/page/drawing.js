@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const MAX_GATES = 120; // words in the picture of the gates
 const COLUMN = 46, HEIGHT = 64, NAMES = 20; // pixels
+const NAME_ROOM = 6; // Latin letters
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -55,6 +56,15 @@ export function drawTokens(place, text, tokens, label) {
   place.replaceChildren(...parts);
 }
 
+/** What fits below two bars. East Asian characters, from U+2E80 on, take the room of two others. */
+function shortened(text) {
+  const room = (characters) => characters.reduce((sum, c) => sum + (c.codePointAt(0) < 0x2e80 ? 1 : 2), 0);
+  const characters = Array.from(text);
+  if (room(characters) <= NAME_ROOM) return text;
+  while (room(characters) >= NAME_ROOM) characters.pop();
+  return `${characters.join("")}…`;
+}
+
 /** Two bars a word: how much of the state it rewrote, how much of that was left at the end. */
 export function drawGates(place, tokens) {
   const shown = tokens.slice(0, MAX_GATES);
@@ -74,9 +84,7 @@ export function drawGates(place, tokens) {
       const x = left + 8 + 15 * j;
       add("rect", { class: what, x, y: HEIGHT - height, width: 13, height });
     });
-    const name = Array.from(token.text);
-    const short = name.length > 6 ? `${name.slice(0, 5).join("")}…` : name.join("");
-    add("text", { x: left + COLUMN / 2, y: HEIGHT + 15, "text-anchor": "middle" }, short);
+    add("text", { x: left + COLUMN / 2, y: HEIGHT + 15, "text-anchor": "middle" }, shortened(token.text));
   });
   add("line", { x1: 0, x2: shown.length * COLUMN, y1: HEIGHT, y2: HEIGHT });
   const told = shown.map((token) => `${token.text}: ${percent(token.rewrote)}, ${percent(token.survived)}`);

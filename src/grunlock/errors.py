@@ -95,6 +95,10 @@ class StudyError(GrunlockError):
     """A search cannot be started, continued or brought to a result."""
 
 
+class NoTrialError(StudyError):
+    """The time of a search was over before one trial had ended. It can go on from there."""
+
+
 class BenchmarkError(GrunlockError):
     """A file of benchmark results is not what this benchmark can continue. The file is left as it is."""
 

@@ -82,7 +82,7 @@ def test_a_contender_that_fails_is_shown_and_the_others_go_on(
         f"{small_recipe},{broken}",
         *QUICK,
         "--seeds",
-        2,
+        1,
         "-o",
         tmp_path / "duel",
     )

@@ -25,7 +25,7 @@ from grunlock.report.words import LONGEST_NAME
 from grunlock.training.run import train
 from grunlock.unlock import UnlockSettings, unlock
 from grunlock.unlock.steps import kept_run, runs_of_road, verdicts_on_steps
-from tests.conftest import COLOURS, colour_rows
+from tests.conftest import COLOURS, THOROUGH, colour_rows
 from tests.workflows.conftest import SMALL, CommandLine
 from tests.workflows.series_data import slopes, write_npz
 
@@ -410,6 +410,7 @@ def test_the_report_of_an_ablation(ablated: Path, chromium: "Browser") -> None:
     assert "--plain" in html
 
 
+@THOROUGH
 def test_series_have_reports_too(chromium: "Browser", tmp_path: Path) -> None:
     data = tmp_path / "slopes.npz"
     write_npz(data, slopes(60))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ import torch
 import grunlock as package
 from grunlock.cli.tune import space_for
 from grunlock.errors import RunInterruptedError, StudyError
-from grunlock.recipe import read_recipe
+from grunlock.recipe import SearchSpace, read_recipe
 from grunlock.training.run_folder import RunFolder
+from grunlock.tuning import Budget, StudySettings
 from grunlock.unlock import UnlockSettings, go_on, road, stages, unlock
 from grunlock.unlock.results import STAGES, StageDone
-from tests.conftest import colour_rows
+from tests.conftest import colour_rows, one_in
 from tests.workflows.conftest import CommandLine
 from tests.workflows.series_data import slopes, write_npz
 
@@ -80,7 +82,7 @@ def test_the_whole_road_ends_with_a_verdict_and_a_model(
     assert "The folder is not empty" in again.err
 
 
-@pytest.mark.parametrize("stop_in", ["usual", "seeds"])
+@pytest.mark.parametrize("stop_in", one_in(2, ["seeds", "usual"]))
 def test_a_road_that_is_stopped_leaves_a_model_and_goes_on(
     colours: Path, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in: str
 ) -> None:
@@ -99,6 +101,24 @@ def test_a_road_that_is_stopped_leaves_a_model_and_goes_on(
     assert told == list(STAGES)[STAGES.index(stop_in) :]  # nothing is done again
     assert [stage.stage for stage in result.stages] == list(STAGES)
     assert result.model.is_file()
+
+
+def test_a_search_without_a_trial_in_its_share_takes_what_is_left(
+    colours: Path, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, spent = stages.tune, []
+
+    def too_short(
+        wanted: StudySettings, ranges: SearchSpace, folder: Path, budget: Budget, **more: Any
+    ) -> Any:
+        spent.append(budget)
+        return whole(wanted, ranges, folder, Budget(1e-9, budget.trials), **more)
+
+    monkeypatch.setattr(stages, "tune", too_short)
+    result = unlock(settings(colours, space), tmp_path / "unlocked")
+    assert len(spent) == 1
+    assert [stage.stage for stage in result.stages] == list(STAGES)
+    assert result.stages[STAGES.index("search")].facts["trials"] == TRIALS
 
 
 def test_the_kept_model_is_within_the_limits(colours: Path, space: Path, tmp_path: Path) -> None:

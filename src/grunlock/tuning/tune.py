@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from grunlock.errors import StudyError
+from grunlock.errors import NoTrialError, StudyError
 from grunlock.recipe import SearchSpace
 from grunlock.tuning.objective import TrainingObjective
 from grunlock.tuning.results import StudyResult, TrialRecord, pareto_front, values_at_edge
@@ -150,7 +150,7 @@ def _no_result(study: Study, trials: tuple[TrialRecord, ...]) -> StudyError:
             f"in {longest.seconds:.0f} s"
         )
     )
-    return StudyError(
+    return NoTrialError(
         "The budget was used up before one trial had ended.",
         where=where,
         got=reached,

@@ -10,7 +10,7 @@ import numpy as np
 from grunlock.audit import AuditOptions, audit
 from grunlock.comparison.linear import linear_answers
 from grunlock.data.prepared import open_prepared
-from grunlock.errors import StudyError
+from grunlock.errors import NoTrialError, StudyError
 from grunlock.files import atomic_file, write_atomically
 from grunlock.recipe import Recipe, SearchSpace, most_epochs, read_recipe, read_recipe_or_space
 from grunlock.recipe.validation import validate
@@ -18,7 +18,7 @@ from grunlock.training.events import Event, StepDone
 from grunlock.training.run import RunOptions, complete
 from grunlock.training.run_folder import RunFolder, copy_result
 from grunlock.training.wide_linear import wide_models
-from grunlock.tuning import Budget, StudySettings, resume_study, tune
+from grunlock.tuning import Budget, StudyResult, StudySettings, resume_study, tune
 from grunlock.tuning.data_cache import prepared_for
 from grunlock.tuning.deployed import cost_of_file, raw_examples
 from grunlock.tuning.pace import use_quickest_threads
@@ -124,9 +124,7 @@ def search(road: Road) -> StageDone:
     if road.seconds_left <= RESERVED_SECONDS:
         raise StudyError("No time is left to search.", where=road.folder, cure="raise --minutes")
     if StudyFolder(folder).settings.is_file():
-        seconds = SEARCH_SHARE * (road.seconds_left - RESERVED_SECONDS)
-        budget = Budget(seconds / 60, settings.trials)
-        result = resume_study(folder, budget, workers=settings.workers, listen=road.listen)
+        result = _search_on(road, SEARCH_SHARE * (road.seconds_left - RESERVED_SECONDS))
     else:
         space, seconds = _fitting_space(road)
         wanted = StudySettings(
@@ -138,7 +136,12 @@ def search(road: Road) -> StageDone:
             max_latency=settings.max_latency,
         )
         budget = Budget(seconds / 60, settings.trials)
-        result = tune(wanted, space, folder, budget, workers=settings.workers, listen=road.listen)
+        try:
+            result = tune(wanted, space, folder, budget, workers=settings.workers, listen=road.listen)
+        except NoTrialError:  # epochs took longer than when they were measured
+            if road.seconds_left <= RESERVED_SECONDS:
+                raise
+            result = _search_on(road, road.seconds_left - RESERVED_SECONDS)
     best = result.best
     assert best.folder is not None
     recipe = read_recipe(folder)
@@ -156,6 +159,11 @@ def search(road: Road) -> StageDone:
             "importance": dict(result.importance),
         },
     )
+
+
+def _search_on(road: Road, seconds: float) -> StudyResult:
+    budget = Budget(seconds / 60, road.settings.trials)
+    return resume_study(road.folder / "search", budget, workers=road.settings.workers, listen=road.listen)
 
 
 def best_over_seeds(road: Road) -> StageDone:

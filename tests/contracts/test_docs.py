@@ -1,5 +1,6 @@
 """The documents name what exists: every option of the recipe, every kind, every command."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,10 @@ def test_every_command_is_in_the_readme(readme: str) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
     for command in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
         assert f"grunlock {command}" in text
+
+
+def test_every_extra_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    for extra in project["optional-dependencies"]:
+        assert f"| `{extra}` |" in text

@@ -136,6 +136,12 @@ def draw_case(random: Random, most_work: float) -> Case:
     )
 
 
+def with_half_the_steps(case: Case) -> Case:
+    """Of the longest sequence; shorter ones stay."""
+    most = max(1, case.lengths[0] // 2)
+    return replace(case, lengths=tuple(min(length, most) for length in case.lengths))
+
+
 def for_bfloat16(case: Case) -> Case:
     """A norm magnifies what rounding to 8 bits moves, step by step: few steps, no norm over few units."""
     if not case.norm:

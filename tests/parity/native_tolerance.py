@@ -14,9 +14,9 @@ sum, a gate costs some four more roundings.
 
 Layer norm divides an argument, and with it its error, by the deviation in its row: unit grows by the
 largest such factor, which the oracle reports. The weights no longer contract the state then: errors add up
-over the steps, by sqrt(T). In rare cases they grow faster than that, and no arithmetic of float32 could
-do better: there the bound is MARGIN times what the oracle's own results move by, in float64, when all numbers
-it is given move by one rounding.
+over the steps, by sqrt(T). In rare cases they grow faster than that, and no arithmetic of float32 can follow:
+the oracle's own results, in float64, leave the bounds when all numbers it is given move by one rounding. Such
+a case is chaotic and is judged on fewer steps.
 
 Values are of size 1, so unit bounds them. A gradient inherits the error of the values in proportion to its
 size. One that is a sum over N rows is the rest of terms that cancel; these leave an error as large as
@@ -68,12 +68,15 @@ class Oracle:
 
     def assert_agrees(self, found: Results, precision: str = "float32") -> None:
         off = {name: ratio for name, ratio in self.ratios(found, precision).items() if not ratio <= 1}
-        if off and self.case.norm:
-            moved = [self.ratios(self._moved(seed)) for seed in range(MOVES)]
-            off = {n: ratio for n, ratio in off.items() if not ratio <= MARGIN * max(by[n] for by in moved)}
         if off:
             words = (f"{name}: off by {ratio:.3g} times what is allowed" for name, ratio in off.items())
             raise DisagreementError("; ".join(words))
+
+    @property
+    def is_chaotic(self) -> bool:
+        """Whether one rounding of what it is given moves a result beyond its bound, the margin left out."""
+        moved = (max(self.ratios(self._moved(seed)).values()) for seed in range(MOVES))
+        return self.case.norm and any(ratio > 1 / MARGIN for ratio in moved)
 
     def allowed(self, name: str, precision: str = "float32") -> float:
         """Largest error that a result may have."""

@@ -168,6 +168,22 @@ def test_only_what_is_quick_stops_the_loop(file: Path, monkeypatch: pytest.Monke
     assert threads == [aside, loop, loop, aside, aside]
 
 
+def test_a_refusal_tells_nothing_of_how_long_answers_take(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, logits = [], ServedModel.logits
+
+    def watched(served: ServedModel, examples: Any) -> np.ndarray:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return logits(served, examples)
+
+    with live(file) as server:
+        monkeypatch.setattr(ServedModel, "logits", watched)
+        assert server.post("/v1/predict", {"text": " " * 1000}).status == 422
+        assert server.post("/v1/predict", {"text": "the cat"}).status == 200
+    assert set(threads) == {"grunlock-classifier"}
+
+
 def test_one_that_cannot_be_read_spoils_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with live(file) as server, ThreadPoolExecutor(8) as clients:
         gate = Gate(monkeypatch)

@@ -134,7 +134,8 @@ class Batcher:
                 found = compute(served, parts)
             else:
                 found = await loop.run_in_executor(self._thread, compute, served, parts)
-            self._learn(size, time.perf_counter() - begun)
+            if not any(isinstance(result, Exception) for result in found):  # a refusal takes no time
+                self._learn(size, time.perf_counter() - begun)
             for job, result in zip(self._running, found, strict=True):
                 _settle(job, result)
             self._running = []

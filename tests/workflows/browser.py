@@ -20,6 +20,16 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+# Luminance and contrast of colours as getComputedStyle writes them (WCAG 2.1), for functions in pages.
+WCAG = """
+  const light = (colour) => {
+    const numbers = colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+    const shares = numbers.map((c) => (colour.includes("srgb") ? c : c / 255));
+    const [r, g, b] = shares.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+"""
 ASK = "text => { const found = classifier.predict(text); return found && [...found.probabilities]; }"
 SHOWN = "() => [...document.querySelectorAll('li')].map(row => [...row.children].map(x => x.textContent))"
 

@@ -13,6 +13,7 @@ from grunlock.explanation.page import page
 from tests.conftest import colour_rows
 from tests.parity.exported_models import series_artifact, text_artifact
 from tests.planted_triggers import found_triggers, planted_texts, trained_on
+from tests.workflows.browser import WCAG
 from tests.workflows.conftest import CommandLine
 
 if TYPE_CHECKING:
@@ -230,19 +231,12 @@ def opened(request: pytest.FixtureRequest, chromium: "Browser", written: Path) -
 
 
 CONTRAST = """() => {
-  const light = text => {
-    const [r, g, b] = text.match(/[\\d.]+/g).map(Number).slice(0, 3)
-      .map(c => (text.includes('srgb') ? c : c / 255))
-      .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
+  %s
   const ink = light(getComputedStyle(document.body).color);
   const strongest = e => e.style.getPropertyValue('--s') === '100%';
-  return [...document.querySelectorAll('.t')].filter(strongest).map(e => {
-    const behind = light(getComputedStyle(e).backgroundColor);
-    return (Math.max(ink, behind) + 0.05) / (Math.min(ink, behind) + 0.05);
-  });
-}"""
+  const shown = [...document.querySelectorAll('.t')].filter(strongest);
+  return shown.map(e => ratio(ink, light(getComputedStyle(e).backgroundColor)));
+}""".replace("%s", WCAG)
 
 
 def test_the_page_is_readable_everywhere(opened: "Page") -> None:

@@ -4,11 +4,8 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,64 +24,15 @@ from grunlock.unlock import UnlockSettings, unlock
 from grunlock.unlock.steps import kept_run, runs_of_road, verdicts_on_steps
 from tests.conftest import COLOURS, THOROUGH, colour_rows
 from tests.workflows.conftest import SMALL, CommandLine
+from tests.workflows.report_pages import CONTRASTS, OF_MARKS, opened
 from tests.workflows.series_data import slopes, write_npz
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 LABELS = dict(zip(COLOURS, ["<script>window.hit=1</script>", "أحمر", '好 {{ 7 * 7 }} "x"'], strict=True))
 BEGINNINGS = ["</script><img src=x onerror=window.hit=1>", "هذا نص من اليمين", "这是一段中文"]
 PHONE = {"width": 360, "height": 780}
-
-# Text elements with the contrast of their colour to what is behind them; text on marks is judged apart.
-CONTRASTS = """() => {
-  const number = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (rgb) => {
-    const shares = rgb.map((c) => c / 255);
-    const [r, g, b] = shares.map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const [r, g, b, alpha = 1] = number(getComputedStyle(at).backgroundColor);
-      if (alpha === 1) return [r, g, b];
-    }
-    throw new Error("no background");
-  };
-  const found = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!own || !element.checkVisibility() || element.closest("script, .plot, .heatmaplayer, .hm")) continue;
-    const style = getComputedStyle(element);
-    const colour = element instanceof SVGElement ? style.fill : style.color;
-    const [a, b] = [light(number(colour).slice(0, 3)), light(behind(element))];
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.slice(0, 40)]);
-  }
-  return found;
-}"""
-OF_MARKS = """() => {
-  const style = getComputedStyle(document.documentElement);
-  const box = document.createElement("i");
-  document.body.append(box);
-  const rgb = (name) => {
-    box.style.color = style.getPropertyValue(name);
-    return getComputedStyle(box).color.match(/[\\d.]+/g).map(Number);
-  };
-  const light = (found) => {
-    const shares = found.map((c) => c / 255);
-    const [r, g, b] = shares.map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const against = (a, b) => {
-    const [x, y] = [light(rgb(a)), light(rgb(b))];
-    return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05);
-  };
-  const marks = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--quiet"];
-  const found = { marks: Math.min(...marks.map((name) => against(name, "--page"))) };
-  found.words = Math.min(against("--ink", "--heat"), against("--ink", "--paper"));
-  box.remove();
-  return found;
-}"""
 
 
 def tiny(*settings: str) -> Recipe:
@@ -152,33 +100,6 @@ def ablated(colours: Path) -> Path:
     full = tiny("embedding.size=16", "head.dropout=0.2")
     ablate(Source(str(colours), None, None, "valid"), full, tiny("head.dropout=0"), folder, range(2))
     return folder
-
-
-@dataclass
-class Opened:
-    """page: Playwright's. complaints: errors, console messages, dialogs and requests."""
-
-    page: "Page"
-    complaints: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def opened(browser: "Browser", path: Path, **options: Any) -> Iterator["Page"]:
-    """A report without complaints. options: of Playwright's contexts."""
-    context = browser.new_context(**options)
-    found = Opened(context.new_page())
-    page, url = found.page, path.as_uri()
-    page.on("console", lambda message: found.complaints.append(message.text))
-    page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    page.on("dialog", lambda dialog: found.complaints.append(dialog.message))
-    page.on(
-        "request", lambda r: found.complaints.append(r.url) if r.url != url and r.url[:5] != "data:" else None
-    )
-    page.goto(url)
-    page.wait_for_selector("html[data-drawn=yes]")
-    yield page
-    context.close()
-    assert not found.complaints, found.complaints
 
 
 def read(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.parity.exported_models import text_artifact
+from tests.workflows.browser import WCAG
 from tests.workflows.live_server import LiveServer, live
 from tests.workflows.served_models import of_series, promising, put
 
@@ -20,12 +21,7 @@ SETTLED = """([n, part]) => [...document.querySelectorAll(".card")].filter(
 BARS = """card => [...card.querySelectorAll(".bars li")].map(
     row => [row.querySelector(".label").textContent, row.querySelector(".share").textContent])"""
 CONTRAST = """() => {
-    const light = text => {
-        const [r, g, b] = text.match(/[\\d.]+/g).map(x => x / 255).map(
-            x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    %s
     const behind = at => {
         for (; at; at = at.parentElement) {
             const found = getComputedStyle(at).backgroundColor;
@@ -35,7 +31,7 @@ CONTRAST = """() => {
     const seen = [...document.querySelectorAll("h1, h2, h3, p, label, .label, .share, select, a, summary")];
     return Math.min(...seen.filter(x => x.checkVisibility()).map(
         x => ratio(light(getComputedStyle(x).color), behind(x))));
-}"""
+}""".replace("%s", WCAG)
 
 
 @pytest.fixture(scope="module")

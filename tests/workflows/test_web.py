@@ -19,7 +19,7 @@ from grunlock.export.web.target import WebTarget
 from grunlock.shapes import FloatArray
 from tests.parity.c_models import LABELS, some_texts, text_artifact
 from tests.parity.exported_models import text_artifact as artifact_of_classes
-from tests.workflows.browser import OpenPage, opened
+from tests.workflows.browser import WCAG, OpenPage, opened
 from tests.workflows.conftest import CommandLine
 
 if TYPE_CHECKING:
@@ -216,12 +216,7 @@ def test_many_classes(tmp_path: Path, chromium: "Browser") -> None:
 
 
 CONTRASTS = """() => {
-  const light = (colour) => {
-    const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);
-    const [r, g, b] = parts.map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  %s
   const style = (id) => getComputedStyle(document.querySelector(id));
   const page = light(style("body").backgroundColor), field = light(style("#text").backgroundColor);
   const fill = getComputedStyle(document.querySelector(".bar"), "::before").backgroundColor;
@@ -230,7 +225,7 @@ CONTRASTS = """() => {
            ratio(light(style("#text").color), field)],
     parts: [ratio(light(style("#text").borderTopColor), page), ratio(light(fill), page)],
   };
-}"""
+}""".replace("%s", WCAG)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

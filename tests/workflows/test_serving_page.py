@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.parity.exported_models import text_artifact
-from tests.workflows.browser import WCAG
+from tests.workflows.browser import WCAG, wait_until
 from tests.workflows.live_server import LiveServer, live
 from tests.workflows.served_models import of_series, promising, put
 
@@ -67,7 +67,7 @@ def opened(browser: "Browser", server: LiveServer, *, refused: int = 0, **option
 
 def give(page: "Page", text: str, cards: int) -> None:
     page.locator("#text").fill(text)
-    page.wait_for_function(SETTLED, arg=[cards, ".token"])
+    wait_until(page, SETTLED, [cards, ".token"])
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_a_stream_while_somebody_types(server: LiveServer, chromium: "Browser") 
         page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
         page.reload()
         page.locator("#text").press_sequentially("the cat", delay=20)
-        page.wait_for_function(SETTLED, arg=[2, ".token"])
+        wait_until(page, SETTLED, [2, ".token"])
         assert len([each for each in sent if "open" in each]) == 1  # what follows goes on
         page.get_by_label("errors at most").select_option("0.1")
-        page.wait_for_function("document.querySelector('.verdict').textContent.includes('%')")
+        wait_until(page, "document.querySelector('.verdict').textContent.includes('%')")
         page.locator("#text").fill("")
-        page.wait_for_function("document.querySelectorAll('.bars li').length === 0")
+        wait_until(page, "document.querySelectorAll('.bars li').length === 0")
 
 
 def test_explained_for_another_label(server: LiveServer, chromium: "Browser") -> None:
@@ -139,7 +139,7 @@ def test_it_asks_for_the_token(files: dict[str, Path], chromium: "Browser") -> N
     with live(files["words"], token="secret") as server, opened(chromium, server, refused=2) as page:
         page.get_by_label("Token").fill("wrong")
         page.get_by_role("button").click()
-        page.wait_for_function("document.querySelector('#summary').textContent.includes('not the token')")
+        wait_until(page, "document.querySelector('#summary').textContent.includes('not the token')")
         page.get_by_label("Token").fill("secret")
         page.get_by_role("button").click()
         give(page, "the cat", 1)
@@ -149,9 +149,9 @@ def test_it_asks_for_the_token(files: dict[str, Path], chromium: "Browser") -> N
 def test_series(files: dict[str, Path], chromium: "Browser") -> None:
     with live(files["waves"]) as server, opened(chromium, server) as page:
         page.get_by_label("Series: one step a line, a, b").fill("3.5, 2\n1, \n2, 4")
-        page.wait_for_function("document.querySelectorAll('.bars li').length === 3")
+        wait_until(page, "document.querySelectorAll('.bars li').length === 3")
         values = [[3.5, 2], [1, None], [2, 4]]
         label = server.post("/v1/predict", {"values": values}).fields["label"]
         assert page.locator(".bars .label").first.inner_text() == label
         page.locator("#text").fill("3.5, x")
-        page.wait_for_function("document.querySelector('#problem').textContent === 'x is not a number.'")
+        wait_until(page, "document.querySelector('#problem').textContent === 'x is not a number.'")

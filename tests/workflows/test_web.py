@@ -19,7 +19,7 @@ from grunlock.export.web.target import WebTarget
 from grunlock.shapes import FloatArray
 from tests.parity.c_models import LABELS, some_texts, text_artifact
 from tests.parity.exported_models import text_artifact as artifact_of_classes
-from tests.workflows.browser import WCAG, OpenPage, opened
+from tests.workflows.browser import WCAG, OpenPage, opened, wait_until
 from tests.workflows.conftest import CommandLine
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def test_it_can_be_read(scheme: str, width: int, folder: Path, chromium: "Browse
         spoken = page.page.get_by_role("status")
         assert spoken.text_content() == ""  # while keys come
         label, share = page.shown()[0]
-        page.page.wait_for_function("() => document.getElementById('spoken').textContent !== ''")
+        wait_until(page.page, "() => document.getElementById('spoken').textContent !== ''")
         assert spoken.text_content() == f"{label}, {share}"
 
 

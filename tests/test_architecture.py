@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "grunlock"
 ROWS = [
     {"errors", "_version"},
     {"shapes", "seeding", "files", "machine", "recipe"},
-    {"kernels", "series", "text"},
+    {"kernels", "parallel", "series", "text"},
     {"layers", "runtime", "data", "objectives", "optim"},
     {"models"},
     {"artifact"},
@@ -33,7 +33,7 @@ ROWS = [
     },
     {"comparison", "doctor", "serving"},
     {"unlock"},
-    {"report"},
+    {"report", "scale"},
     {"cli"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -123,6 +123,10 @@ class ServingError(GrunlockError):
     """A server cannot be started, or cannot take a new model."""
 
 
+class ClusterError(GrunlockError):
+    """A cluster cannot be reached or used, or a worker or node of it was lost."""
+
+
 class ReportError(GrunlockError):
     """There is nothing to draw a report of, or what is there does not fit together."""
 
@@ -157,6 +161,7 @@ _EXTRAS = {
         ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "websockets"),
         "the libraries of the server; prediction in one's own process needs none of them",
     ),
+    "scale": (("ray", "pyarrow"), "ray and pyarrow, which run the commands on a cluster"),
 }
 _EXTRA_OF = {library: (extra, why) for extra, (libraries, why) in _EXTRAS.items() for library in libraries}
 

@@ -39,6 +39,15 @@ PredictionPrecision = Annotated[
     ),
 ]
 TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the texts.")]
+ClusterAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Run on a Ray cluster: HOST:PORT of its head node, or auto: the one of this machine, else one "
+        "that is started here.",
+    ),
+]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the labels.")]
 
 

@@ -1,0 +1,26 @@
+"""Ray clusters of real processes on this machine: a head and nodes that can be killed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+OBJECT_STORE = 150 * 2**20  # bytes of each node
+
+
+@contextmanager
+def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
+    """ray.cluster_utils.Cluster: a head without processors, so that it runs no work, and `nodes` beside it.
+
+    `cluster.address` is for --cluster. `cluster.remove_node(node, allow_graceful=False)` kills one;
+    `cluster.worker_nodes` holds them.
+    """
+    from ray.cluster_utils import Cluster
+
+    options = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **options})
+    try:
+        for _ in range(nodes):
+            cluster.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE)
+        yield cluster
+    finally:
+        cluster.shutdown()

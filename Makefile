@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
+LOCKED_DEV := $(VENV)/.locked-dev
 INSTALLED := $(VENV)/.installed
 LIBRARY := src/grunlock/kernels/libgrunlock_native
 
-.PHONY: demo test check setup native-test sanitize clean
+.PHONY: demo test check setup setup-dev native-test sanitize clean
 
 demo: setup
 	$(BIN)/grunlock demo
@@ -15,11 +16,11 @@ demo: setup
 # The tests of a file stay together, long ones first. A process for each processor, a thread for each process.
 TEST_PROCESSES ?= auto
 
-test: setup check
+test: setup-dev check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 8 \
 	  --dist loadfile --no-loadscope-reorder
 
-check: setup
+check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -33,10 +34,16 @@ sanitize:
 
 setup: $(INSTALLED)
 
+setup-dev: $(LOCKED_DEV) $(INSTALLED)
+
 # torch's own index has the small CPU build; elsewhere `torch==2.13.0` may bring CUDA packages along.
 $(LOCKED): requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	touch $@
+
+$(LOCKED_DEV): requirements-dev.lock $(LOCKED)
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
 	touch $@
 
 # Compiles what has changed in native/ and puts the library beside the sources in src/. GRUNLOCK_NATIVE=off leaves it

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import Overrides, given_besides, usual_recipes
+from grunlock.cli.options import Overrides, given_besides, speaks_for_all, usual_recipes
 from grunlock.errors import RunError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def train_command(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = None if data is None else _chosen_recipe(data, recipe, base, overrides or [])
-    with ProgressBar(console) as bar:
+    with ProgressBar(console if speaks_for_all() else Console(quiet=True)) as bar:
         options = RunOptions(listeners=(bar,), tensorboard=tensorboard, overwrite=overwrite)
         result: RunResult
         if chosen is None:
@@ -69,7 +69,8 @@ def train_command(
             assert data is not None
             folder = output or _default_folder(data, chosen.name)
             result = train_run(data, chosen, folder, valid=valid, test=test, base=base, options=options)
-    show_result(result.folder, result.metrics, result.artifact_sha256)
+    if speaks_for_all():
+        show_result(result.folder, result.metrics, result.artifact_sha256)
 
 
 def show_result(folder: Path, metrics: dict[str, object], sha256: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.data.columns import Cell
-from grunlock.data.sources import Chunk, Source
+from grunlock.data.sources import Rows, Source
 from grunlock.data.splits import SplitName
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import TextDataOptions
@@ -53,7 +53,7 @@ class _Scanner:
         self.unlabelled: list[str] = []
         self.num_unlabelled = 0
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Rows) -> None:
         labels = chunk.labels if chunk.labels is not None else [None] * len(chunk.texts)
         for i, (text, label) in enumerate(zip(chunk.texts, labels, strict=True)):
             data = checked_bytes(text, chunk, i, self.options)
@@ -68,7 +68,7 @@ class _Scanner:
                 self.targets.append(self.labels.setdefault(name, len(self.labels)))
                 self.hashes += hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
 
-    def _label(self, label: Cell, chunk: Chunk, i: int) -> str | None:
+    def _label(self, label: Cell, chunk: Rows, i: int) -> str | None:
         if label is not None and not isinstance(label, str):
             raise DataError("A label is not a string.", where=chunk.where(i), got=repr(label)[:80])
         if label is None or not label.strip():
@@ -102,7 +102,7 @@ class _Scanner:
         )
 
 
-def checked_bytes(text: Cell, chunk: Chunk, i: int, options: TextDataOptions) -> bytes:
+def checked_bytes(text: Cell, chunk: Rows, i: int, options: TextDataOptions) -> bytes:
     """Row i's text as UTF-8 without outer whitespace; empty if missing. For training and for evaluation.
 
     Raises DataError for what is no string, no valid Unicode, or longer than data.max_text_bytes.

@@ -27,9 +27,6 @@ from grunlock.text import EncodedTexts, TokenTypes, TypeTable
 INDEX = "index.json"
 VERSION = 1
 
-SHARD_EXAMPLES = 2**16  # at most
-SHARD_STEPS = 2**22  # after which a shard is full: 16 MiB of tokens
-
 
 @dataclass(frozen=True)
 class Shard:

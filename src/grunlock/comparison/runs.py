@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from grunlock.artifact import read as read_artifact
 from grunlock.evaluation import run_answers
 from grunlock.recipe import Recipe
-from grunlock.training.events import EVENT_NAMES, EpochDone
+from grunlock.training.events import EVENT_NAMES, EpochDone, Listener
 from grunlock.training.history import read_history
-from grunlock.training.run import complete
+from grunlock.training.run import RunOptions, complete
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class SeedPlan:
     folder: Path
     seeds: tuple[int, ...]
 
-    def train(self, seed: int) -> SeedRun:
+    def train(self, seed: int, listeners: Sequence[Listener] = ()) -> SeedRun:
         """Raises what training raises."""
         changes: dict[str, object] = {"seed": seed}
         if self.source.on == "valid":  # what is learned after the scores of validation does not change them
             changes["training"] = self.recipe.training.model_copy(update={"refit": False})
-        return _run(self.recipe.model_copy(update=changes), self.source, self.folder / str(seed))
+        return _run(self.recipe.model_copy(update=changes), self.source, self.folder / str(seed), listeners)
 
 
 class SeedRunner(Protocol):
@@ -85,8 +85,9 @@ class InTurn:
         return runs
 
 
-def _run(recipe: Recipe, source: Source, folder: Path) -> SeedRun:
-    run = complete(source.train, recipe, folder, valid=source.valid, test=source.test)
+def _run(recipe: Recipe, source: Source, folder: Path, listeners: Sequence[Listener]) -> SeedRun:
+    options = RunOptions(listeners=listeners)
+    run = complete(source.train, recipe, folder, valid=source.valid, test=source.test, options=options)
     probs, targets = run_answers(folder, source.on)
     histories = [part.history for part in (run, run.refit) if part.history.is_file()]
     epochs = [

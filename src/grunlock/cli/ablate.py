@@ -8,8 +8,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from grunlock.cli.crews import hands
 from grunlock.cli.duel import source_of
-from grunlock.cli.options import Overrides, usual_recipes
+from grunlock.cli.options import (
+    ClusterAddress,
+    Overrides,
+    SharedStorage,
+    TrialCpus,
+    TrialGpus,
+    usual_recipes,
+)
 
 if TYPE_CHECKING:
     from grunlock.comparison.ablation import AblationResult, Bought
@@ -43,6 +51,10 @@ def ablate_command(
     only_out: Annotated[
         bool, typer.Option("--only-out", help="Do not put tricks into the plain recipe: half the time.")
     ] = False,
+    cluster: ClusterAddress = None,
+    trial_cpus: TrialCpus = None,
+    trial_gpus: TrialGpus = None,
+    shared: SharedStorage = None,
 ) -> None:
     """Which trick bought what: each taken out of a recipe, and each alone put into a plain one."""
     from grunlock.comparison.ablation import ablate
@@ -57,7 +69,17 @@ def ablate_command(
         console.print(f"{name}  seed {run.seed}  {run.accuracy:.4f}  {run.seconds:.0f} s", highlight=False)
 
     source = source_of(data, valid, test, on)
-    result = ablate(source, full, least, folder, range(seeds), put_in=not only_out, listen=tell)
+    with hands(cluster, trial_cpus, trial_gpus, shared, folder=folder) as found:
+        result = ablate(
+            source,
+            full,
+            least,
+            folder,
+            range(seeds),
+            put_in=not only_out,
+            runner=found.runner,
+            listen=tell,
+        )
     show_ablation(result)
     console.print(f"numbers   {folder / 'ablation.json'}", highlight=False, markup=False, soft_wrap=True)
 

@@ -9,7 +9,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from grunlock.cli.options import Overrides, usual_recipes
+from grunlock.cli.crews import hands
+from grunlock.cli.options import (
+    ClusterAddress,
+    Overrides,
+    SharedStorage,
+    TrialCpus,
+    TrialGpus,
+    usual_recipes,
+)
 from grunlock.errors import StudyError
 
 if TYPE_CHECKING:
@@ -40,7 +48,17 @@ def duel_command(
     on: Annotated[str, typer.Option(help="The split that decides: test or valid.")] = "test",
     minutes: Annotated[float | None, typer.Option(help="Of search, for each contender with ranges.")] = None,
     trials: Annotated[int | None, typer.Option(help="Of search, for each contender with ranges.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of a search.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes of a search, 1 if not given; with --cluster trials of a search at once, at most.",
+        ),
+    ] = None,
+    cluster: ClusterAddress = None,
+    trial_cpus: TrialCpus = None,
+    trial_gpus: TrialGpus = None,
+    shared: SharedStorage = None,
 ) -> None:
     """Compare recipes on the same splits and seeds, with a linear model always in (texts: fastText too)."""
     from grunlock.comparison.contenders import read_contender, with_baselines
@@ -56,15 +74,19 @@ def duel_command(
     def tell(name: str, run: "SeedRun") -> None:
         console.print(f"{name}  seed {run.seed}  {run.accuracy:.4f}  {run.seconds:.0f} s", highlight=False)
 
-    result = duel(
-        source_of(data, valid, test, on),
-        with_baselines(named),
-        folder,
-        range(seeds),
-        budget=budget,
-        workers=workers,
-        listen=tell,
-    )
+    source = source_of(data, valid, test, on)
+    contenders = with_baselines(named)
+    with hands(cluster, trial_cpus, trial_gpus, shared, most=workers, folder=folder) as found:
+        result = duel(
+            source,
+            contenders,
+            folder,
+            range(seeds),
+            budget=budget,
+            workers=found.crew or workers or 1,
+            runner=found.runner,
+            listen=tell,
+        )
     show_duel(result)
 
 

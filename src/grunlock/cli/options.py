@@ -49,6 +49,24 @@ ClusterAddress = Annotated[
         "that is started here.",
     ),
 ]
+TrialCpus = Annotated[
+    float | None,
+    typer.Option(
+        "--trial-cpus", help="With --cluster: processors of each training, such as 2 or 0.5; 1 if not given."
+    ),
+]
+TrialGpus = Annotated[
+    float | None, typer.Option("--trial-gpus", help="With --cluster: GPUs of each training; else none.")
+]
+SharedStorage = Annotated[
+    str | None,
+    typer.Option(
+        "--shared",
+        metavar="URI",
+        help="With --cluster: a storage that every node reaches, such as s3://BUCKET/FOLDER, where nodes do "
+        "not see the folder of the results.",
+    ),
+]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the labels.")]
 
 

@@ -9,7 +9,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from grunlock.cli.options import Overrides, Space, given_besides
+from grunlock.cli.crews import CLUSTER_OPTIONS, hands
+from grunlock.cli.options import (
+    ClusterAddress,
+    Overrides,
+    SharedStorage,
+    Space,
+    TrialCpus,
+    TrialGpus,
+    given_besides,
+)
 from grunlock.errors import RecipeError, StudyError
 
 if TYPE_CHECKING:
@@ -34,7 +43,16 @@ def tune_command(
     valid: Annotated[str | None, typer.Option(help="Validation file, if apart.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Of the clock, for this call.")] = None,
     trials: Annotated[int | None, typer.Option(help="Of the study in all.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes side by side.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes side by side, 1 if not given; with --cluster trials at once, at most."
+        ),
+    ] = None,
+    cluster: ClusterAddress = None,
+    trial_cpus: TrialCpus = None,
+    trial_gpus: TrialGpus = None,
+    shared: SharedStorage = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,12 +90,16 @@ def tune_command(
 
     budget = Budget(minutes, trials, started)
     _check_usage(context, data, resume, widen)
-    with SearchProgress(console, budget) as progress:
+    with (
+        hands(cluster, trial_cpus, trial_gpus, shared, most=workers) as found,
+        SearchProgress(console, budget) as progress,
+    ):
+        crew = found.crew or workers or 1
         if resume is not None:
-            result = resume_study(resume, budget, workers=workers, listen=progress)
+            result = resume_study(resume, budget, workers=crew, listen=progress)
         elif widen is not None:
             folder = output or widen.with_name(f"{widen.name}-wider")
-            result = widen_study(widen, folder, budget, workers=workers, listen=progress)
+            result = widen_study(widen, folder, budget, workers=crew, listen=progress)
         else:
             assert data is not None
             recipe = recipe or space_for(data, limited=bool(max_size or max_latency))
@@ -105,7 +127,7 @@ def tune_command(
                     **({"objectives": objective} if objective else {}),
                 }
             )
-            result = tune(settings, space, folder, budget, workers=workers, listen=progress)
+            result = tune(settings, space, folder, budget, workers=crew, listen=progress)
     show_result(result)
 
 
@@ -116,13 +138,16 @@ def _check_usage(context: typer.Context, data: str | None, resume: Path | None, 
             "Give data to start a study, or --resume or --widen to go on with one.",
             got=" and ".join(given) or "none of them",
         )
-    going_on = {"resume", "minutes", "trials", "workers"} | ({"widen", "output"} if widen else set())
+    going_on = {"resume", "minutes", "trials", "workers", *CLUSTER_OPTIONS} | (
+        {"widen", "output"} if widen else set()
+    )
     besides = given_besides(context, *going_on)
     if data is None and besides:
         raise StudyError(
             "A study goes on as it was started.",
             got=besides,
-            expected="--minutes, --trials and --workers only" + ("; --output with --widen" if widen else ""),
+            expected="--minutes, --trials, --workers and --cluster with its options only"
+            + ("; --output with --widen" if widen else ""),
             cure="for other settings start a new study",
         )
 

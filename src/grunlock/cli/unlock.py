@@ -8,8 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from grunlock.cli.crews import CLUSTER_OPTIONS, hands
 from grunlock.cli.duel import absolute
-from grunlock.cli.options import Overrides, Space, given_besides
+from grunlock.cli.options import (
+    ClusterAddress,
+    Overrides,
+    SharedStorage,
+    Space,
+    TrialCpus,
+    TrialGpus,
+    given_besides,
+)
 from grunlock.cli.tune import parse_seconds, parse_size, space_for
 from grunlock.errors import StudyError
 
@@ -39,7 +48,16 @@ def unlock_command(
     max_latency: Annotated[
         str | None, typer.Option(metavar="0.2ms", help="Of one prediction on this machine.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of the search.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes of the search, 1 if not given; with --cluster trials at once, at most."
+        ),
+    ] = None,
+    cluster: ClusterAddress = None,
+    trial_cpus: TrialCpus = None,
+    trial_gpus: TrialGpus = None,
+    shared: SharedStorage = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     resume: Annotated[Path | None, typer.Option(help="Go on with a road that was stopped.")] = None,
 ) -> None:
@@ -50,17 +68,20 @@ def unlock_command(
 
     if (data is None) == (resume is None):
         raise StudyError("Give data to start, or --resume to go on.", got=data or "neither")
-    besides = given_besides(context, "resume", "minutes")
+    besides = given_besides(context, "resume", "minutes", *CLUSTER_OPTIONS)
     if resume is not None and besides:
         raise StudyError(
             "A road goes on as it was started.",
             got=besides,
-            expected="--minutes only",
+            expected="--minutes and --cluster with its options only",
             cure="start a new one",
         )
-    with SearchProgress(console, Budget(minutes=minutes or DEFAULT_MINUTES)) as progress:
+    with (
+        hands(cluster, trial_cpus, trial_gpus, shared, most=workers) as found,
+        SearchProgress(console, Budget(minutes=minutes or DEFAULT_MINUTES)) as progress,
+    ):
         if resume is not None:
-            result = go_on(resume, minutes, listen=tell_stage, listen_trial=progress)
+            result = go_on(resume, minutes, listen=tell_stage, listen_trial=progress, crew=found.crew)
         else:
             assert data is not None
             settings = UnlockSettings(
@@ -73,11 +94,15 @@ def unlock_command(
                 trials=trials,
                 max_size=None if max_size is None else parse_size(max_size),
                 max_latency=None if max_latency is None else parse_seconds(max_latency),
-                workers=workers,
+                workers=workers or 1,
                 seed=seed,
             )
             result = unlock(
-                settings, output or _default_folder(data), listen=tell_stage, listen_trial=progress
+                settings,
+                output or _default_folder(data),
+                listen=tell_stage,
+                listen_trial=progress,
+                crew=found.crew,
             )
     show_unlocked(result)
 

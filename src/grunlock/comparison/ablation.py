@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 
 from grunlock.comparison.crossed import accuracy_difference
 from grunlock.comparison.paired import holm
-from grunlock.comparison.runs import SeedRun, Source, run_seeds
+from grunlock.comparison.runs import InTurn, SeedPlan, SeedRun, SeedRunner, Source
 from grunlock.comparison.tricks import Trick, check_comparable, one_in, one_out, tricks_between
 from grunlock.comparison.verdict import LEVEL
-from grunlock.errors import GrunlockError, RunInterruptedError, StorageError
+from grunlock.errors import GrunlockError, RecipeError, RunInterruptedError, StorageError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.recipe import Recipe
 
@@ -79,10 +80,13 @@ def ablate(
     seeds: Sequence[int],
     *,
     put_in: bool = True,
+    runner: SeedRunner | None = None,
     listen: Callable[[str, SeedRun], None] | None = None,
 ) -> AblationResult:
     """Train all recipes with every seed and compare. Both ways are needed: a trick may be worth nothing
     beside the others and much alone.
+
+    runner: of the trainings; None: one after the other here.
 
     What is finished in the folder is not done again. Raises RecipeError if the recipes cannot be compared,
     and what training the full and the plain one raises; a trick whose recipe fails is shown with its error.
@@ -92,13 +96,39 @@ def ablate(
     with storage_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(name: str, recipe: Recipe) -> list[SeedRun]:
-        tell = None if listen is None else lambda done: listen(name, done)
-        return run_seeds(recipe, source, folder / "recipes" / name, seeds, tell)
+    runner = InTurn() if runner is None else runner
 
+    def plan(name: str, recipe: Recipe) -> SeedPlan:
+        return SeedPlan(recipe, source, folder / "recipes" / name, tuple(seeds))
+
+    def run(name: str, recipe: Recipe) -> list[SeedRun]:
+        return runner.run(plan(name, recipe), None if listen is None else lambda done: listen(name, done))
+
+    runner.announce([plan(name, recipe) for name, recipe in _recipes(full, plain, put_in=put_in).items()])
     result = measure_tricks(full, plain, run, source.on, put_in=put_in)
     write_atomically(folder / "ablation.json", json.dumps(to_plain(result), indent=1) + "\n")
     return result
+
+
+def _recipes(full: Recipe, plain: Recipe, *, put_in: bool) -> dict[str, Recipe]:
+    """Every recipe that `measure_tricks` will ask for, by name; without those that no recipe may be: it
+    shows their errors."""
+    found = {FULL: full, PLAIN: plain}
+    for trick in tricks_between(full, plain):
+        with suppress(RecipeError):
+            found[_without(trick)] = one_out(full, trick)
+        if put_in:
+            with suppress(RecipeError):
+                found[_only(trick)] = one_in(plain, trick)
+    return found
+
+
+def _without(trick: Trick) -> str:
+    return f"without-{trick.name}"
+
+
+def _only(trick: Trick) -> str:
+    return f"only-{trick.name}"
 
 
 def measure_tricks(
@@ -108,11 +138,9 @@ def measure_tricks(
     for the full and the plain one."""
     tricks = tricks_between(full, plain)
     best, least = run(FULL, full), run(PLAIN, plain)
-    out = [_compare(trick, lambda t: (best, run(f"without-{t.name}", one_out(full, t)))) for trick in tricks]
+    out = [_compare(trick, lambda t: (best, run(_without(t), one_out(full, t)))) for trick in tricks]
     alone = [
-        _compare(trick, lambda t: (run(f"only-{t.name}", one_in(plain, t)), least))
-        for trick in tricks
-        if put_in
+        _compare(trick, lambda t: (run(_only(t), one_in(plain, t)), least)) for trick in tricks if put_in
     ]
     return AblationResult(
         on=on,

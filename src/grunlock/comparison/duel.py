@@ -14,7 +14,7 @@ from grunlock.comparison.answers import write_answers
 from grunlock.comparison.contenders import Contender
 from grunlock.comparison.expected_best import ExpectedBest, expected_best
 from grunlock.comparison.linear import linear_answers
-from grunlock.comparison.runs import SeedRun, Source, run_seeds
+from grunlock.comparison.runs import InTurn, SeedPlan, SeedRun, SeedRunner, Source
 from grunlock.comparison.stochastic_order import StochasticOrder, almost_stochastic_order
 from grunlock.comparison.verdict import Comparison, Verdict, verdicts
 from grunlock.errors import GrunlockError, RunInterruptedError, StorageError, StudyError
@@ -23,7 +23,7 @@ from grunlock.recipe import Recipe, SearchSpace, read_recipe
 from grunlock.recipe.schema import DataOptions
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.recipe.validation import validate
-from grunlock.tuning import Budget, StudySettings, resume_study, tune
+from grunlock.tuning import Budget, StudySettings, Workers, resume_study, tune
 from grunlock.tuning.results import StudyResult
 from grunlock.tuning.study import StudyFolder
 
@@ -79,10 +79,13 @@ def duel(
     seeds: Sequence[int],
     *,
     budget: Budget | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
+    runner: SeedRunner | None = None,
     listen: DuelListener | None = None,
 ) -> DuelResult:
     """Train every contender with every seed, search spaces first within the same `budget` each, and compare.
+
+    workers: of the searches. runner: of the trainings that are compared; None: one after the other here.
 
     What is finished in the folder is not done again, so a duel that was stopped goes on when called anew. A
     contender that fails is shown with its error, the others go on.
@@ -100,19 +103,14 @@ def duel(
     folder = Path(folder)
     with storage_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    results = []
+    runner = InTurn() if runner is None else runner
+    entries = [
+        _entry(contender, source, folder / "contenders" / contender.name, tuple(seeds), budget, workers)
+        for contender in contenders
+    ]
+    runner.announce([entry.plan for entry in entries if entry.plan is not None])
     reading = _reading(contenders)
-    for contender in contenders:
-        own = folder / "contenders" / contender.name
-        try:
-            if contender.recipe is None:
-                results.append(_linear(contender.name, source, reading, own, len(seeds)))
-            else:
-                results.append(_enter(contender, source, own, seeds, budget, workers, listen))
-        except (RunInterruptedError, StorageError):
-            raise
-        except GrunlockError as error:
-            results.append(ContenderResult(contender.name, None, 0.0, 0.0, None, None, None, str(error)))
+    results = [_result(entry, source, reading, runner, len(seeds), listen) for entry in entries]
     result = judge(folder, source.on, tuple(seeds), results)
     write_answers(folder, {each.name: each.right for each in results if each.right is not None})
     write_atomically(folder / "duel.json", json.dumps(to_plain(result), indent=1) + "\n")
@@ -143,24 +141,67 @@ def judge(folder: Path, on: str, seeds: tuple[int, ...], results: Sequence[Conte
     return DuelResult(folder, on, seeds, tuple(results), found, tuple(orders))
 
 
-def _enter(
+@dataclass(frozen=True)
+class _Entry:
+    """A contender after its search, if it had one.
+
+    plan:  None for the linear baseline, and where the search failed with `error`
+    """
+
+    name: str
+    folder: Path
+    plan: SeedPlan | None = None
+    study: StudyResult | None = None
+    error: GrunlockError | None = None
+
+
+def _entry(
     contender: Contender,
     source: Source,
     folder: Path,
-    seeds: Sequence[int],
+    seeds: tuple[int, ...],
     budget: Budget | None,
-    workers: int,
-    listen: DuelListener | None,
-) -> ContenderResult:
+    workers: Workers,
+) -> _Entry:
     recipe, study = contender.recipe, None
-    assert recipe is not None
+    if recipe is None:
+        return _Entry(contender.name, folder)
     if isinstance(recipe, SearchSpace):
         assert budget is not None
-        recipe, study = _search(contender.name, recipe, source, folder / "study", budget, workers)
-    tell = None if listen is None else lambda run: listen(contender.name, run)
-    runs = run_seeds(recipe, source, folder / "runs", seeds, tell)
+        try:
+            recipe, study = _search(contender.name, recipe, source, folder / "study", budget, workers)
+        except (RunInterruptedError, StorageError):
+            raise
+        except GrunlockError as error:
+            return _Entry(contender.name, folder, error=error)
+    return _Entry(contender.name, folder, SeedPlan(recipe, source, folder / "runs", seeds), study)
+
+
+def _result(
+    entry: _Entry,
+    source: Source,
+    reading: DataOptions,
+    runner: SeedRunner,
+    num_seeds: int,
+    listen: DuelListener | None,
+) -> ContenderResult:
+    name = entry.name
+    try:
+        if entry.error is not None:
+            raise entry.error
+        if entry.plan is None:
+            return _linear(name, source, reading, entry.folder, num_seeds)
+        runs = runner.run(entry.plan, None if listen is None else lambda run: listen(name, run))
+    except (RunInterruptedError, StorageError):
+        raise
+    except GrunlockError as error:
+        return ContenderResult(name, None, 0.0, 0.0, None, None, None, str(error))
+    return _of_runs(name, runs, entry.study)
+
+
+def _of_runs(name: str, runs: Sequence[SeedRun], study: StudyResult | None) -> ContenderResult:
     return ContenderResult(
-        name=contender.name,
+        name=name,
         right=np.stack([run.right for run in runs]),
         seconds=float(np.mean([run.seconds for run in runs])),
         search_seconds=0.0 if study is None else study.seconds,
@@ -172,7 +213,7 @@ def _enter(
 
 
 def _search(
-    name: str, space: SearchSpace, source: Source, folder: Path, budget: Budget, workers: int
+    name: str, space: SearchSpace, source: Source, folder: Path, budget: Budget, workers: Workers
 ) -> tuple[Recipe, StudyResult]:
     settings = StudySettings(name=name, source=source.train, valid=source.valid)
     if StudyFolder(folder).settings.is_file():

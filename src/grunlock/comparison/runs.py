@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from grunlock.artifact import read as read_artifact
 from grunlock.evaluation import run_answers
 from grunlock.recipe import Recipe
-from grunlock.training.events import EVENT_NAMES, EpochDone
+from grunlock.training.events import EVENT_NAMES, EpochDone, Listener
 from grunlock.training.history import read_history
-from grunlock.training.run import complete
+from grunlock.training.run import RunOptions, complete
 
 
 @dataclass(frozen=True)
@@ -41,28 +42,52 @@ class SeedRun:
         return float(self.right.mean())
 
 
-def run_seeds(
-    recipe: Recipe,
-    source: Source,
-    folder: Path,
-    seeds: Sequence[int],
-    listen: Callable[[SeedRun], None] | None = None,
-) -> list[SeedRun]:
-    """Train in folder/SEED for each seed. What is finished there is not done again, what was cut short goes
-    on."""
-    runs = []
-    if source.on == "valid":  # what is learned after the scores of validation does not change them
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"refit": False})})
-    for seed in seeds:
-        found = _run(recipe.model_copy(update={"seed": seed}), source, folder / str(seed))
-        runs.append(found)
-        if listen is not None:
-            listen(found)
-    return runs
+@dataclass(frozen=True)
+class SeedPlan:
+    """Trainings of one recipe, each in folder/SEED. What is finished there is not done again, what was cut
+    short goes on."""
+
+    recipe: Recipe
+    source: Source
+    folder: Path
+    seeds: tuple[int, ...]
+
+    def train(self, seed: int, listeners: Sequence[Listener] = ()) -> SeedRun:
+        """Raises what training raises."""
+        changes: dict[str, object] = {"seed": seed}
+        if self.source.on == "valid":  # what is learned after the scores of validation does not change them
+            changes["training"] = self.recipe.training.model_copy(update={"refit": False})
+        return _run(self.recipe.model_copy(update=changes), self.source, self.folder / str(seed), listeners)
 
 
-def _run(recipe: Recipe, source: Source, folder: Path) -> SeedRun:
-    run = complete(source.train, recipe, folder, valid=source.valid, test=source.test)
+class SeedRunner(Protocol):
+    """Whoever carries plans out."""
+
+    def announce(self, plans: Sequence[SeedPlan]) -> None:
+        """All plans that `run` will be asked for, so that several can be under way at once."""
+
+    def run(self, plan: SeedPlan, listen: Callable[[SeedRun], None] | None) -> list[SeedRun]:
+        """The runs in the order of their seeds, listen called after each. Raises what training raises."""
+
+
+class InTurn:
+    """One training after the other, in this process."""
+
+    def announce(self, plans: Sequence[SeedPlan]) -> None:
+        """Nothing is begun ahead."""
+
+    def run(self, plan: SeedPlan, listen: Callable[[SeedRun], None] | None) -> list[SeedRun]:
+        runs = []
+        for seed in plan.seeds:
+            runs.append(plan.train(seed))
+            if listen is not None:
+                listen(runs[-1])
+        return runs
+
+
+def _run(recipe: Recipe, source: Source, folder: Path, listeners: Sequence[Listener]) -> SeedRun:
+    options = RunOptions(listeners=listeners)
+    run = complete(source.train, recipe, folder, valid=source.valid, test=source.test, options=options)
     probs, targets = run_answers(folder, source.on)
     histories = [part.history for part in (run, run.refit) if part.history.is_file()]
     epochs = [

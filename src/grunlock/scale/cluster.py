@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from grunlock._version import __version__
-from grunlock.errors import ClusterError
+from grunlock.errors import ClusterError, GrunlockError
 
 AUTO = "auto"
 CONNECT_SECONDS = 5.0  # until a port must have answered
 PROBE_SECONDS = 30.0  # until Ray must have: ray.init itself waits for minutes and hears no signal
-VERSIONS_SECONDS = 120.0  # a node starts its first process on the way
+ANSWER_SECONDS = 120.0  # a node starts its first process on the way
 # Asked in a process of its own, which can be ended. Says on standard error why not.
 PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='error')"
 
@@ -184,38 +184,56 @@ def _installed_version() -> str:
     return _version.__version__
 
 
-def _check_versions(nodes: tuple[Node, ...]) -> None:
-    """Raises ClusterError for a node where other versions run, or that does not answer."""
-    ask = ray.remote(num_cpus=0, max_retries=2)(_versions_there)
-    asked = {
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(): node
+def ask_nodes(nodes: Sequence[Node], question: Callable[..., Any], *arguments: object) -> list[Any]:
+    """What each node answers, in the order of the nodes. question: a function of a module, which every node
+    has. It takes no processor, so that busy nodes answer too.
+
+    Raises the error of ours that a question raised, and ClusterError for a node that does not answer or
+    cannot ask itself.
+    """
+    ask = ray.remote(num_cpus=0, max_retries=2)(question)
+    asked = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
+            *arguments
+        )
         for node in nodes
-    }
-    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=VERSIONS_SECONDS)
+    ]
+    node_of = dict(zip(asked, nodes, strict=True))
+    _, late = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
     if late:
-        node = asked[late[0]]
         raise ClusterError(
             "A node of the cluster does not answer.",
-            where=node.host,
-            got=f"nothing in {VERSIONS_SECONDS:.0f} s",
+            where=node_of[late[0]].host,
+            got=f"nothing in {ANSWER_SECONDS:.0f} s",
             cure="see `ray status`, and take the node out of the cluster",
         )
+    return [_answer(reference, node) for reference, node in node_of.items()]
+
+
+def _answer(reference: Any, node: Node) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, GrunlockError):
+            raise cause from error
+        raise ClusterError(
+            "A node of the cluster cannot run grunlock.",
+            where=node.host,
+            got=str(error).strip().splitlines()[-1],
+            cure=f'install "grunlock[scale,train]=={__version__}" there, then start the node anew',
+        ) from error
+
+
+def _check_versions(nodes: tuple[Node, ...]) -> None:
+    """Raises ClusterError for a node where other versions run, or that does not answer."""
     here = own_versions()
-    for reference in ready:
-        try:
-            there = ray.get(reference)
-        except ray.exceptions.RayError as error:
-            raise ClusterError(
-                "A node of the cluster cannot run grunlock.",
-                where=asked[reference].host,
-                got=str(error).strip().splitlines()[-1],
-                cure=f'install "grunlock[scale,train]=={__version__}" there, then start the node anew',
-            ) from error
+    for node, there in zip(nodes, ask_nodes(nodes, _versions_there), strict=True):
         differing = [
             f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
         ]
         if differing:
-            raise _other_versions(asked[reference].host, "; ".join(differing))
+            raise _other_versions(node.host, "; ".join(differing))
 
 
 def _versions_there() -> dict[str, str]:

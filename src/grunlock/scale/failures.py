@@ -14,7 +14,7 @@ def told(error: exceptions.RayError, where: object) -> GrunlockError:
         cause = cause.cause
     if isinstance(cause, GrunlockError):
         return cause
-    if isinstance(cause, exceptions.OutOfMemoryError):
+    if isinstance(cause, exceptions.OutOfMemoryError | MemoryError):
         return ClusterError(
             "A worker ran out of memory and was ended by its node.",
             where=where,
@@ -32,6 +32,25 @@ def told(error: exceptions.RayError, where: object) -> GrunlockError:
             cure=MEMORY_CURE,
         )
     return ClusterError("A task of the cluster failed.", where=where, got=f"{type(cause).__name__}: {cause}")
+
+
+def is_lost(error: exceptions.RayError) -> bool:
+    """Whether a task ended with its worker or node, so that it may end well elsewhere."""
+    return isinstance(
+        error,
+        exceptions.WorkerCrashedError
+        | exceptions.NodeDiedError
+        | exceptions.ObjectLostError
+        | exceptions.OutOfMemoryError
+        | exceptions.LocalRayletDiedError,
+    )
+
+
+def is_ours(error: exceptions.RayError) -> bool:
+    """Whether `told` has words for it. Else a task raised what nobody expects: a fault to be seen."""
+    if not isinstance(error, exceptions.RayTaskError):
+        return True
+    return isinstance(error.cause, GrunlockError | MemoryError | exceptions.RayError)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Searching a space of recipes within a budget of time or trials, on one or several processes."""
 
+from grunlock.tuning.crew import Crew, Workers
 from grunlock.tuning.results import AtEdge, StudyResult, TrialRecord
 from grunlock.tuning.settings import StudySettings, read_study_settings
 from grunlock.tuning.study import open_study
@@ -8,9 +9,11 @@ from grunlock.tuning.tune import Budget, result_of, resume_study, tune, widen_st
 __all__ = [
     "AtEdge",
     "Budget",
+    "Crew",
     "StudyResult",
     "StudySettings",
     "TrialRecord",
+    "Workers",
     "open_study",
     "read_study_settings",
     "result_of",

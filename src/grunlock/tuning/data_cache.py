@@ -1,16 +1,22 @@
 """Data prepared once for all recipes that read it alike."""
 
+import fcntl
 import hashlib
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from grunlock.data.prepare import Examples, prepare
 from grunlock.data.prepared import is_prepared
 from grunlock.data.pretrained import open_pretrained
+from grunlock.files import storage_guard
 from grunlock.recipe import Recipe
+
+POLL_SECONDS = 0.05
 
 
 def prepared_for(
@@ -20,24 +26,51 @@ def prepared_for(
     valid: Examples | None = None,
     test: Examples | None = None,
 ) -> Path:
-    """The prepared data of these sources as this recipe reads it, below `folder`; made by whoever asks first.
+    """The prepared data of these sources as this recipe reads it, below `folder`.
+
+    Whoever asks first makes them, while others wait.
 
     Raises what `prepare` raises.
     """
     own = folder / _key(recipe)
     if not is_prepared(own):
-        working = own.with_name(f"{own.name}.{time.time_ns()}")  # two workers may need it at once
-        working.mkdir(parents=True)
-        try:
-            prepare(source, recipe, working, valid=valid, test=test)
-        except BaseException:
-            shutil.rmtree(working, ignore_errors=True)
-            raise
-        try:
-            working.rename(own)
-        except OSError:  # the other one was first
-            shutil.rmtree(working)
+        with _alone(folder.with_name(f".{folder.name}-{own.name}.lock")):
+            if not is_prepared(own):
+                _prepare_into(own, source, recipe, valid, test)
     return own
+
+
+def _prepare_into(
+    own: Path, source: Examples, recipe: Recipe, valid: Examples | None, test: Examples | None
+) -> None:
+    working = own.with_name(f"{own.name}.{time.time_ns()}")  # whole under its own name, or not there
+    working.mkdir(parents=True)
+    try:
+        prepare(source, recipe, working, valid=valid, test=test)
+        working.rename(own)
+    except BaseException:
+        shutil.rmtree(working, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process or thread holds the lock, and hold it. A killed process holds nothing."""
+    with storage_guard(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a+b")
+    with file:
+        while not _taken(file):
+            time.sleep(POLL_SECONDS)  # not in one system call, which a stop request could not end
+        yield
+
+
+def _taken(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _key(recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""Searching a space within a budget, alone or with workers side by side; the result stands in a folder."""
+"""Searching a space within a budget, with whoever runs the trials; the result stands in a folder."""
 
 import time
 from dataclasses import dataclass
@@ -6,13 +6,12 @@ from pathlib import Path
 
 from grunlock.errors import NoTrialError, StudyError
 from grunlock.recipe import SearchSpace
-from grunlock.tuning.objective import TrainingObjective
+from grunlock.tuning.crew import Workers, crew_of
 from grunlock.tuning.results import StudyResult, TrialRecord, pareto_front, values_at_edge
 from grunlock.tuning.settings import StudySettings
 from grunlock.tuning.study import Study, create_study, locked, open_study
 from grunlock.tuning.widen import widened_study
-from grunlock.tuning.work import Limits, TrialListener, work
-from grunlock.tuning.workers import run_workers
+from grunlock.tuning.work import Limits, TrialListener
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,12 @@ def tune(
     folder: str | Path,
     budget: Budget,
     *,
-    workers: int = 1,
+    workers: Workers = 1,
     listen: TrialListener | None = None,
 ) -> StudyResult:
     """Search `space` in a new study folder.
+
+    workers: processes of this machine, or another crew, which runs the trials elsewhere.
 
     With one worker and a budget of trials the same settings give the same study, also if it was killed and
     resumed on the way. Test splits are not looked at.
@@ -62,7 +63,7 @@ def tune(
 
 
 def resume_study(
-    folder: str | Path, budget: Budget, *, workers: int = 1, listen: TrialListener | None = None
+    folder: str | Path, budget: Budget, *, workers: Workers = 1, listen: TrialListener | None = None
 ) -> StudyResult:
     """Go on with a study: trials that were cut short first, each from its last checkpoint."""
     deadline = _deadline(budget)
@@ -74,7 +75,7 @@ def widen_study(
     folder: str | Path,
     budget: Budget,
     *,
-    workers: int = 1,
+    workers: Workers = 1,
     listen: TrialListener | None = None,
 ) -> StudyResult:
     """Search beyond the ends of ranges where the best values of a study lie, in a new study folder.
@@ -92,16 +93,12 @@ def _deadline(budget: Budget) -> float | None:
 
 
 def _search(
-    study: Study, budget: Budget, deadline: float | None, workers: int, listen: TrialListener | None
+    study: Study, budget: Budget, deadline: float | None, workers: Workers, listen: TrialListener | None
 ) -> StudyResult:
-    started = time.monotonic()
+    started, crew = time.monotonic(), crew_of(workers)
     limits = Limits(budget.trials, deadline)
     with locked(study.folder.path):
-        if workers == 1:
-            evaluate = TrainingObjective(study.settings, study.space, study.folder.path)
-            work(study, evaluate, limits, listen=listen)
-        else:
-            run_workers(study, limits, workers, listen)
+        crew.run(study, limits, listen)
         study.keep_best()  # once more: a process may have been killed between a trial's end and its copy
         return result_of(study, time.monotonic() - started)
 

@@ -38,10 +38,12 @@ def work(
     """Run trials until the budget is used up.
 
     unfinished: numbers of the cut trials that are this worker's to go on with; None: all
-    claim: held while a trial is chosen or the best one kept, where several workers share the study
+    claim: held while trials are chosen or the best one kept, where several workers share the study
     """
     claim = nullcontext() if claim is None else claim
-    for trial in study.unfinished():
+    with claim:
+        cut = study.unfinished()
+    for trial in cut:
         if unfinished is None or trial.number in unfinished:
             _finish_trial(study, trial, evaluate, limits, claim, listen)
     while not limits.out_of_time():

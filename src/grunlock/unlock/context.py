@@ -8,6 +8,7 @@ from grunlock.errors import StudyError
 from grunlock.recipe import SearchSpace, read_recipe_or_space
 from grunlock.recipe.schema import DataOptions
 from grunlock.recipe.validation import validate
+from grunlock.tuning import Crew, Workers
 from grunlock.tuning.work import TrialListener
 from grunlock.unlock.results import StageDone
 from grunlock.unlock.settings import CALIBRATION_FRACTION, UnlockSettings
@@ -19,19 +20,27 @@ KEPT = "the kept model"
 
 @dataclass(frozen=True)
 class Road:
-    """Where a stage works, until when (deadline of time.monotonic), and with how many threads at most."""
+    """Where a stage works, until when (deadline of time.monotonic), and with how many threads at most.
+
+    crew: who runs the trials of the search; None: as many processes as the settings say
+    """
 
     settings: UnlockSettings
     folder: Path
     deadline: float
     threads: int
     listen: TrialListener | None = None
+    crew: Crew | None = None
 
     @property
     def data(self) -> tuple[Path, str, str | None, str | None]:
         """What prepared_for needs beside a recipe."""
         settings = self.settings
         return self.folder / "data", settings.source, settings.valid, settings.test
+
+    @property
+    def workers(self) -> Workers:
+        return self.settings.workers if self.crew is None else self.crew
 
     @property
     def seconds_left(self) -> float:

@@ -10,6 +10,7 @@ import torch
 from grunlock.errors import RunInterruptedError, StudyError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.recipe import read_recipe
+from grunlock.tuning import Crew
 from grunlock.tuning.study import locked
 from grunlock.tuning.work import TrialListener
 from grunlock.unlock.context import BEST, KEPT, Road
@@ -36,11 +37,12 @@ def unlock(
     *,
     listen: StageListener | None = None,
     listen_trial: TrialListener | None = None,
+    crew: Crew | None = None,
 ) -> UnlockResult:
     """Walk the whole road in a new folder: audit, linear model, the usual GRU, search, seeds, a last look.
 
     After each stage the best model so far stands in the folder; an interrupt loses only the stage that runs,
-    and `go_on` finishes the rest.
+    and `go_on` finishes the rest. crew: who runs the search instead of processes of this machine.
 
     Raises StudyError for a folder in use or a budget that is too small, and what the stages raise.
     """
@@ -55,7 +57,7 @@ def unlock(
     with storage_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "unlock.json", settings.model_dump_json(indent=2) + "\n")
-    return _walk(settings, folder, 60 * settings.minutes, listen, listen_trial)
+    return _walk(settings, folder, 60 * settings.minutes, listen, listen_trial, crew)
 
 
 def go_on(
@@ -64,6 +66,7 @@ def go_on(
     *,
     listen: StageListener | None = None,
     listen_trial: TrialListener | None = None,
+    crew: Crew | None = None,
 ) -> UnlockResult:
     """Finish a road that was stopped, in the time that was left, or in other `minutes`."""
     folder = Path(folder)
@@ -78,7 +81,7 @@ def go_on(
         raise StudyError("The file of settings cannot be read.", where=path, got=error) from error
     used = sum(done.seconds for done in stages_done(folder))
     left = 60 * settings.minutes - used if minutes is None else 60 * minutes
-    return _walk(settings, folder, left, listen, listen_trial)
+    return _walk(settings, folder, left, listen, listen_trial, crew)
 
 
 def stages_done(folder: Path) -> list[StageDone]:
@@ -93,10 +96,11 @@ def _walk(
     seconds: float,
     listen: StageListener | None,
     listen_trial: TrialListener | None,
+    crew: Crew | None,
 ) -> UnlockResult:
     started = time.monotonic()
     threads = torch.get_num_threads()
-    road = Road(settings, folder, started + seconds, threads, listen_trial)
+    road = Road(settings, folder, started + seconds, threads, listen_trial, crew)
     (folder / "stages").mkdir(exist_ok=True)
     with locked(folder), _threads_set_back(threads):
         done = {stage.stage: stage for stage in stages_done(folder)}

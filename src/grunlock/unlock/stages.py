@@ -137,7 +137,7 @@ def search(road: Road) -> StageDone:
         )
         budget = Budget(seconds / 60, settings.trials)
         try:
-            result = tune(wanted, space, folder, budget, workers=settings.workers, listen=road.listen)
+            result = tune(wanted, space, folder, budget, workers=road.workers, listen=road.listen)
         except NoTrialError:  # epochs took longer than when they were measured
             if road.seconds_left <= RESERVED_SECONDS:
                 raise
@@ -163,7 +163,7 @@ def search(road: Road) -> StageDone:
 
 def _search_on(road: Road, seconds: float) -> StudyResult:
     budget = Budget(seconds / 60, road.settings.trials)
-    return resume_study(road.folder / "search", budget, workers=road.settings.workers, listen=road.listen)
+    return resume_study(road.folder / "search", budget, workers=road.workers, listen=road.listen)
 
 
 def best_over_seeds(road: Road) -> StageDone:

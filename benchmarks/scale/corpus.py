@@ -2,8 +2,8 @@
 
     python benchmarks/scale/corpus.py 20_000_000 --out /tmp/corpus
 
-A text has 4 to 12 words: half from a vocabulary that all classes share, most others from one of its class, each
-by Zipf's law, and some of another class, so that no single word decides. One word in twenty is like none
+A text has 4 to 12 words: half from a vocabulary that all classes share, most others from one of its class,
+each by Zipf's law, and some of another class, so that no single word decides. One word in twenty is like none
 before it: the vocabulary is open, as that of real corpora. Labels are exact. Nothing is held but one file.
 """
 

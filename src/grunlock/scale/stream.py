@@ -41,7 +41,7 @@ from grunlock.text import TextFrontEnd, TokenTypes, detect_script
 
 STREAM = "stream.json"  # which preparation the folder is of
 WORK = "work"
-SHARD_ROWS = 2**16  # of a source; a shard has those of the training split
+SHARD_ROWS = 2**15  # of a source; a shard has those of the training split
 SAMPLE_TEXTS = 1_000_000  # that the vocabulary is learned from, at most
 FEWEST_SAMPLED = 100  # texts of a chunk
 PIECE_BYTES = 16 * 2**20  # that one task reads

@@ -101,7 +101,7 @@ class LabelledTexts:
         """That of the store which prepare_texts makes of the same examples."""
         digest = hashlib.sha256()
         for label, text in zip(self.labels, self.texts, strict=True):
-            add_row(digest, label, text)
+            _add_row(digest, label, text)
         return digest.hexdigest()
 
 
@@ -236,7 +236,7 @@ class _Outcome:
     def add_rows(self, split: SplitName, texts: list[str], targets: NDArray[np.int32]) -> None:
         digest = self.digests.setdefault(split, hashlib.sha256())
         for text, target in zip(texts, targets.tolist(), strict=True):
-            add_row(digest, self.labels[target], text)
+            _add_row(digest, self.labels[target], text)
 
     def add_encoded(self, split: SplitName, encoded: EncodedTexts) -> None:
         if split == "train":
@@ -283,7 +283,7 @@ def _tokenise(
             progress("tokenising", sum(writer.num_examples for writer in writers.values()))
 
 
-def add_row(digest: Any, label: str, text: str) -> None:
+def _add_row(digest: Any, label: str, text: str) -> None:
     """To a fingerprint: a hashlib object over the rows of a split."""
-    for cell in (label.encode(), text.encode()):
-        digest.update(len(cell).to_bytes(8, "little") + cell)
+    name, content = label.encode(), text.encode()
+    digest.update(len(name).to_bytes(8, "little") + name + len(content).to_bytes(8, "little") + content)

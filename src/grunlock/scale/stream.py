@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 
 from grunlock.data.checks import Progress, nothing_left, settle_labels
+from grunlock.data.notes import SHOWN_CLASSES
 from grunlock.data.prepared import PreparedData, is_prepared, open_prepared, remove_prepared, save_texts
 from grunlock.data.shard_files import write_index
 from grunlock.data.shards import SAMPLE_EXAMPLES
@@ -34,17 +34,19 @@ from grunlock.errors import ClusterError, DataError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.recipe import Recipe
 from grunlock.recipe.text_options import TextDataOptions
-from grunlock.scale.chunks import ChunkedFiles, PieceChunk, chunk_dataset, cut_files
+from grunlock.scale.chunks import ChunkedFiles, PieceChunk, cut_files
 from grunlock.scale.failures import told
 from grunlock.scale.slices import Slices, given_slices, train_slices
 from grunlock.scale.stream_tasks import HeldOut, ScanTask, ShardTask, fingerprint_of, scanned, written
+from grunlock.shapes import IntArray
 from grunlock.text import TextFrontEnd, TokenTypes, detect_script
 
 STREAM = "stream.json"  # which preparation the folder is of
 WORK = "work"
-SHARD_ROWS = 2**16  # of a source; a shard has those of the training split
+SHARD_ROWS = 2**15  # of a source; a shard has those of the training split
 SAMPLE_TEXTS = 1_000_000  # that the vocabulary is learned from, at most
 FEWEST_SAMPLED = 100  # texts of a chunk
+PIECE_BYTES = 16 * 2**20  # that one task reads
 
 Corpus = PathLike | Sequence[PathLike]
 Corpora = dict[SplitName, ChunkedFiles]
@@ -170,9 +172,8 @@ class _Preparation:
         """Run the task for every chunk that has no result yet."""
         with storage_guard(results):
             results.mkdir(parents=True, exist_ok=True)
-        done = {path.stem for path in results.glob("*.json")}
         try:
-            for name, rows in _worked(files, task, done):
+            for name, rows in _worked(files, task, results):
                 if not (results / f"{name}.json").is_file():
                     raise _unshared(results)
                 if self.progress is not None:
@@ -237,6 +238,7 @@ class _Finish:
             "fingerprint": hashlib.sha256(rows.encode()).hexdigest(),
             "notes": [
                 "examples: " + ", ".join(f"{split} {sizes[split]:,}" for split in SPLITS if split in sizes),
+                *self._class_notes(counts),
                 *facts["notes"],
                 *self._token_notes(facts["script"], num_cut, sizes["train"]),
             ],
@@ -251,6 +253,13 @@ class _Finish:
             writer.append(self.front_end.encode(texts, types), targets)
             facts["fingerprint"] = fingerprint
         return fingerprint
+
+    def _class_notes(self, counts: IntArray) -> Iterator[str]:
+        """counts: [K] training examples of each class"""
+        lacking = [label for label, count in zip(self.labels, counts.tolist(), strict=True) if not count]
+        if lacking:
+            shown = ", ".join(lacking[:SHOWN_CLASSES]) + (" ..." if len(lacking) > SHOWN_CLASSES else "")
+            yield f"{len(lacking)} classes have no training example: {shown}"
 
     def _token_notes(self, script: str, num_cut: int, num_texts: int) -> Iterator[str]:
         size = f"{self.front_end.vocab_size:,}"
@@ -295,7 +304,12 @@ def _opened(
     given: dict[SplitName, Corpus | None] = {"valid": valid, "test": test}
     found |= {split: _paths(corpus) for split, corpus in given.items() if corpus is not None}
     cut = partial(
-        cut_files, options=options, labels="required", skip_damaged_files=skip, chunk_rows=SHARD_ROWS
+        cut_files,
+        options=options,
+        labels="required",
+        skip_damaged_files=skip,
+        chunk_rows=SHARD_ROWS,
+        piece_bytes=PIECE_BYTES,
     )
     return {split: cut(paths) for split, paths in found.items()}
 
@@ -328,26 +342,35 @@ def _begin(folder: Path, key: str) -> None:
 
 
 def _worked(
-    files: ChunkedFiles, task: Callable[[PieceChunk], None], done: set[str]
+    files: ChunkedFiles, task: Callable[[PieceChunk], None], results: Path
 ) -> Iterator[tuple[str, int]]:
-    """Names of chunks as they are finished, and the rows finished so far."""
-    shared = ray.put((files, task))
+    """Names of chunks as they are finished, and the rows finished so far. Those with a result are left out.
 
-    def work(table: pa.Table) -> pa.Table:
+    Who reads a piece works on its chunks: texts never go through the object store.
+    """
+    done = {path.stem for path in results.glob("*.json")}
+    wanted = [
+        {"piece": number}
+        for number, piece in enumerate(files.pieces)
+        if (names := piece.chunk_names()) is None or not done.issuperset(names)
+    ]
+    shared = ray.put((files, task, results))
+
+    def work(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one processor
-        found, do = ray.get(shared)
-        names, sizes = [], []
-        for chunk in found.chunks_in(table):
-            do(chunk)
-            names.append(chunk.name)
-            sizes.append(len(chunk.texts))
-        return pa.table({"chunk": names, "rows": sizes})
+        found, do, folder = ray.get(shared)
+        for number in batch["piece"]:
+            for chunk in found.chunks_of(found.pieces[number]):
+                if not (folder / f"{chunk.name}.json").is_file():
+                    do(chunk)
+                    yield {"chunk": [chunk.name], "rows": [len(chunk.texts)]}
 
-    dataset = chunk_dataset(files, done).map_batches(work, batch_size=1, batch_format="pyarrow", num_cpus=1)
     rows = 0
-    for row in dataset.iter_rows():
-        rows += row["rows"]
-        yield row["chunk"], rows
+    if wanted:
+        dataset = ray.data.from_items(wanted, override_num_blocks=len(wanted))
+        for row in dataset.map_batches(work, batch_size=1, num_cpus=1).iter_rows():
+            rows += row["rows"]
+            yield row["chunk"], rows
 
 
 def _sampled_texts(scans: Path, slices: Slices, share: float) -> Iterator[str]:

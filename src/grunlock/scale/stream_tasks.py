@@ -4,14 +4,13 @@ Each result is a file whose name is the chunk's, written whole and the same by w
 that is run again after its worker died changes nothing, and a killed preparation goes on where it was.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from grunlock.data.checks import Scan, scan_rows
 from grunlock.data.shard_files import write_shard
 from grunlock.data.splits import SplitName
-from grunlock.data.texts import add_row
+from grunlock.data.texts import LabelledTexts
 from grunlock.errors import DataError
 from grunlock.files import write_atomically
 from grunlock.recipe.text_options import TextDataOptions
@@ -61,7 +60,7 @@ class ScanTask:
         sample = [(int(found.hashes[i]), chunk.texts[kept[i]] or "") for i in order.tolist()]
         _write_scan(self.folder / f"{chunk.name}.npz", found)
         facts = ChunkFacts(len(found.kept), found.num_empty, found.label_counts, sample)
-        write_atomically(self.folder / f"{chunk.name}.json", json.dumps(asdict(facts), ensure_ascii=False))
+        write_atomically(self.folder / f"{chunk.name}.json", json.dumps(vars(facts), ensure_ascii=False))
 
 
 def scanned(folder: Path) -> Iterator[tuple[str, ChunkFacts]]:
@@ -70,9 +69,8 @@ def scanned(folder: Path) -> Iterator[tuple[str, ChunkFacts]]:
         yield path.stem, ChunkFacts(**json.loads(path.read_text(encoding="utf-8")))
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Texts of the small splits, which the process that prepares gathers."""
+class HeldOut(NamedTuple):
+    """A text of the small splits, which the process that prepares gathers."""
 
     split: SplitName
     target: int
@@ -120,7 +118,7 @@ class ShardTask:
                 )
             elif split is not None:
                 held_out += [HeldOut(split, int(targets[i]), texts[i]) for i in members.tolist()]
-        content = {"facts": asdict(facts), "held_out": [asdict(each) for each in held_out]}
+        content = {"facts": vars(facts), "held_out": held_out}
         write_atomically(self.results / f"{chunk.name}.json", json.dumps(content, ensure_ascii=False))
 
     @cached_property
@@ -165,16 +163,13 @@ def written(folder: Path) -> Iterator[tuple[str, ShardFacts, list[HeldOut]]]:
     """Names and results of the chunks that a ShardTask has finished, in order."""
     for path in sorted(folder.glob("*.json")):
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        held_out = [HeldOut(**each) for each in content["held_out"]]
+        held_out = [HeldOut(*each) for each in content["held_out"]]
         yield path.stem, ShardFacts(**content["facts"]), held_out
 
 
 def fingerprint_of(labels: list[str], texts: list[str]) -> str:
     """That of a store of these examples."""
-    digest = hashlib.sha256()
-    for label, text in zip(labels, texts, strict=True):
-        add_row(digest, label, text)
-    return digest.hexdigest()
+    return LabelledTexts(texts, labels).fingerprint()
 
 
 def _write_scan(path: Path, found: Scan) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from grunlock.data.batches import Batch, ExampleStore, evaluation_batches
+from grunlock.data.batches import ArrayStore, Batch, evaluation_batches
 from grunlock.runtime.network import Network
 from grunlock.runtime.stepped import prefix_logits
 from grunlock.shapes import FloatArray, IntArray
@@ -14,7 +14,7 @@ BATCH_TOKENS = 16_384  # bounds memory; results do not depend on it beyond round
 Forward = Callable[[Batch], FloatArray]  # logits [B, K], longest sequence first
 
 
-def split_logits(forward: Forward, store: ExampleStore, num_classes: int) -> tuple[FloatArray, IntArray]:
+def split_logits(forward: Forward, store: ArrayStore, num_classes: int) -> tuple[FloatArray, IntArray]:
     """Logits [examples, K] and targets [examples], in the split's order."""
     logits = np.empty((store.num_examples, num_classes), dtype=np.float32)
     for examples in evaluation_batches(store.lengths, BATCH_TOKENS):
@@ -24,7 +24,7 @@ def split_logits(forward: Forward, store: ExampleStore, num_classes: int) -> tup
 
 
 def split_paths(
-    network: Network, store: ExampleStore, most: int | None = None
+    network: Network, store: ArrayStore, most: int | None = None
 ) -> Iterator[tuple[int, FloatArray]]:
     """Of each example its place in the split and the logits [steps, K] after each of its steps, a batch at a
     time. The network must be one that can answer before the end (runtime/hindrances.py).

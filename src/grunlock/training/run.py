@@ -29,7 +29,7 @@ from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
 from grunlock.training.refit import refit_listener, refit_note, refit_trainer
 from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
-from grunlock.training.start import build_start, check_continuable, check_taught, derive_for
+from grunlock.training.start import build_start, check_continuable, check_streamable, check_taught, derive_for
 from grunlock.training.tensorboard import TensorBoard
 
 Source = str | Path | InMemory | SeriesSet
@@ -208,6 +208,7 @@ def _build_trainer(
 ) -> tuple[Trainer, tuple[str, ...]]:
     """A trainer before its first step, and what to tell the user about data and start."""
     check_taught(recipe, data, run.path)
+    check_streamable(recipe, data, run.path)
     derived = derive_for(recipe, data)
     write_derived(run, derived)
     start = build_start(recipe, derived, data, base)

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grunlock.artifact import Artifact, save
-from grunlock.errors import RunInterruptedError
-from grunlock.scale import connected, predict
+from grunlock.errors import CalibrationError, ClusterError, DataError, RunInterruptedError, StorageError
+from grunlock.evaluation import Promises
+from grunlock.scale import connected, predict, reach
 from grunlock.scale.predict import BatchRequest, predict_on
 from tests.conftest import colour_rows
 from tests.scale import scorers
@@ -73,6 +74,7 @@ def test_interrupted_and_killed_it_gives_the_rows_of_predict(
         assert "the same command" in str(caught.value.cure)
         assert not (tmp_path / "out" / "_SUCCESS.json").exists()
         result = predict_on(cluster, asked)
+        assert predict_on(cluster, asked).kept == result.parts
     assert (tmp_path / scorers.MARKS / "killed").exists()
     assert result.kept >= 3
     assert result.rows == NUM_TEXTS
@@ -115,3 +117,48 @@ def _kill_when_busy(nodes: Any, victim: Any, mark: Path) -> None:
             break
         time.sleep(0.05)
     nodes.remove_node(victim, allow_graceful=False)
+
+
+def test_what_cannot_be_scored(
+    request_of: Callable[..., BatchRequest], two_nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request_of("out")
+    with connected(two_nodes.address) as cluster:
+        with pytest.raises(StorageError, match="cannot be read or written"):
+            predict_on(cluster, replace(asked, output="/proc/no/folder"))
+        with pytest.raises(CalibrationError, match="calibrat"):
+            predict_on(cluster, replace(asked, promises=Promises(0.9)))
+        with pytest.raises(DataError, match="no such file"):
+            predict_on(cluster, replace(asked, source=asked.source + "/none.csv"))
+        assert not Path(asked.output).exists()
+        lines = (Path(asked.source) / "b.jsonl").read_text().splitlines()
+        lines[70] = '{"text": " "}'
+        (Path(asked.source) / "b.jsonl").write_text("\n".join(lines) + "\n")
+        with pytest.raises(DataError, match="A text is empty") as caught:
+            predict_on(cluster, asked)
+        assert caught.value.where == f"{asked.source}/b.jsonl, row 71"
+        assert "UDF" not in str(caught.value)
+        assert not (Path(asked.output) / "_SUCCESS.json").exists()
+        monkeypatch.setattr(predict, "PartScorer", scorers.KilledAlways)
+        monkeypatch.setattr(predict, "RETRIES", 1)
+        with pytest.raises(ClusterError, match="A worker ended without a word"):
+            predict_on(cluster, replace(asked, output=asked.output + "2"))
+        monkeypatch.setattr(reach, "_problem", lambda *_: ("/data/a.parquet", "no such file"))
+        with pytest.raises(ClusterError, match="A node does not see") as caught:
+            predict_on(cluster, replace(asked, output=asked.output + "3"))
+        assert f"/data/a.parquet on {cluster.nodes[0].host}" == caught.value.where
+
+
+def test_options_that_do_not_go_together(
+    grunlock: CommandLine, request_of: Callable[..., BatchRequest]
+) -> None:
+    asked = request_of("out")
+    for arguments, message in (
+        (["--text", "red", "--cluster", "auto"], "A cluster reads files"),
+        ([asked.source, "--cluster", "auto"], "A cluster writes to a folder"),
+        ([asked.source, "--format", "csv"], "for prediction on a cluster"),
+        ([asked.source, "--skip-damaged-files"], "for prediction on a cluster"),
+    ):
+        outcome = grunlock("predict", asked.model, *arguments)
+        assert outcome.code == 1
+        assert message in outcome.err

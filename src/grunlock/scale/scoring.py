@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
 from grunlock import artifact as artifacts
-from grunlock.errors import DataError
 from grunlock.evaluation import Promises, write_csv, write_jsonl
 from grunlock.evaluation.answers import answer_columns, answer_fields
 from grunlock.evaluation.texts import Prediction, text_classifier, usable_texts
@@ -24,6 +24,7 @@ from grunlock.scale.parts import part_name
 from grunlock.scale.storage import Storage
 from grunlock.shapes import FloatArray
 
+SLICE_ROWS = 2048  # at a time: what the tokeniser says of texts takes far more room than they do
 WRITTEN = pa.schema({"chunk": pa.string(), "rows": pa.int64()})
 
 
@@ -58,7 +59,8 @@ class PartScorer:
     def write(self, chunk: PieceChunk) -> int:
         """Write a chunk's part. Returns its rows."""
         texts = usable_texts(chunk, self.job.options)
-        logits = chunk_logits(self.classifier, chunk, texts)
+        slices = [texts[start : start + SLICE_ROWS] for start in range(0, len(texts), SLICE_ROWS)]
+        logits = np.concatenate([self.classifier.logits(some) for some in slices])
         content = WRITERS[self.job.format](self.classifier, texts, logits, self.job.promises)
         self.job.storage.write(self.part_name(chunk, len(texts)), content)
         return len(texts)
@@ -71,24 +73,6 @@ class PartScorer:
 def loaded(kind: type[PartScorer], job: "ray.ObjectRef[Job]") -> PartScorer:
     """The scorer of this process, which outlives a task."""
     return kind(ray.get(job))
-
-
-def chunk_logits(classifier: TextClassifier, chunk: PieceChunk, texts: list[str]) -> FloatArray:
-    """[len(texts), K]. Raises DataError that names the row of the file."""
-    try:
-        return classifier.logits(texts)
-    except DataError:
-        for row, text in enumerate(texts):
-            try:
-                classifier.logits([text])
-            except DataError as error:
-                raise DataError(
-                    "A text holds no token: there is nothing to read in it.",
-                    where=chunk.where(row),
-                    got=repr(text[:80]),
-                    cure=error.cure,
-                ) from error
-        raise
 
 
 def parquet_bytes(

@@ -1,7 +1,8 @@
 """Ray clusters of real processes on this machine: a head and nodes that can be killed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 OBJECT_STORE = 150 * 2**20  # bytes of each node
@@ -24,3 +25,17 @@ def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def working_processes(cluster: Any) -> list[int]:
+    """Process ids of the workers that run a task now, on the nodes beside the head."""
+    found = []
+    for node in cluster.worker_nodes:
+        raylet = node.all_processes["raylet"][0].process.pid
+        children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
+        for child in map(int, children):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                title = Path(f"/proc/{child}/cmdline").read_bytes()
+                if title.startswith(b"ray::") and b"IDLE" not in title:
+                    found.append(child)
+    return found

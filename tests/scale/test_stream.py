@@ -1,7 +1,9 @@
 """A corpus of many files, prepared on a cluster: every text once, whatever dies; a model as from memory."""
 
 import json
+import os
 import shutil
+import signal
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,6 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install grunlock[scale]")
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,6 +26,7 @@ from grunlock.scale import connected, slices, stream
 from grunlock.scale.stream import prepare_streamed
 from grunlock.training.run import train
 from tests.conftest import colour_rows
+from tests.scale.ray_clusters import working_processes
 
 ROWS = 10_000
 SETTINGS = [
@@ -117,14 +119,12 @@ def test_the_model_is_as_good_as_from_memory(
 
 def kill_workers_once(cluster: Any, parts: Path, killed: list[int]) -> None:
     """When the first chunk is finished, end all processes of the cluster that work on others."""
-    nodes = [node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if any(parts.glob("*.json")):
-            workers = [p for pid in nodes for p in psutil.Process(pid).children() if "Map" in p.name()]
-            for worker in workers:
-                worker.kill()
-                killed.append(worker.pid)
+            for worker in working_processes(cluster):
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
             if killed:
                 return
         time.sleep(0.01)

@@ -22,6 +22,7 @@ import numpy as np
 import ray
 
 from grunlock.data.checks import Progress, nothing_left, settle_labels
+from grunlock.data.notes import SHOWN_CLASSES
 from grunlock.data.prepared import PreparedData, is_prepared, open_prepared, remove_prepared, save_texts
 from grunlock.data.shard_files import write_index
 from grunlock.data.shards import SAMPLE_EXAMPLES
@@ -37,11 +38,12 @@ from grunlock.scale.chunks import ChunkedFiles, PieceChunk, cut_files
 from grunlock.scale.failures import told
 from grunlock.scale.slices import Slices, given_slices, train_slices
 from grunlock.scale.stream_tasks import HeldOut, ScanTask, ShardTask, fingerprint_of, scanned, written
+from grunlock.shapes import IntArray
 from grunlock.text import TextFrontEnd, TokenTypes, detect_script
 
 STREAM = "stream.json"  # which preparation the folder is of
 WORK = "work"
-SHARD_ROWS = 2**16  # of a source; a shard has those of the training split
+SHARD_ROWS = 2**15  # of a source; a shard has those of the training split
 SAMPLE_TEXTS = 1_000_000  # that the vocabulary is learned from, at most
 FEWEST_SAMPLED = 100  # texts of a chunk
 PIECE_BYTES = 16 * 2**20  # that one task reads
@@ -236,6 +238,7 @@ class _Finish:
             "fingerprint": hashlib.sha256(rows.encode()).hexdigest(),
             "notes": [
                 "examples: " + ", ".join(f"{split} {sizes[split]:,}" for split in SPLITS if split in sizes),
+                *self._class_notes(counts),
                 *facts["notes"],
                 *self._token_notes(facts["script"], num_cut, sizes["train"]),
             ],
@@ -250,6 +253,13 @@ class _Finish:
             writer.append(self.front_end.encode(texts, types), targets)
             facts["fingerprint"] = fingerprint
         return fingerprint
+
+    def _class_notes(self, counts: IntArray) -> Iterator[str]:
+        """counts: [K] training examples of each class"""
+        lacking = [label for label, count in zip(self.labels, counts.tolist(), strict=True) if not count]
+        if lacking:
+            shown = ", ".join(lacking[:SHOWN_CLASSES]) + (" ..." if len(lacking) > SHOWN_CLASSES else "")
+            yield f"{len(lacking)} classes have no training example: {shown}"
 
     def _token_notes(self, script: str, num_cut: int, num_texts: int) -> Iterator[str]:
         size = f"{self.front_end.vocab_size:,}"

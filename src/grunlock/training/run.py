@@ -48,11 +48,15 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run; nothing here changes the result."""
+    """How to run; nothing here changes the result.
+
+    stop: asked after each step, where no signal reaches this thread; else Ctrl-C and SIGTERM are heard.
+    """
 
     listeners: Sequence[Listener] = ()
     tensorboard: bool = False
     overwrite: bool = False
+    stop: StopRequest | None = None
 
 
 def train(
@@ -78,9 +82,43 @@ def train(
     Ctrl-C, when a checkpoint has been written.
     """
     options = options or RunOptions()
+    sources = (source, valid, test)
+    run, trainer, notes, base_artifact = _begin(sources, recipe, folder, base, prepared, teacher, options)
+    return _run(run, trainer, notes, base_artifact, options)
+
+
+def begin(
+    source: Source,
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    valid: Source | None = None,
+    test: Source | None = None,
+    base: str | Path | None = None,
+    prepared: str | Path | None = None,
+    options: RunOptions | None = None,
+) -> None:
+    """Make a run folder with its data prepared and everything checked, for `resume` to train elsewhere.
+
+    Arguments and errors as `train`.
+    """
+    _begin((source, valid, test), recipe, folder, base, prepared, None, options or RunOptions())
+
+
+def _begin(
+    sources: tuple[Source, Source | None, Source | None],
+    recipe: Recipe,
+    folder: str | Path,
+    base: str | Path | None,
+    prepared: str | Path | None,
+    teacher: TeacherAnswers | None,
+    options: RunOptions,
+) -> tuple[RunFolder, Trainer, tuple[str, ...], Artifact | None]:
+    """What `train` does before the first step."""
     base_artifact = None if base is None else artifacts.read(base)
     if base_artifact is not None:
         check_continuable(recipe, base_artifact)
+    source, valid, test = sources
     request = RunRequest(_path(source) or MEMORY, _path(valid), _path(test))
     with new_run(Path(folder), recipe, request, overwrite=options.overwrite) as run:
         if base_artifact is not None:
@@ -89,9 +127,9 @@ def train(
             run.data.symlink_to(Path(prepared).resolve(), target_is_directory=True)
             data = open_prepared(run.data)
         else:
-            data = _prepare(run, recipe, (source, valid, test), base_artifact, teacher, options)
+            data = _prepare(run, recipe, sources, base_artifact, teacher, options)
         trainer, notes = _build_trainer(run, recipe, data, base_artifact)
-    return _run(run, trainer, notes, base_artifact, options)
+    return run, trainer, notes, base_artifact
 
 
 def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
@@ -236,7 +274,7 @@ def _refit(
     folder.path.mkdir(exist_ok=True)
     _restore(trainer, folder.checkpoint)
     listener = refit_listener(_to_all(options))
-    _fit(run, folder, trainer, (refit_note(trainer),), RunOptions(listeners=[listener]))
+    _fit(run, folder, trainer, (refit_note(trainer),), RunOptions(listeners=[listener], stop=options.stop))
     assert trainer.best_weights is not None
     return finish_refit(chosen, before.derived, trainer.data, trainer.best_weights, _to_all(options))
 
@@ -264,7 +302,7 @@ def _fit(
         listeners: list[Listener] = [history, *options.listeners]
         if options.tensorboard:
             listeners.append(TensorBoard(folder.tensorboard, first_step))
-        stop = stack.enter_context(stop_request())
+        stop = options.stop or stack.enter_context(stop_request())
 
         def tell(event: Event) -> None:
             for listen in listeners:

@@ -110,7 +110,8 @@ def show_result(folder: Path | str, metrics: dict[str, object], sha256: str) -> 
     console.print(f"run       {folder}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"model     {folder}/model.grunlock", highlight=False, markup=False, soft_wrap=True)
     console.print(f"sha256    {sha256}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"next      grunlock evaluate {folder}", highlight=False, markup=False, soft_wrap=True)
+    if "://" not in str(folder):
+        console.print(f"next      grunlock evaluate {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_usage(data: str | None, resume: str | None, besides: str) -> None:

@@ -14,7 +14,12 @@ class GrunlockError(Exception):
         got: what was found there.
         expected: what would have been right.
         cure: what the user can do, a command if there is one.
+
+    Attributes:
+        shared: every process of a parallel training raises it, so that one of them says it for all.
     """
+
+    shared = False
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ from grunlock.cli import (
     unlock,
     vectors,
 )
+from grunlock.cli.options import speaks_for_all
 from grunlock.errors import GrunlockError, RunInterruptedError, missing_library
 
 app = typer.Typer(
@@ -97,5 +98,6 @@ def main() -> None:
         except ModuleNotFoundError as error:
             raise missing_library(error) or error from error
     except GrunlockError as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
+        if speaks_for_all() or not error.shared:
+            Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(130 if isinstance(error, RunInterruptedError) else 1)

@@ -1,5 +1,6 @@
 """Options that several verbs share, worded once."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -71,3 +72,10 @@ def usual_recipes(data: str) -> tuple[str, str]:
     from grunlock.data.series.sources import holds_series
 
     return ("series", "seed_series") if holds_series(data) else ("default", "seed")
+
+
+def speaks_for_all() -> bool:
+    """Whether this process may say what all processes of its group know: rank 0 of torchrun's, or one that
+    nobody started together with others."""
+    together = "WORLD_SIZE" in os.environ and "MASTER_ADDR" in os.environ
+    return not together or os.environ.get("RANK", "0") == "0"

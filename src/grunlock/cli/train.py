@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import ClusterAddress, Overrides, given_besides, usual_recipes
+from grunlock.cli.options import ClusterAddress, Overrides, given_besides, speaks_for_all, usual_recipes
 from grunlock.cli.train_cluster import NewRun, train_there
 from grunlock.errors import RunError
 
@@ -75,7 +75,8 @@ def train_command(
         place = output or str(_default_folder(data, chosen.name))
     if cluster is None:
         result = _train_here(place, new, tensorboard, threads)
-        show_result(result.folder, result.metrics, result.artifact_sha256)
+        if speaks_for_all():
+            show_result(result.folder, result.metrics, result.artifact_sha256)
     else:
         there = train_there(
             console, cluster, place, new, workers=workers, threads=threads, tensorboard=tensorboard
@@ -92,7 +93,7 @@ def _train_here(place: str, new: NewRun | None, tensorboard: bool, threads: int 
 
     if threads is not None:
         torch.set_num_threads(threads)
-    with ProgressBar(console) as bar:
+    with ProgressBar(console if speaks_for_all() else Console(quiet=True)) as bar:
         options = RunOptions(
             listeners=(bar,), tensorboard=tensorboard, overwrite=new is not None and new.overwrite
         )

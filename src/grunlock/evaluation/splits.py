@@ -14,10 +14,17 @@ BATCH_TOKENS = 16_384  # bounds memory; results do not depend on it beyond round
 Forward = Callable[[Batch], FloatArray]  # logits [B, K], longest sequence first
 
 
-def split_logits(forward: Forward, store: ExampleStore, num_classes: int) -> tuple[FloatArray, IntArray]:
-    """Logits [examples, K] and targets [examples], in the split's order."""
-    logits = np.empty((store.num_examples, num_classes), dtype=np.float32)
-    for examples in evaluation_batches(store.lengths, BATCH_TOKENS):
+def split_logits(
+    forward: Forward, store: ExampleStore, num_classes: int, share: tuple[int, int] = (0, 1)
+) -> tuple[FloatArray, IntArray]:
+    """Logits [examples, K] and targets [examples], in the split's order.
+
+    share: (r, n), of every n batches only number r is answered; the logits of the others are zero, so that
+        those of all shares add up to the whole
+    """
+    logits = np.zeros((store.num_examples, num_classes), dtype=np.float32)
+    place, step = share
+    for examples in evaluation_batches(store.lengths, BATCH_TOKENS)[place::step]:
         batch = store.batch(examples)
         logits[batch.examples] = forward(batch)
     return logits, np.asarray(store.targets, dtype=np.int64)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import ray
@@ -13,7 +14,7 @@ from ray.train.v2.torch.torch_trainer import TorchTrainer
 from grunlock.errors import ClusterError, GrunlockError
 from grunlock.scale.board import Finished, GroupStarted, News, Outcome, WorkersLost
 from grunlock.scale.failures import told
-from grunlock.training.events import CheckpointWritten, Listener
+from grunlock.training.events import CheckpointWritten, Listener, RunStarted
 from grunlock.training.interruption import StopRequest
 
 LOSSES_WITHOUT_CHECKPOINT = 5  # in a row, then the training is given up
@@ -87,6 +88,7 @@ class Watch:
         self._place, self._fit, self._board = place, fit, board
         self._listeners, self._say = listeners, say
         self._losses = 0
+        self._noted: frozenset[str] = frozenset()
         self._waiting_since: float | None = time.monotonic()
 
     def outcome(self, stop: StopRequest) -> Outcome:
@@ -127,6 +129,9 @@ class Watch:
         else:
             if isinstance(news, CheckpointWritten):
                 self._losses = 0
+            if isinstance(news, RunStarted):
+                new = tuple(note for note in news.notes if note not in self._noted)
+                news, self._noted = replace(news, notes=new), self._noted | {*new}
             for listen in self._listeners:
                 listen(news)
         return None

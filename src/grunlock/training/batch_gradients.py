@@ -61,15 +61,17 @@ class BatchGradients:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    def add_unlabelled(self, batch: Batch, seed: int) -> float:
-        """Add the gradients of the virtual adversarial loss of texts without labels. Returns that loss."""
+    def add_unlabelled(self, batch: Batch, weight: float, seed: int) -> float:
+        """Add the gradients of the virtual adversarial loss of texts without labels, times `weight`. Returns
+        that loss times `weight`."""
         options = self._recipe.virtual_adversarial
         assert options is not None  # the recipe refuses data.unlabelled without it
         torch.default_generator.manual_seed(seed)
         inputs = network_inputs(batch.inputs, batch.layout)
         passes = PerturbedPass(self._model, inputs, derive_seed(seed, "dropout", "answer"))
         with frozen_statistics(self._model):
-            loss = passes.virtual_adversarial(options, passes.answer(), torch.mean)
+            logits = passes.answer()
+            loss = passes.virtual_adversarial(options, logits, lambda apart: weight * torch.mean(apart))
         passes.finish()
         return loss
 

@@ -4,6 +4,7 @@ Tensors and plain values only, read back with torch's weights-only loader: openi
 code from it.
 """
 
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,14 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
     Raises RunError if the file is damaged or of another version.
     """
-    if not path.is_file():
-        return None
+    return state_of(path, path) if path.is_file() else None
+
+
+def state_of(file: Path | bytes, path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, the file or what is in it. Errors as read_checkpoint, naming the path."""
     try:
-        content = torch.load(path, weights_only=True)
+        source = io.BytesIO(file) if isinstance(file, bytes) else file
+        content = torch.load(source, weights_only=True)
         version, state = content["version"], content["state"]
         if not isinstance(state, dict):
             raise TypeError(f"its state is of type {type(state).__name__}")

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from grunlock.data.augmentation import training_batches
-from grunlock.data.batches import Batch, EndlessBatches, plan_batches
+from grunlock.data.batches import Batch, EndlessBatches, ExampleStore, plan_batches
 from grunlock.data.prepared import UNLABELLED, PreparedData
 from grunlock.errors import TrainingError
 from grunlock.evaluation.splits import split_logits
@@ -31,6 +31,7 @@ from grunlock.optim.averaging import WeightAverage
 from grunlock.optim.clipping import NonFiniteGuard, build_clipper
 from grunlock.optim.optimizers import build_optimizer
 from grunlock.optim.schedules import build_schedule
+from grunlock.parallel import ALONE, Group
 from grunlock.recipe import Derived, Recipe
 from grunlock.runtime.probabilities import probabilities
 from grunlock.seeding import derive_seed
@@ -38,6 +39,7 @@ from grunlock.shapes import FloatArray, IntArray
 from grunlock.training.batch_gradients import BatchGradients
 from grunlock.training.events import EpochDone, Listener, StepDone
 from grunlock.training.fine_tuning import PartRates
+from grunlock.training.sharing import Sharing
 
 Weights = dict[str, Tensor]
 
@@ -59,7 +61,15 @@ class Progress:
 
 
 class Trainer:
-    """One training of one recipe on prepared data."""
+    """One training of one recipe on prepared data, in one process or in a group of them.
+
+    The processes of a group hold the same weights and state after every step, so each may write a checkpoint,
+    and a group of another size may go on from it.
+
+    Attributes:
+        wants_to_stop: asked in every step; the group agrees with what its gradients bring.
+        stop_agreed: a process of the group wanted to stop before the last step ended.
+    """
 
     def __init__(
         self,
@@ -68,6 +78,7 @@ class Trainer:
         data: PreparedData,
         model: SequenceClassifier,
         last_epoch: int | None = None,  # stop there, although the schedule goes on
+        group: Group = ALONE,
     ) -> None:
         self.recipe = recipe
         self.derived = derived
@@ -86,6 +97,9 @@ class Trainer:
             self.optimizer.watch_rows(self.average.before_rows_change)
         self.class_weights = class_weights(recipe.loss.class_weights, data.label_counts, data.labels)
         self.gradients = BatchGradients(recipe, model, self.class_weights)
+        self.sharing = Sharing(group, model)
+        self.wants_to_stop: Callable[[], bool] = lambda: False
+        self.stop_agreed = False
         self.training_batch = training_batches(data.train, recipe.augmentation, data.front_end)
         self.unlabelled = None
         if data.unlabelled is not None:
@@ -99,8 +113,12 @@ class Trainer:
     def fit(self, listen: Listener, after_step: Callable[[], None]) -> None:
         """Train until the last epoch or until patience ends. `after_step` may raise to stop."""
         with torch.random.fork_rng(devices=[]):
-            while not self.finished:
-                self.run_epoch(listen, after_step)
+            try:
+                while not self.finished:
+                    self.run_epoch(listen, after_step)
+            except TrainingError as error:
+                error.shared = True  # it follows from sums over the group
+                raise
 
     @property
     def finished(self) -> bool:
@@ -167,20 +185,42 @@ class Trainer:
     def compute_gradients(self, batches: Sequence[IntArray]) -> float:
         """Mean loss of the step's sequences, its gradients left in the parameters.
 
-        Dropout depends on (seed, step, batch) alone, so computing twice gives the same gradients.
+        Dropout depends on (seed, step, batch) and the rank in a group, so computing twice gives the same
+        gradients.
         """
         self.optimizer.zero_grad()
-        weights = [self.batch_weight(examples) for examples in batches]
+        total = sum(self.batch_weight(examples) for examples in batches)
         loss_sum = 0.0
         for index, examples in enumerate(batches):
-            seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, index)
-            batch = self.training_batch(examples, seed)
-            loss_sum += self.gradients.add(batch, weights[index] / sum(weights), seed)
+            loss_sum += self._add_share(examples, total, self._dropout_seed(index))
         if self.unlabelled is not None and self.data.unlabelled is not None:
-            seed = derive_seed(self.recipe.seed, "dropout", self.progress.step, UNLABELLED)
-            batch = self.data.unlabelled.batch(self.unlabelled[self.progress.step])
-            loss_sum += self.gradients.add_unlabelled(batch, seed)
-        return loss_sum
+            examples = self.unlabelled[self.progress.step]
+            loss_sum += self._add_unlabelled(self.data.unlabelled, examples, self._dropout_seed(UNLABELLED))
+        exchanged = self.sharing.exchange(loss_sum, self.wants_to_stop())
+        self.stop_agreed = self.stop_agreed or exchanged.stop
+        return exchanged.loss
+
+    def _dropout_seed(self, batch: int | str) -> int:
+        return derive_seed(self.recipe.seed, "dropout", self.progress.step, batch, *self.sharing.purpose)
+
+    def _add_share(self, examples: IntArray, total: float, seed: int) -> float:
+        """Add the gradients of this process's share of a batch, in a step of `total` weight. Returns its part
+        of the loss."""
+        own = self.sharing.own(examples, self.data.train)
+        if len(own):
+            return self.gradients.add(self.training_batch(own, seed), self.batch_weight(own) / total, seed)
+        with self.sharing.only_taking_part():
+            self.gradients.add(self.data.train.batch(examples[:1]), 0.0, seed)
+        return 0.0
+
+    def _add_unlabelled(self, store: ExampleStore, examples: IntArray, seed: int) -> float:
+        """As _add_share, of a batch without labels."""
+        own = self.sharing.own(examples, store)
+        if len(own):
+            return self.gradients.add_unlabelled(store.batch(own), len(own) / len(examples), seed)
+        with self.sharing.only_taking_part():
+            self.gradients.add_unlabelled(store.batch(examples[:1]), 0.0, seed)
+        return 0.0
 
     def batch_weight(self, examples: IntArray) -> float:
         """By how much a batch's mean loss counts: its sequences, each by the weight of its class."""
@@ -207,7 +247,10 @@ class Trainer:
         progress = self.progress
         with self.optimizer.evaluation_weights(), self._averaged():
             data = self.data
-            logits, targets = split_logits(self.forward, data.valid, len(data.labels))
+            group = self.sharing.group
+            share = (group.rank, group.size)
+            logits, targets = split_logits(self.forward, data.valid, len(data.labels), share)
+            group.sum_(torch.from_numpy(logits), "answers")
             self._check_finite(logits)
             scores = evaluate(probabilities(logits, 1.0), targets, data.labels, resamples=0)
             metric = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": -scores.nll}

@@ -14,17 +14,18 @@ from grunlock.data.prepared import PreparedData
 from grunlock.recipe import Recipe
 from grunlock.training.events import Event, Listener, RunStarted, StepDone
 from grunlock.training.loop import Trainer
-from grunlock.training.start import build_start, derive_for
+from grunlock.training.start import derive_for, shared_start
 
 
 def refit_trainer(before: Trainer, base: Artifact | None) -> Trainer:
     """A trainer before its first step, from the same start as the one that has found its best epoch."""
     recipe, data = _as_before(before.recipe, before.derived.epochs), with_validation(before.data)
     derived = derive_for(recipe, data)
-    start = build_start(recipe, derived, data, base)
+    group = before.sharing.group
+    start = shared_start(group, recipe, derived, data, base)
     progress, keep = before.progress, before.recipe.training.keep
     last_epoch = progress.best_epoch if keep == "best" else progress.epoch
-    return Trainer(recipe, derived, data, start.model, last_epoch=last_epoch)
+    return Trainer(recipe, derived, data, start.model, last_epoch=last_epoch, group=group)
 
 
 def refit_listener(tell: Listener) -> Listener:

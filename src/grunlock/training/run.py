@@ -15,13 +15,9 @@ from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import RunError, RunInterruptedError
+from grunlock.parallel import ALONE, Group, joined_group
 from grunlock.recipe import Recipe
-from grunlock.training.checkpoint import (
-    CheckpointClock,
-    damaged_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from grunlock.training.checkpoint import CheckpointClock, write_checkpoint
 from grunlock.training.events import CheckpointWritten, DataProgress, Event, Listener, RunDone, RunStarted
 from grunlock.training.finish import Chosen, finish, finish_refit
 from grunlock.training.history import History
@@ -29,8 +25,9 @@ from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
 from grunlock.training.refit import refit_listener, refit_note, refit_trainer
 from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
-from grunlock.training.start import build_start, check_continuable, check_taught, derive_for
+from grunlock.training.start import check_continuable, check_taught, derive_for, shared_start
 from grunlock.training.tensorboard import TensorBoard
+from grunlock.training.together import restore, shared_data
 
 Source = str | Path | InMemory | SeriesSet
 MEMORY = "memory"
@@ -59,6 +56,25 @@ class RunOptions:
     stop: StopRequest | None = None
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Where the data of a new run comes from; see train."""
+
+    source: Source
+    valid: Source | None
+    test: Source | None
+    prepared: str | Path | None = None
+    teacher: TeacherAnswers | None = None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What the process that writes a run has at hand before the first step."""
+
+    data: PreparedData
+    base: Artifact | None
+
+
 def train(
     source: Source,
     recipe: Recipe,
@@ -78,13 +94,20 @@ def train(
     recipe; the run links to it instead of reading the sources again. `teacher` answers the training texts; a
     recipe with the section distillation needs it.
 
-    Raises DataError, RecipeError, RunError, TrainingError, StorageError, and RunInterruptedError after
-    Ctrl-C, when a checkpoint has been written.
+    In a group of processes (torchrun, or torch.distributed in use already) all call this alike and train
+    together: the first of them reads the sources and writes the run, and all return its result.
+
+    Raises DataError, RecipeError, RunError, TrainingError, StorageError, ClusterError if a process of the
+    group is lost, and RunInterruptedError after Ctrl-C, when a checkpoint has been written.
     """
     options = options or RunOptions()
-    sources = (source, valid, test)
-    run, trainer, notes, base_artifact = _begin(sources, recipe, folder, base, prepared, teacher, options)
-    return _run(run, trainer, notes, base_artifact, options)
+    sources = Sources(source, valid, test, prepared, teacher)
+    run = RunFolder(Path(folder))
+    with joined_group() as group:
+        with ExitStack() as stack:
+            begun = group.lead(lambda: _begin(stack, recipe, run, sources, base, options))
+            trainer, notes = _build_trainer(group, run, recipe, begun)
+        return _run(run, trainer, notes, None if begun is None else begun.base, options)
 
 
 def begin(
@@ -102,54 +125,27 @@ def begin(
 
     Arguments and errors as `train`.
     """
-    _begin((source, valid, test), recipe, folder, base, prepared, None, options or RunOptions())
-
-
-def _begin(
-    sources: tuple[Source, Source | None, Source | None],
-    recipe: Recipe,
-    folder: str | Path,
-    base: str | Path | None,
-    prepared: str | Path | None,
-    teacher: TeacherAnswers | None,
-    options: RunOptions,
-) -> tuple[RunFolder, Trainer, tuple[str, ...], Artifact | None]:
-    """What `train` does before the first step."""
-    base_artifact = None if base is None else artifacts.read(base)
-    if base_artifact is not None:
-        check_continuable(recipe, base_artifact)
-    source, valid, test = sources
-    request = RunRequest(_path(source) or MEMORY, _path(valid), _path(test))
-    with new_run(Path(folder), recipe, request, overwrite=options.overwrite) as run:
-        if base_artifact is not None:
-            artifacts.save(base_artifact, run.base_artifact)
-        if prepared is not None:
-            run.data.symlink_to(Path(prepared).resolve(), target_is_directory=True)
-            data = open_prepared(run.data)
-        else:
-            data = _prepare(run, recipe, sources, base_artifact, teacher, options)
-        trainer, notes = _build_trainer(run, recipe, data, base_artifact)
-    return run, trainer, notes, base_artifact
+    sources = Sources(source, valid, test, prepared)
+    run = RunFolder(Path(folder))
+    with ExitStack() as stack:
+        begun = _begin(stack, recipe, run, sources, base, options or RunOptions())
+        _build_trainer(ALONE, run, recipe, begun)
 
 
 def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
-    """Go on with a run that was stopped or killed, to the same weights as if it had not been."""
+    """Go on with a run that was stopped or killed, to the same weights as if it had not been. A group of
+    processes may go on with what another number of them began, and `folder` may be another one on each of
+    their machines if its data is the same."""
     options = options or RunOptions()
-    run, recipe, request = open_run(Path(folder))
-    base = artifacts.read(run.base_artifact) if run.base_artifact.is_file() else None
-    if is_prepared(run.data):
-        data = open_prepared(run.data)
-    elif request.source == MEMORY:
-        raise RunError(
-            "This run's data was in memory and was not written before it stopped.",
-            where=run.path,
-            cure="start it again",
-        )
-    else:
-        data = _prepare(run, recipe, (request.source, request.valid, request.test), base, None, options)
-    trainer, notes = _build_trainer(run, recipe, data, base)
-    _restore(trainer, run.checkpoint)
-    return _run(run, trainer, notes, base, options)
+    with joined_group() as group:
+        opened = group.from_first(group.lead(lambda: open_run(Path(folder))))
+        assert opened is not None
+        _, recipe, request = opened
+        run = RunFolder(Path(folder))
+        begun = group.lead(lambda: _reopen(run, recipe, request, options))
+        trainer, notes = _build_trainer(group, run, recipe, begun)
+        restore(trainer, run.checkpoint)
+        return _run(run, trainer, notes, None if begun is None else begun.base, options)
 
 
 def complete(
@@ -216,108 +212,159 @@ def _to_all(options: RunOptions) -> Listener:
     return tell
 
 
-def _prepare(
-    run: RunFolder,
+def _begin(
+    stack: ExitStack,
     recipe: Recipe,
-    sources: tuple[Source, Source | None, Source | None],
-    base: Artifact | None,
-    teacher: TeacherAnswers | None,
+    run: RunFolder,
+    sources: Sources,
+    base: str | Path | None,
     options: RunOptions,
+) -> Begun:
+    """Make the folder of a new run and prepare its data. The folder goes again if `stack` ends badly."""
+    base_artifact = None if base is None else artifacts.read(base)
+    if base_artifact is not None:
+        check_continuable(recipe, base_artifact)
+    request = RunRequest(_path(sources.source) or MEMORY, _path(sources.valid), _path(sources.test))
+    stack.enter_context(new_run(run.path, recipe, request, overwrite=options.overwrite))
+    if base_artifact is not None:
+        artifacts.save(base_artifact, run.base_artifact)
+    if sources.prepared is None:
+        return Begun(_prepare(run, recipe, sources, base_artifact, options), base_artifact)
+    run.data.symlink_to(Path(sources.prepared).resolve(), target_is_directory=True)
+    return Begun(open_prepared(run.data), base_artifact)
+
+
+def _reopen(run: RunFolder, recipe: Recipe, request: RunRequest, options: RunOptions) -> Begun:
+    """The data of a run that goes on; prepared again if it was stopped before that had ended."""
+    base = artifacts.read(run.base_artifact) if run.base_artifact.is_file() else None
+    if is_prepared(run.data):
+        return Begun(open_prepared(run.data), base)
+    if request.source == MEMORY:
+        raise RunError(
+            "This run's data was in memory and was not written before it stopped.",
+            where=run.path,
+            cure="start it again",
+        )
+    sources = Sources(request.source, request.valid, request.test)
+    return Begun(_prepare(run, recipe, sources, base, options), base)
+
+
+def _prepare(
+    run: RunFolder, recipe: Recipe, sources: Sources, base: Artifact | None, options: RunOptions
 ) -> PreparedData:
     def tell(activity: str, rows: int) -> None:
         _to_all(options)(DataProgress(activity, rows))
 
-    source, valid, test = sources
     shutil.rmtree(run.data, ignore_errors=True)  # a preparation that was cut short
     return prepare(
-        source,
+        sources.source,
         recipe,
         run.data,
-        valid=valid,
-        test=test,
+        valid=sources.valid,
+        test=sources.test,
         progress=tell,
         known=None if base is None else Known(base.front_end, base.labels),
-        teacher=teacher,
+        teacher=sources.teacher,
     )
 
 
 def _build_trainer(
-    run: RunFolder, recipe: Recipe, data: PreparedData, base: Artifact | None
+    group: Group, run: RunFolder, recipe: Recipe, begun: Begun | None
 ) -> tuple[Trainer, tuple[str, ...]]:
-    """A trainer before its first step, and what to tell the user about data and start."""
-    check_taught(recipe, data, run.path)
+    """A trainer before its first step, and what to tell the user about data and start. begun: rank 0's."""
+    data = shared_data(group, run, None if begun is None else begun.data)
+    group.each(lambda: check_taught(recipe, data, run.path))
     derived = derive_for(recipe, data)
-    write_derived(run, derived)
-    start = build_start(recipe, derived, data, base)
-    return Trainer(recipe, derived, data, start.model), (*data.notes, *start.notes)
+    group.lead(lambda: write_derived(run, derived))
+    start = shared_start(group, recipe, derived, data, None if begun is None else begun.base)
+    trainer = group.each(lambda: Trainer(recipe, derived, data, start.model, group=group))
+    return trainer, (*data.notes, *start.notes)
 
 
 def _run(
     run: RunFolder, trainer: Trainer, notes: tuple[str, ...], base: Artifact | None, options: RunOptions
 ) -> RunResult:
-    tell = _to_all(options)
+    group, tell = trainer.sharing.group, _to_all(options)
     _fit(run, run, trainer, notes, options)
-    assert trainer.best_weights is not None  # set at the end of the first epoch
-    chosen = finish(run, trainer.recipe, trainer.derived, trainer.data, trainer.best_weights, tell)
-    artifact = chosen.artifact
-    if trainer.derived.refit:
-        artifacts.save(artifact, run.before_refit)
-        artifact = _refit(run, trainer, chosen, base, options)
-    sha256 = artifacts.save(artifact, run.artifact)
-    return RunResult(run.path, artifact, sha256, artifact.metrics)
+    weights = trainer.best_weights
+    assert weights is not None  # set at the end of the first epoch
+    chosen = group.lead(lambda: finish(run, trainer.recipe, trainer.derived, trainer.data, weights, tell))
+    again = _refit(run, trainer, chosen, base, options) if trainer.derived.refit else None
+
+    def saved() -> RunResult:
+        assert chosen is not None
+        artifact = again or chosen.artifact
+        return RunResult(run.path, artifact, artifacts.save(artifact, run.artifact), artifact.metrics)
+
+    result = group.from_first(group.lead(saved))
+    assert result is not None
+    return result
 
 
 def _refit(
-    run: RunFolder, before: Trainer, chosen: Chosen, base: Artifact | None, options: RunOptions
-) -> Artifact:
-    trainer, folder = refit_trainer(before, base), run.refit
-    folder.path.mkdir(exist_ok=True)
-    _restore(trainer, folder.checkpoint)
-    listener = refit_listener(_to_all(options))
-    _fit(run, folder, trainer, (refit_note(trainer),), RunOptions(listeners=[listener], stop=options.stop))
-    assert trainer.best_weights is not None
-    return finish_refit(chosen, before.derived, trainer.data, trainer.best_weights, _to_all(options))
+    run: RunFolder, before: Trainer, chosen: Chosen | None, base: Artifact | None, options: RunOptions
+) -> Artifact | None:
+    """The artifact of a training from all examples, on rank 0. chosen: rank 0's."""
+    group, folder, tell = before.sharing.group, run.refit, _to_all(options)
 
+    def keep_chosen() -> None:
+        assert chosen is not None
+        artifacts.save(chosen.artifact, run.before_refit)
+        folder.path.mkdir(exist_ok=True)
 
-def _restore(trainer: Trainer, path: Path) -> None:
-    """Go on from a checkpoint, if there is one. Raises RunError for one of another network."""
-    state = read_checkpoint(path)
-    if state is None:
-        return
-    try:
-        trainer.load_state_dict(state)
-    except Exception as error:  # optimisers and torch raise whatever a wrong state leads them to
-        raise damaged_checkpoint(path, error) from error
+    group.lead(keep_chosen)
+    trainer = refit_trainer(before, base)
+    restore(trainer, folder.checkpoint)
+    _fit(run, folder, trainer, (refit_note(trainer),), RunOptions([refit_listener(tell)], stop=options.stop))
+    weights = trainer.best_weights
+    assert weights is not None
+
+    def finished() -> Artifact:
+        assert chosen is not None
+        return finish_refit(chosen, before.derived, trainer.data, weights, tell)
+
+    return group.lead(finished)
 
 
 def _fit(
     run: RunFolder, folder: RunFolder, trainer: Trainer, notes: tuple[str, ...], options: RunOptions
 ) -> None:
-    """folder: where history and checkpoint of this part of the run are."""
-    first_step, first_epoch = trainer.progress.step, trainer.progress.epoch
-    training = trainer.recipe.training
+    """folder: where history and checkpoint of this part of the run are. Rank 0 alone writes and tells."""
+    group, training = trainer.sharing.group, trainer.recipe.training
     clock = CheckpointClock(training.checkpoint_every_seconds, training.checkpoint_every_steps)
     with ExitStack() as stack:
-        history = stack.enter_context(History(folder.history, first_step, first_epoch))
-        listeners: list[Listener] = [history, *options.listeners]
-        if options.tensorboard:
-            listeners.append(TensorBoard(folder.tensorboard, first_step))
-        stop = options.stop or stack.enter_context(stop_request())
+        listeners = group.lead(lambda: _listeners(stack, folder, trainer, options)) or []
+        stop = options.stop or stack.enter_context(stop_request(passed_on=group.size > 1))
+        trainer.wants_to_stop = lambda: stop.requested
 
         def tell(event: Event) -> None:
             for listen in listeners:
                 listen(event)
 
-        def after_step() -> None:
-            if stop.requested or clock.due(trainer.progress.step):
+        def save() -> None:
+            if group.rank == 0:
                 _save(folder, trainer, tell)
+
+        def after_step() -> None:
+            # Alone, a request that came after the step's gradients is obeyed at once.
+            stopping = stop.requested if group.size == 1 else trainer.stop_agreed
+            if stopping or clock.due(trainer.progress.step):
+                save()
                 clock.written()
-            _stop_if_asked(stop, run, trainer)
+            if stopping:
+                raise _interrupted(run, trainer)
 
         tell(_started(trainer, notes))
         trainer.fit(tell, after_step)
-        _save(folder, trainer, tell)
+        save()
         tell(RunDone(trainer.progress.step, trainer.progress.best_epoch, trainer.stopped_early))
+
+
+def _listeners(stack: ExitStack, folder: RunFolder, trainer: Trainer, options: RunOptions) -> list[Listener]:
+    first_step, first_epoch = trainer.progress.step, trainer.progress.epoch
+    history = stack.enter_context(History(folder.history, first_step, first_epoch))
+    board = [TensorBoard(folder.tensorboard, first_step)] if options.tensorboard else []
+    return [history, *options.listeners, *board]
 
 
 def _started(trainer: Trainer, notes: tuple[str, ...]) -> RunStarted:
@@ -333,10 +380,11 @@ def _save(run: RunFolder, trainer: Trainer, tell: Listener) -> None:
     tell(CheckpointWritten(trainer.progress.step))
 
 
-def _stop_if_asked(stop: StopRequest, run: RunFolder, trainer: Trainer) -> None:
-    if stop.requested:
-        raise RunInterruptedError(
-            f"Stopped after step {trainer.progress.step} of {_num_steps(trainer)}.",
-            where=run.path,
-            cure=f"go on with: grunlock train --resume {run.path}",
-        )
+def _interrupted(run: RunFolder, trainer: Trainer) -> RunInterruptedError:
+    error = RunInterruptedError(
+        f"Stopped after step {trainer.progress.step} of {_num_steps(trainer)}.",
+        where=run.path,
+        cure=f"go on with: grunlock train --resume {run.path}",
+    )
+    error.shared = True
+    return error

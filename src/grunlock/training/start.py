@@ -13,6 +13,7 @@ from grunlock.data.vectors import read_vectors
 from grunlock.errors import RunError
 from grunlock.models import SequenceClassifier
 from grunlock.models.embedding import TokenEmbedding
+from grunlock.parallel import Group
 from grunlock.recipe import DataFacts, Derived, Recipe, derive
 from grunlock.seeding import derive_seed
 from grunlock.text import TextFrontEnd
@@ -64,9 +65,7 @@ def check_taught(recipe: Recipe, data: PreparedData, where: Path) -> None:
 
 def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Artifact | None) -> Start:
     """Fresh weights depend on (seed, "init") alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(recipe.seed, "init"))
-        model = SequenceClassifier(recipe, derived)
+    model = _fresh(recipe, derived)
     notes: tuple[str, ...] = ()
     if base is not None:
         continue_from(model, base, data.labels)
@@ -75,6 +74,23 @@ def build_start(recipe: Recipe, derived: Derived, data: PreparedData, base: Arti
     elif isinstance(model.embedding, TokenEmbedding) and isinstance(data.front_end, TextFrontEnd):
         notes = _take_vectors(model.embedding, recipe, data.front_end)
     return Start(model, notes)
+
+
+def shared_start(
+    group: Group, recipe: Recipe, derived: Derived, data: PreparedData, base: Artifact | None
+) -> Start:
+    """As build_start, on every rank of a group: rank 0's weights for all. Only there the base, and files that
+    the recipe names, have to be."""
+    start = group.lead(lambda: build_start(recipe, derived, data, base)) or Start(_fresh(recipe, derived), ())
+    if group.size > 1:
+        start.model.load_state_dict(group.from_first(start.model.state_dict()))
+    return start
+
+
+def _fresh(recipe: Recipe, derived: Derived) -> SequenceClassifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(recipe.seed, "init"))
+        return SequenceClassifier(recipe, derived)
 
 
 def _take_vectors(embedding: TokenEmbedding, recipe: Recipe, front_end: TextFrontEnd) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
@@ -139,7 +140,16 @@ def train_on_cluster(
         stop_request() as stop,
     ):
         fit = Fit(_trainer(job, board, team, own))
-        outcome = Watch(place, fit, board, listeners, say).outcome(stop)
+        watch = Watch(
+            place,
+            fit,
+            take=lambda: ray.get(board.take.remote()),
+            ask_to_stop=lambda: ray.get(board.stop.remote()),
+            listeners=listeners,
+            say=say,
+        )
+        outcome = watch.outcome(stop)
+        board.end.remote(outcome)  # a group that starts after this has nothing to do
     if isinstance(outcome, RunInterruptedError):
         raise RunInterruptedError(
             outcome.what,

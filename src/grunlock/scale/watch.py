@@ -12,14 +12,14 @@ from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from grunlock.errors import ClusterError, GrunlockError
-from grunlock.scale.board import Finished, GroupStarted, News, Outcome, WorkersLost
+from grunlock.scale.board import GroupStarted, News, Outcome, WorkersLost
 from grunlock.scale.failures import told
 from grunlock.training.events import CheckpointWritten, Listener, RunStarted
 from grunlock.training.interruption import StopRequest
 
 LOSSES_WITHOUT_CHECKPOINT = 5  # in a row, then the training is given up
 LOOK_SECONDS = 0.1  # between two looks at the board
-END_SECONDS = 15.0  # for the other ranks to end, once there is a result
+END_SECONDS = 15.0  # for the other ranks to end, once there is an outcome
 WAITING_SECONDS = 20.0  # without a group of workers, then the user is told
 
 
@@ -80,73 +80,90 @@ class Fit:
 
 @final
 class Watch:
-    """Looks at the board until there is an outcome."""
+    """Looks at the board until there is an outcome.
+
+    Args:
+        place: of the run, for messages.
+        fit: Ray Train at work.
+        take: what the board has heard since the last time, and the outcome.
+        ask_to_stop: tells the workers to end between two steps.
+        say: is told in words what happens to the workers.
+    """
 
     def __init__(
-        self, place: str, fit: Fit, board: Any, listeners: Sequence[Listener], say: Callable[[str], None]
+        self,
+        place: str,
+        fit: Fit,
+        take: Callable[[], tuple[list[News], Outcome | None]],
+        ask_to_stop: Callable[[], None],
+        listeners: Sequence[Listener],
+        say: Callable[[str], None],
     ) -> None:
-        self._place, self._fit, self._board = place, fit, board
+        self._place, self._fit = place, fit
+        self._take, self._ask_to_stop = take, ask_to_stop
         self._listeners, self._say = listeners, say
         self._losses = 0
         self._noted: frozenset[str] = frozenset()
         self._waiting_since: float | None = time.monotonic()
 
     def outcome(self, stop: StopRequest) -> Outcome:
+        """Wait for the end, or for one loss too many."""
         asked = False
         while True:
             ended = self._fit.ended()  # asked first, so that the last news are read after it
-            taken: tuple[list[News], Outcome | None] = ray.get(self._board.take.remote())
-            news, outcome = taken
+            news, outcome = self._take()
             for each in news:
-                lost = self._hear(each)
-                outcome = outcome or lost
+                hopeless = self._heard(each)
+                if hopeless is not None:
+                    return hopeless
             if outcome is not None:
-                self._fit.wait(END_SECONDS if isinstance(outcome, Finished) else 0.0)
+                self._fit.wait(END_SECONDS)
                 return outcome
             if ended:
                 return self._fit.error(self._place)
             if stop.requested and not asked:
                 asked = True
-                ray.get(self._board.stop.remote())
+                self._ask_to_stop()
                 self._say("stopping after this step")
             self._say_if_waiting()
             time.sleep(LOOK_SECONDS)
 
-    def _hear(self, news: News) -> GrunlockError | None:
-        """An error: there is nothing to be hoped for."""
+    def _heard(self, news: News) -> GrunlockError | None:
+        """An error if there is nothing more to hope for."""
         if isinstance(news, WorkersLost):
-            self._losses += 1
-            self._waiting_since = time.monotonic()
-            if self._losses > LOSSES_WITHOUT_CHECKPOINT:
-                return _given_up(news.reason, self._place)
-            reason = news.reason
-            self._say(f"{reason.what} ({reason.where}: {reason.got}) Going on from the last checkpoint.")
-        elif isinstance(news, GroupStarted):
+            return self._lost(news.reason)
+        if isinstance(news, GroupStarted):
             self._waiting_since = None
             processes = "1 process" if news.workers == 1 else f"{news.workers} processes"
             nodes = "1 node" if news.nodes == 1 else f"{news.nodes} nodes"
             self._say(f"training in {processes} on {nodes}")
-        else:
-            if isinstance(news, CheckpointWritten):
-                self._losses = 0
-            if isinstance(news, RunStarted):
-                new = tuple(note for note in news.notes if note not in self._noted)
-                news, self._noted = replace(news, notes=new), self._noted | {*new}
-            for listen in self._listeners:
-                listen(news)
+            return None
+        if isinstance(news, CheckpointWritten):
+            self._losses = 0
+        elif isinstance(news, RunStarted):  # every start of a group has the same notes
+            new = tuple(note for note in news.notes if note not in self._noted)
+            news, self._noted = replace(news, notes=new), self._noted | {*new}
+        for listen in self._listeners:
+            listen(news)
+        return None
+
+    def _lost(self, reason: GrunlockError) -> GrunlockError | None:
+        self._losses += 1
+        self._waiting_since = time.monotonic()
+        if self._losses > LOSSES_WITHOUT_CHECKPOINT:
+            return ClusterError(
+                f"Workers were lost {self._losses} times with no checkpoint in between.",
+                where=self._place,
+                got=str(reason),
+                cure="mend that, then go on with --resume; see training.checkpoint_every_seconds",
+            )
+        self._say(f"{reason.what} ({reason.where}: {reason.got}) Going on from the last checkpoint.")
         return None
 
     def _say_if_waiting(self) -> None:
         since = self._waiting_since
         if since is not None and time.monotonic() - since > WAITING_SECONDS:
             self._waiting_since = None
-            self._say("waiting for free processors in the cluster")
-
-
-def _given_up(reason: GrunlockError, place: str) -> ClusterError:
-    return ClusterError(
-        f"Workers were lost {LOSSES_WITHOUT_CHECKPOINT + 1} times with no checkpoint in between.",
-        where=place,
-        got=str(reason),
-        cure="mend that, then go on with --resume; see training.checkpoint_every_seconds",
-    )
+            self._say(
+                "still waiting for workers to start; see `ray status` for what else runs on the cluster"
+            )

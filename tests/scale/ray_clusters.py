@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 OBJECT_STORE = 150 * 2**20  # bytes of each node
@@ -24,3 +25,18 @@ def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def training_processes(cluster: Any) -> list[int]:
+    """The ids of the processes that train on the nodes of `cluster`; other clusters may run beside it."""
+    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (folder / "cmdline").read_bytes()
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            continue
+        if name.startswith(b"ray::RayTrainWorker") and parent in raylets:
+            found.append(int(folder.name))
+    return sorted(found)

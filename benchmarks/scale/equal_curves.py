@@ -3,10 +3,10 @@
     python -m benchmarks.scale.equal_curves DATA --set training.epochs=5 --output equal_curves.json
 
 The loss curve of one process, with a recipe of which no process draws anything for itself, against Ray
-clusters of two and four nodes with the same global batch, of real processes on this machine. In two cases a
-worker, or a whole node, is killed half way. Said of each: the largest relative difference of a loss from the one
-process's, steps done twice or left out, and the time from the kill until training went on. The last line printed
-is JSON.
+clusters of two and four nodes with the same global batch, of real processes on this machine. In two cases
+a worker, or a whole node, is killed half way. Said of each: the largest relative difference of a loss from
+the one process's, steps done twice or left out, and the time from the kill until training went on. The last
+line printed is JSON.
 """
 
 import argparse

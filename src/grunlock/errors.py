@@ -68,6 +68,10 @@ class DataError(_CollectedError, ValueError):
     """The user's data cannot be read, understood or learned from."""
 
 
+class DamagedFileError(DataError):
+    """A file is not what its format demands from its first byte to its last: cut off, or altered."""
+
+
 class ArtifactError(GrunlockError):
     """A model file is damaged, altered, unsafe or of an unknown version."""
 

@@ -17,10 +17,12 @@ from grunlock.compression.narrowing import (
     can_narrow,
     narrowed,
     row_counts,
+    summed,
     with_common_rows,
 )
 from grunlock.compression.pruning import Pruning
 from grunlock.data.prepared import PreparedData
+from grunlock.data.shards import ShardedStore
 from grunlock.data.store import TokenStore
 from grunlock.evaluation.splits import Forward, runtime_forward, split_logits
 from grunlock.objectives.calibration import fit_temperature
@@ -129,6 +131,8 @@ def candidates(
 
 def vector_counts(network: Artifact, data: PreparedData) -> Counts:
     """Of each table of vectors; none for series."""
+    if isinstance(data.train, ShardedStore):
+        return summed(row_counts(store, network) for store in data.train.stores())
     return row_counts(data.train, network) if isinstance(data.train, TokenStore) else {}
 
 

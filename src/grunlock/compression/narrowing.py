@@ -9,7 +9,7 @@ What comes out is a model of the same kind with a smaller embedding.size. A rare
 becomes zero, which costs a file next to nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -52,6 +52,15 @@ def row_counts(store: TokenStore, artifact: Artifact) -> Counts:
         )
         counts[NGRAMS] = ngrams.astype(np.int64)
     return counts
+
+
+def summed(of_stores: Iterable[Counts]) -> Counts:
+    """The counts of several stores together."""
+    found: dict[str, IntArray] = {}
+    for counts in of_stores:
+        for name, values in counts.items():
+            found[name] = values if name not in found else found[name] + values
+    return found
 
 
 def narrowed(artifact: Artifact, size: int, counts: Counts) -> Artifact:

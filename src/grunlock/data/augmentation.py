@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.data.batches import Batch, ExampleStore
+from grunlock.data.shards import ShardedStore
 from grunlock.data.store import TokenStore
 from grunlock.recipe.regularization_options import AugmentationOptions
 from grunlock.seeding import generator
@@ -30,7 +31,11 @@ def training_batches(
     store: ExampleStore, options: AugmentationOptions | None, front_end: TextFrontEnd | SeriesFrontEnd
 ) -> TrainingBatches:
     """The store's own training batches; of texts, if there are options, with tokens changed at random."""
-    if options is None or not isinstance(store, TokenStore) or not isinstance(front_end, TextFrontEnd):
+    if (
+        options is None
+        or not isinstance(store, TokenStore | ShardedStore)
+        or not isinstance(front_end, TextFrontEnd)
+    ):
         return store.training_batch
     ids = {token: i for i, token in enumerate(front_end.vocab())}
     marks = np.array([ids[mark] for mark in MARKS if mark in ids], np.int32)

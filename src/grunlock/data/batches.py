@@ -3,6 +3,7 @@
 What a batch holds of its examples is their store's business. Letters as in shapes.py.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -32,20 +33,58 @@ class Batch:
     teacher: FloatArray | None = None
 
 
+class BatchPlan(Protocol):
+    """The batches of an epoch, each an array of examples; every example is in exactly one."""
+
+    def __len__(self) -> int: ...
+    def batches(self, first: int = 0) -> Iterator[IntArray]: ...  # from number `first`
+
+
 class ExampleStore(Protocol):
-    """The examples of one split, prepared. A training batch may show them changed, as `seed` decides."""
+    """The examples of one split, prepared. A training batch may show them changed, as `seed` decides.
+
+    Nothing here is an array of all examples: they may be more than fit in memory (data/shards.py).
+    """
 
     @property
     def num_examples(self) -> int: ...
     @property
+    def num_steps(self) -> int: ...  # of all examples
+    @property
+    def longest_steps(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def plan(self, options: ExampleBatches | TokenBatches, seed: int, epoch: int) -> BatchPlan: ...
+    def shuffled(
+        self, rng: np.random.Generator
+    ) -> IntArray: ...  # all, or as many as are in memory at a time
+    def targets_of(self, examples: IntArray) -> IntArray: ...  # [B] class indices
+    def lengths_of(self, examples: IntArray) -> IntArray: ...  # [B] steps
+    def batch(self, examples: IntArray) -> Batch: ...
+    def training_batch(self, examples: IntArray, seed: int) -> Batch: ...
+
+
+class ArrayStore(ExampleStore, Protocol):
+    """A store whose lengths and targets are in memory for all examples at once."""
+
+    @property
     def lengths(self) -> IntArray: ...  # [examples] steps
     @property
     def targets(self) -> NDArray[np.int32]: ...  # [examples] class indices
-    @property
-    def fingerprint(self) -> str: ...
-    def batch(self, examples: IntArray) -> Batch: ...
-    def training_batch(self, examples: IntArray, seed: int) -> Batch: ...
     def joined(self, other: Self) -> Self: ...  # its examples, then those of another split, in memory
+
+
+@dataclass(frozen=True)
+class ListedPlan:
+    """A plan that is made at once."""
+
+    listed: Sequence[IntArray]
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    def batches(self, first: int = 0) -> Iterator[IntArray]:
+        return iter(self.listed[first:])
 
 
 def plan_batches(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grunlock.data.columns import Cell
-from grunlock.data.sources import Chunk, Source
+from grunlock.data.sources import Rows, Source
 from grunlock.data.splits import SplitName
 from grunlock.errors import DataError
 from grunlock.recipe.text_options import TextDataOptions
@@ -40,6 +40,12 @@ class Scan:
     labels: tuple[str, ...]
     num_empty: int
 
+    @property
+    def label_counts(self) -> dict[str, int]:
+        """Kept rows of each label."""
+        counts = np.bincount(self.targets, minlength=len(self.labels))
+        return dict(zip(self.labels, counts.tolist(), strict=True))
+
 
 class _Scanner:
     def __init__(self, options: TextDataOptions) -> None:
@@ -53,7 +59,7 @@ class _Scanner:
         self.unlabelled: list[str] = []
         self.num_unlabelled = 0
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Rows) -> None:
         labels = chunk.labels if chunk.labels is not None else [None] * len(chunk.texts)
         for i, (text, label) in enumerate(zip(chunk.texts, labels, strict=True)):
             data = checked_bytes(text, chunk, i, self.options)
@@ -68,7 +74,7 @@ class _Scanner:
                 self.targets.append(self.labels.setdefault(name, len(self.labels)))
                 self.hashes += hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
 
-    def _label(self, label: Cell, chunk: Chunk, i: int) -> str | None:
+    def _label(self, label: Cell, chunk: Rows, i: int) -> str | None:
         if label is not None and not isinstance(label, str):
             raise DataError("A label is not a string.", where=chunk.where(i), got=repr(label)[:80])
         if label is None or not label.strip():
@@ -78,7 +84,7 @@ class _Scanner:
             return None
         return label.strip()
 
-    def result(self, source: Source) -> Scan:
+    def result(self) -> Scan:
         if self.num_unlabelled:
             raise DataError(
                 _counted(self.num_unlabelled, "row has no label.", "rows have no label."),
@@ -91,8 +97,6 @@ class _Scanner:
                 where=_first(self.empty, self.num_empty),
                 cure="--set data.empty_texts=drop, or keep to learn from them as empty",
             )
-        if not self.targets:
-            raise DataError("No example is left.", where=source.name, got="only empty texts")
         return Scan(
             np.frombuffer(bytes(self.kept), np.bool_),
             np.array(self.targets, np.int32),
@@ -102,7 +106,7 @@ class _Scanner:
         )
 
 
-def checked_bytes(text: Cell, chunk: Chunk, i: int, options: TextDataOptions) -> bytes:
+def checked_bytes(text: Cell, chunk: Rows, i: int, options: TextDataOptions) -> bytes:
     """Row i's text as UTF-8 without outer whitespace; empty if missing. For training and for evaluation.
 
     Raises DataError for what is no string, no valid Unicode, or longer than data.max_text_bytes.
@@ -137,28 +141,43 @@ def scan(source: Source, options: TextDataOptions, progress: Progress | None = N
         scanner.add(chunk)
         if progress is not None:
             progress("checking", len(scanner.kept))
-    return scanner.result(source)
+    found = scanner.result()
+    if not len(found.targets):
+        raise nothing_left(source.name)
+    return found
+
+
+def scan_rows(rows: Rows, options: TextDataOptions) -> Scan:
+    """Check some rows by themselves; perhaps none is kept. Raises DataError as `scan`."""
+    scanner = _Scanner(options)
+    scanner.add(rows)
+    return scanner.result()
+
+
+def nothing_left(where: str) -> DataError:
+    return DataError("No example is left.", where=where, got="only empty texts")
 
 
 def settle_labels(
-    scans: Mapping[SplitName, Scan],
+    counts: Mapping[SplitName, Mapping[str, int]],
     names: Mapping[SplitName, str],
     known: Sequence[str],
     options: TextDataOptions,
 ) -> tuple[str, ...]:
     """All labels: those known beforehand in their order, then the new ones, sorted.
 
+    counts: of each split, rows by label.
+
     Raises DataError if there is only one, or if a given valid or test file has one that train lacks
     and these are refused.
     """
     before = tuple(known)
-    kept = scans.values() if options.unseen_labels == "keep" else (scans["train"],)
-    labels = (*before, *sorted({label for found in kept for label in found.labels} - set(before)))
-    for split, found in scans.items():
-        unknown = sorted(set(found.labels) - set(labels))
+    kept = counts.values() if options.unseen_labels == "keep" else (counts["train"],)
+    labels = (*before, *sorted({label for found in kept for label in found} - set(before)))
+    for split, found in counts.items():
+        unknown = sorted(set(found) - set(labels))
         if unknown:
-            counts = np.bincount(found.targets, minlength=len(found.labels))
-            rows = sum(int(counts[found.labels.index(label)]) for label in unknown)
+            rows = sum(found[label] for label in unknown)
             raise DataError(
                 f"The {split} split has labels that the training split lacks.",
                 where=names[split],

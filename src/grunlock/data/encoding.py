@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from grunlock.errors import DataError
+from grunlock.errors import DamagedFileError, DataError
 from grunlock.text.script import is_han
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -44,7 +44,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     except (IsADirectoryError, PermissionError) as error:
         raise DataError("The file cannot be read.", where=path, got=error.strerror) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
+        raise DamagedFileError(
             "The compressed file is damaged.", where=path, got=error, cure="get or compress it again"
         ) from error
 

@@ -12,24 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from grunlock.data.batches import ExampleStore
-from grunlock.data.npz_files import NPZ_ERRORS, check_npz
+from grunlock.data.batches import ArrayStore
+from grunlock.data.npz_files import NPZ_ERRORS
 from grunlock.data.ragged import damaged_store
 from grunlock.data.series.store import open_series_store
+from grunlock.data.shard_files import is_sharded
+from grunlock.data.shards import ShardedStore, open_shards
 from grunlock.data.splits import SPLITS
 from grunlock.data.store import open_store
+from grunlock.data.type_files import TYPES, are_below, load_types, save_types
 from grunlock.errors import DataError
-from grunlock.files import atomic_file, write_atomically
+from grunlock.files import write_atomically
 from grunlock.recipe import SeriesFacts, TextFacts
 from grunlock.recipe.series_options import SeriesOptions
 from grunlock.recipe.text_options import NgramOptions
 from grunlock.series import SeriesFrontEnd
-from grunlock.text import TextFrontEnd, TokenTypes, TypeTable
+from grunlock.text import TextFrontEnd, TokenTypes
 
 VERSION = 5
-FACTS, TOKENIZER, TYPES, SERIES = "prepared.json", "tokenizer.json", "types.npz", "series.json"
+FACTS, TOKENIZER, SERIES = "prepared.json", "tokenizer.json", "series.json"
 UNLABELLED = "unlabelled"  # the store of texts without labels
 KEPT = "kept"  # a folder for what trainings on this data have in common
 
@@ -40,6 +42,7 @@ class PreparedData:
 
     front_end:    how texts become tokens, or series features
     inputs:       what the network has to know about these
+    train:        perhaps more examples than fit in memory
     labels:       class names, in the order of class indices
     label_counts: [K] training examples of each class
     calibration:  set aside from valid: neither weights nor any choice have seen it; None if not wanted
@@ -54,11 +57,11 @@ class PreparedData:
     inputs: TextFacts | SeriesFacts
     labels: tuple[str, ...]
     label_counts: tuple[int, ...]
-    train: ExampleStore
-    valid: ExampleStore
-    test: ExampleStore | None
-    calibration: ExampleStore | None
-    unlabelled: ExampleStore | None
+    train: ArrayStore | ShardedStore
+    valid: ArrayStore
+    test: ArrayStore | None
+    calibration: ArrayStore | None
+    unlabelled: ArrayStore | None
     valid_from_train: bool
     notes: tuple[str, ...]
     fingerprint: str
@@ -96,7 +99,7 @@ def open_prepared(folder: str | Path) -> PreparedData:
             inputs=inputs,
             labels=tuple(facts["labels"]),
             label_counts=tuple(facts["label_counts"]),
-            train=stores["train"],
+            train=_open_sharded(folder, front_end, len(facts["labels"])) or stores["train"],
             valid=stores["valid"],
             test=stores.get("test"),
             calibration=stores.get("calibration"),
@@ -123,8 +126,7 @@ def save_texts(folder: Path, front_end: TextFrontEnd, types: TokenTypes, facts: 
     write_atomically(folder / TOKENIZER, front_end.to_json())
     table = types.table()
     if table is not None:
-        with atomic_file(folder / TYPES) as file:
-            np.savez(file, **vars(table))
+        save_types(folder, table)
     of_texts = {
         "tokens": front_end.tokens,
         "max_tokens": front_end.max_tokens,
@@ -155,45 +157,33 @@ def _save_facts(folder: Path, kind: str, facts: Mapping[str, Any]) -> None:
 
 def _open_texts(
     folder: Path, facts: Mapping[str, Any]
-) -> tuple[TextFrontEnd, TextFacts, dict[str, ExampleStore]]:
+) -> tuple[TextFrontEnd, TextFacts, dict[str, ArrayStore]]:
     ngrams = None if facts["ngrams"] is None else NgramOptions(**facts["ngrams"])
     tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
     front_end = TextFrontEnd.from_json(tokenizer, facts["tokens"], facts["max_tokens"], ngrams, facts["cut"])
-    types = TokenTypes(
-        front_end.vocab_size, _load_types(folder, front_end.vocab_size, ngrams.buckets) if ngrams else None
-    )
-    inputs = TextFacts(vocab_size=front_end.vocab_size, tokens=front_end.tokens, script=facts["script"])
-    return front_end, inputs, {name: open_store(folder / name, types) for name in facts["splits"]}
+    size = front_end.vocab_size
+    types = TokenTypes(size, load_types(folder, size, ngrams.buckets, fewest=size) if ngrams else None)
+    inputs = TextFacts(vocab_size=size, tokens=front_end.tokens, script=facts["script"])
+    names = [name for name in facts["splits"] if not is_sharded(folder / name)]
+    return front_end, inputs, {name: open_store(folder / name, types) for name in names}
+
+
+def _open_sharded(
+    folder: Path, front_end: TextFrontEnd | SeriesFrontEnd, num_labels: int
+) -> ShardedStore | None:
+    """The training split, if it is in shards."""
+    if not isinstance(front_end, TextFrontEnd) or not is_sharded(folder / "train"):
+        return None
+    return open_shards(folder / "train", num_labels, front_end)
 
 
 def _open_series(
     folder: Path, facts: Mapping[str, Any]
-) -> tuple[SeriesFrontEnd, SeriesFacts, dict[str, ExampleStore]]:
+) -> tuple[SeriesFrontEnd, SeriesFacts, dict[str, ArrayStore]]:
     options = SeriesOptions(**facts["options"])
     front_end = SeriesFrontEnd.from_json((folder / SERIES).read_text(encoding="utf-8"), options)
     inputs = SeriesFacts(channels=front_end.channels, num_features=front_end.num_features)
     return front_end, inputs, {name: open_series_store(folder / name, front_end) for name in facts["splits"]}
-
-
-def _load_types(folder: Path, vocab_size: int, buckets: int) -> TypeTable:
-    """Raises one of NPZ_ERRORS for a table that names a token or an n-gram that has no vector."""
-    check_npz(folder / TYPES)
-    with np.load(folder / TYPES, allow_pickle=False) as arrays:
-        found = TypeTable(**{name: arrays[name] for name in arrays.files})
-    ids, offsets, ngrams = found.vocab_ids, found.ngram_offsets, found.ngram_ids
-    types = ids.dtype == offsets.dtype == np.int64 and ngrams.dtype == np.int32
-    flat = ids.ndim == offsets.ndim == ngrams.ndim == 1 and len(offsets) == len(ids) + 1
-    if not types or not flat or len(ids) < vocab_size:
-        raise ValueError(f"{TYPES} holds other arrays than it should")
-    if offsets[0] != 0 or offsets[-1] != len(ngrams) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"{TYPES}: n-grams of no type")
-    if not _are_below(ids, vocab_size) or not _are_below(ngrams, buckets):
-        raise ValueError(f"{TYPES}: a token or an n-gram that has no vector")
-    return found
-
-
-def _are_below(values: NDArray[np.integer], limit: int) -> bool:
-    return len(values) == 0 or 0 <= int(values.min()) <= int(values.max()) < limit
 
 
 def _check_facts(facts: Any) -> None:
@@ -213,7 +203,7 @@ def _check_facts(facts: Any) -> None:
         raise TypeError("valid_from_train or fingerprint")
 
 
-def _check_targets(folder: Path, stores: Mapping[str, ExampleStore], num_labels: int) -> None:
+def _check_targets(folder: Path, stores: Mapping[str, ArrayStore], num_labels: int) -> None:
     for name, store in stores.items():
-        if name != UNLABELLED and not _are_below(np.asarray(store.targets), num_labels):
+        if name != UNLABELLED and not are_below(np.asarray(store.targets), num_labels):
             raise damaged_store(folder / name, f"targets that are not from 0 to {num_labels - 1}")

@@ -43,6 +43,16 @@ class Chunk:
         return f"{self.place}, row {self.first_row + index}"
 
 
+class Rows(Protocol):
+    """Some rows of a source: a Chunk, or whatever else knows where each of its rows stands."""
+
+    @property
+    def texts(self) -> list[Cell]: ...
+    @property
+    def labels(self) -> list[Cell] | None: ...
+    def where(self, index: int) -> str: ...
+
+
 class Source(Protocol):
     """Examples that can be read again and again."""
 
@@ -176,13 +186,18 @@ def read_texts(
 
     A folder or glob with files named by split gives its test file.
     """
+    return open_files(files_to_read(source), options, labels)
+
+
+def files_to_read(source: PathLike | Sequence[PathLike]) -> list[Path]:
+    """The files that `read_texts` opens. Raises DataError if there is none."""
     if not isinstance(source, str | os.PathLike):
-        return open_files([Path(path) for path in source], options, labels)
+        return [Path(path) for path in source]
     paths = find_files(source)
     by_split = files_by_split(paths, source, needs_train=False) if len(paths) > 1 else {}
     if by_split and "test" not in by_split:
         raise DataError("There is no test file.", where=source, got=", ".join(path.name for path in paths))
-    return open_files([by_split["test"]] if by_split else paths, options, labels)
+    return [by_split["test"]] if by_split else paths
 
 
 def find_files(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from grunlock.data.batches import Batch
+from grunlock.data.batches import Batch, ListedPlan, plan_batches
 from grunlock.data.ragged import (
     Int32Array,
     RaggedWriter,
@@ -21,6 +21,7 @@ from grunlock.data.ragged import (
     open_ragged,
     writing_ragged,
 )
+from grunlock.recipe.schema import ExampleBatches, TokenBatches
 from grunlock.shapes import FloatArray, IntArray, pack_layout, range_rows
 from grunlock.text import EncodedTexts, TokenTypes
 
@@ -54,6 +55,26 @@ class TokenStore:
     def lengths(self) -> IntArray:
         """[examples]"""
         return np.diff(self.offsets)
+
+    @property
+    def num_steps(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def longest_steps(self) -> int:
+        return int(self.lengths.max())
+
+    def plan(self, options: ExampleBatches | TokenBatches, seed: int, epoch: int) -> ListedPlan:
+        return ListedPlan(plan_batches(self.lengths, options, seed, epoch))
+
+    def shuffled(self, rng: np.random.Generator) -> IntArray:
+        return rng.permutation(self.num_examples)
+
+    def targets_of(self, examples: IntArray) -> IntArray:
+        return self.targets[examples].astype(np.int64)
+
+    def lengths_of(self, examples: IntArray) -> IntArray:
+        return self.offsets[examples + 1] - self.offsets[examples]
 
     def batch(self, examples: IntArray) -> Batch:
         """Fetch some examples and lay them out packed."""

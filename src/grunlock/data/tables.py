@@ -19,7 +19,8 @@ from typing import Any, Literal, TextIO
 
 from grunlock.data.columns import LABEL_NAMES, TEXT_NAMES, Cell, is_header
 from grunlock.data.encoding import open_bytes, open_text
-from grunlock.errors import DataError, MissingDependencyError
+from grunlock.data.json_lines import json_records, lines_before
+from grunlock.errors import DamagedFileError, DataError, MissingDependencyError
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "txt"]
 FORMATS: dict[str, Format] = {
@@ -36,6 +37,7 @@ SERIES_SUFFIXES = (".npz", ".ts", ".ts.gz")  # of files that hold no table; the 
 
 SAMPLE_ROWS = 1000
 FETCHED_ROWS = 2000  # of a Parquet file at a time
+CHECKED_BYTES = 1 << 20
 MAX_FIELD_CHARACTERS = 1 << 26  # beyond it, an unclosed quote is likelier than a text
 
 
@@ -68,13 +70,18 @@ class Table:
     has_header: bool
     sample: tuple[tuple[Cell, ...], ...]
 
-    def rows(self, columns: tuple[str, ...]) -> Iterator[tuple[Cell, ...]]:
-        """The cells of some columns, row by row; None where a value is missing."""
+    def rows(
+        self, columns: tuple[str, ...], between: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Cell, ...]]:
+        """The cells of some columns, row by row; None where a value is missing.
+
+        between: of a Parquet file the rows, of a JSONL file the bytes that are read; no other file has parts.
+        """
+        assert between is None or self.format in ("jsonl", "parquet")
         if self.format == "jsonl":
-            for number, record in json_records(self.path, self.encoding):
-                yield tuple(_json_cell(record.get(c), c, self.path, number) for c in columns)
+            yield from _json_rows(self, columns, between)
         elif self.format == "parquet":
-            yield from _parquet_rows(self.path, columns)
+            yield from _parquet_rows(self.path, columns, between)
         elif self.format == "txt":
             yield from _plain_rows(self.path, self.encoding)
         else:
@@ -213,36 +220,20 @@ def _csv_rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
         yield start, row
 
 
-def json_records(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file with one a line, with their line numbers. Raises DataError for any other line."""
-    with open_text(path, encoding, newline="\n") as text:
-        for number, line in enumerate(text, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+def _json_rows(
+    table: Table, columns: tuple[str, ...], between: tuple[int, int] | None
+) -> Iterator[tuple[Cell, ...]]:
+    for number, record in json_records(table.path, table.encoding, between):
+        cells = tuple(record.get(column) for column in columns)
+        for column, value in zip(columns, cells, strict=True):
+            if isinstance(value, dict | list):
+                before = 0 if between is None else lines_before(table.path, between[0])
                 raise DataError(
-                    "A line is not valid JSON.", where=f"{path}, line {number}", got=error
-                ) from error
-            if not isinstance(record, dict):
-                raise DataError(
-                    "A line is no JSON object.",
-                    where=f"{path}, line {number}",
-                    got=line.strip()[:80],
-                    expected='for example {"text": "...", "label": "..."}',
+                    "A value is neither a text nor a number.",
+                    where=f"{table.path}, line {before + number}, {column}",
+                    got=json.dumps(value, ensure_ascii=False)[:80],
                 )
-            yield number, record
-
-
-def _json_cell(value: Any, column: str, path: Path, line: int) -> Cell:
-    if isinstance(value, dict | list):
-        raise DataError(
-            "A value is neither a text nor a number.",
-            where=f"{path}, line {line}, {column}",
-            got=json.dumps(value, ensure_ascii=False)[:80],
-        )
-    return _shown(value)
+        yield tuple(map(_shown, cells))
 
 
 def _shown(value: Any) -> Cell:
@@ -266,7 +257,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     try:
         yield connection
     except duckdb.Error as error:
-        raise DataError("The Parquet file cannot be read.", where=path, got=error) from error
+        raise DamagedFileError("The Parquet file cannot be read.", where=path, got=error) from error
     finally:
         connection.close()
 
@@ -277,12 +268,54 @@ def _parquet_columns(path: Path) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Cell, ...]]:
-    casts = ", ".join(f'CAST("{c.replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for c in columns)
+def _parquet_rows(
+    path: Path, columns: tuple[str, ...], between: tuple[int, int] | None = None
+) -> Iterator[tuple[Cell, ...]]:
+    casts = ", ".join(f"CAST({_quoted(column)} AS VARCHAR)" for column in columns)
     with _parquet(path) as connection:
-        result = connection.execute(f"SELECT {casts} FROM read_parquet(?)", [_literal(path)])
+        if between is None:
+            result = connection.execute(f"SELECT {casts} FROM read_parquet(?)", [_literal(path)])
+        else:
+            connection.execute("SET threads = 1")  # who reads parts reads several at a time
+            result = connection.execute(
+                f"SELECT {casts} FROM read_parquet(?, file_row_number = true) "
+                "WHERE file_row_number >= ? AND file_row_number < ?",
+                [_literal(path), *between],
+            )
         while rows := result.fetchmany(FETCHED_ROWS):
             yield from rows
+
+
+def parquet_row_groups(path: Path) -> list[tuple[int, int]]:
+    """Rows and compressed bytes of each row group of a Parquet file. Raises DataError as reading would."""
+    with _parquet(path) as connection:
+        found = connection.execute(
+            "SELECT any_value(row_group_num_rows), sum(total_compressed_size) FROM parquet_metadata(?) "
+            "GROUP BY row_group_id ORDER BY row_group_id",
+            [_literal(path)],
+        ).fetchall()
+    return [(int(rows), int(size)) for rows, size in found]
+
+
+def check_whole(path: Path) -> None:
+    """Read a .gz or Parquet file to its end, to learn whether that is possible.
+
+    Raises DamagedFileError if it is not; bits that were turned inside a value may pass, where the file has no
+    checksums.
+    """
+    if table_format(path) != "parquet":
+        with open_bytes(path) as stream:
+            while stream.read(CHECKED_BYTES):
+                pass
+        return
+    hashes = ", ".join(f"bit_xor(hash({_quoted(name)}))" for name in _parquet_columns(path))
+    with _parquet(path) as connection:
+        connection.execute("SET threads = 1")
+        connection.execute(f"SELECT {hashes} FROM read_parquet(?)", [_literal(path)]).fetchall()
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
 
 
 def _literal(path: Path) -> str:

@@ -35,6 +35,7 @@ from grunlock.files import storage_guard
 from grunlock.recipe.schema import Recipe
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.text import EncodedTexts, Script, TextFrontEnd, TokenTypes, default_tokens, detect_script
+from grunlock.text.token_kinds import Texts
 
 Given = PathLike | Sequence[PathLike] | InMemory | SeriesSet
 
@@ -70,12 +71,14 @@ def prepare_texts(
     sources = opened.by_split()
     scans = {name: scan(found, options, progress) for name, found in sources.items()}
     names = {name: found.name for name, found in sources.items()}
-    labels = settle_labels(scans, names, () if known is None else known.labels, options)
+    counts = {name: found.label_counts for name, found in scans.items()}
+    labels = settle_labels(counts, names, () if known is None else known.labels, options)
     parts = assign_splits(sources, scans, labels, options)
     targets = {name: targets_of(parts, name) for name in split_names(parts)}
     notes = [*source_notes(opened, scans), *split_notes(targets, list(sources), labels)]
     script = detect_script(texts_of(parts, "train"))
-    front_end = _train_front_end(parts, script, recipe) if known is None else known.front_end
+    texts = partial(texts_of, parts, "train")
+    front_end = train_front_end(texts, script, recipe) if known is None else known.front_end
     assert isinstance(front_end, TextFrontEnd)
     facts = {
         "labels": labels,
@@ -112,7 +115,8 @@ def labelled_splits(
     opened = gather_texts(source, valid, test, options)
     sources = opened.by_split()
     scans = {name: scan(found, options) for name, found in sources.items()}
-    labels = settle_labels(scans, {name: found.name for name, found in sources.items()}, (), options)
+    counts = {name: found.label_counts for name, found in scans.items()}
+    labels = settle_labels(counts, {name: found.name for name, found in sources.items()}, (), options)
     parts = assign_splits(sources, scans, labels, options)
     return {
         name: LabelledTexts(
@@ -139,7 +143,8 @@ def _one_source(given: Given, options: TextDataOptions) -> Source:
     return open_source([given] if isinstance(given, str | os.PathLike) else given, options).train
 
 
-def _train_front_end(parts: Sequence[Part], script: Script, recipe: Recipe) -> TextFrontEnd:
+def train_front_end(texts: Texts, script: Script, recipe: Recipe) -> TextFrontEnd:
+    """That of the training texts, which each call of `texts` gives from the start."""
     options = recipe.text
     assert options is not None  # a recipe for texts has it
     if recipe.pretrained is not None:
@@ -147,7 +152,7 @@ def _train_front_end(parts: Sequence[Part], script: Script, recipe: Recipe) -> T
     if options.tokens == "auto":
         options = options.model_copy(update={"tokens": default_tokens(script)})
     ngrams = recipe.ngrams_of(options.tokens)
-    front_end = TextFrontEnd.train(partial(texts_of, parts, "train"), options, ngrams)
+    front_end = TextFrontEnd.train(texts, options, ngrams)
     embedding = recipe.embedding
     if embedding is None or embedding.vectors is None or not embedding.vector_words:
         return front_end
@@ -279,5 +284,6 @@ def _tokenise(
 
 
 def _add_row(digest: Any, label: str, text: str) -> None:
-    for cell in (label.encode(), text.encode()):
-        digest.update(len(cell).to_bytes(8, "little") + cell)
+    """To a fingerprint: a hashlib object over the rows of a split."""
+    name, content = label.encode(), text.encode()
+    digest.update(len(name).to_bytes(8, "little") + name + len(content).to_bytes(8, "little") + content)

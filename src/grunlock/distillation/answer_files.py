@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from grunlock.data.columns import TEXT_NAMES, Cell
+from grunlock.data.json_lines import json_records
 from grunlock.data.npz_files import NPZ_ERRORS, check_npz
-from grunlock.data.tables import json_records, open_table, table_format
+from grunlock.data.tables import open_table, table_format
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import DataError
 from grunlock.files import atomic_file

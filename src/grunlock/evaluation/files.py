@@ -6,7 +6,7 @@ from pathlib import Path
 
 from grunlock.artifact import BEFORE_REFIT_NAME, Artifact
 from grunlock.artifact import read as read_artifact
-from grunlock.data.batches import ExampleStore
+from grunlock.data.batches import ArrayStore
 from grunlock.data.prepared import is_prepared, open_prepared
 from grunlock.errors import RunError
 from grunlock.evaluation.answers import NO_PROMISES, Promises, evaluate_logits
@@ -145,7 +145,7 @@ def _logits(
     return artifact, *split_logits(forward, store, len(artifact.labels))
 
 
-def _split(model: str | Path, prepared: str | Path, split: str) -> tuple[Artifact, ExampleStore]:
+def _split(model: str | Path, prepared: str | Path, split: str) -> tuple[Artifact, ArrayStore]:
     """A split, and the model that has not learned it."""
     if split not in RUN_SPLITS:
         raise RunError("There is no such split.", got=split, expected=" or ".join(RUN_SPLITS))

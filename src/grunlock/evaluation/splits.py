@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from grunlock.data.batches import Batch, ExampleStore, evaluation_batches
+from grunlock.data.batches import ArrayStore, Batch, evaluation_batches
 from grunlock.runtime.network import Network
 from grunlock.runtime.stepped import prefix_logits
 from grunlock.shapes import FloatArray, IntArray
@@ -15,7 +15,7 @@ Forward = Callable[[Batch], FloatArray]  # logits [B, K], longest sequence first
 
 
 def split_logits(
-    forward: Forward, store: ExampleStore, num_classes: int, share: tuple[int, int] = (0, 1)
+    forward: Forward, store: ArrayStore, num_classes: int, share: tuple[int, int] = (0, 1)
 ) -> tuple[FloatArray, IntArray]:
     """Logits [examples, K] and targets [examples], in the split's order.
 
@@ -31,7 +31,7 @@ def split_logits(
 
 
 def split_paths(
-    network: Network, store: ExampleStore, most: int | None = None
+    network: Network, store: ArrayStore, most: int | None = None
 ) -> Iterator[tuple[int, FloatArray]]:
     """Of each example its place in the split and the logits [steps, K] after each of its steps, a batch at a
     time. The network must be one that can answer before the end (runtime/hindrances.py).

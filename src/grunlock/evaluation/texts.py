@@ -9,7 +9,7 @@ import numpy as np
 
 from grunlock.artifact import Artifact
 from grunlock.data.checks import checked_bytes
-from grunlock.data.sources import Chunk, read_texts
+from grunlock.data.sources import Rows, read_texts
 from grunlock.errors import DataError
 from grunlock.evaluation.answers import NO_PROMISES, Promises, answer_fields, evaluate_logits
 from grunlock.evaluation.reading import reading_options
@@ -130,7 +130,7 @@ def _labelled_texts(
         yield _texts(chunk, rows), [_target(chunk, i, index) for i in rows]
 
 
-def _usable_rows(chunk: Chunk, options: TextDataOptions) -> list[int]:
+def _usable_rows(chunk: Rows, options: TextDataOptions) -> list[int]:
     """Rows without the dropped empty texts. Raises DataError as training would."""
     rows = []
     for i, text in enumerate(chunk.texts):
@@ -147,12 +147,12 @@ def _usable_rows(chunk: Chunk, options: TextDataOptions) -> list[int]:
     return rows
 
 
-def _texts(chunk: Chunk, rows: Sequence[int]) -> list[str]:
+def _texts(chunk: Rows, rows: Sequence[int]) -> list[str]:
     """A missing text is an empty one."""
     return [chunk.texts[i] or "" for i in rows]
 
 
-def _target(chunk: Chunk, i: int, index: dict[str, int]) -> int:
+def _target(chunk: Rows, i: int, index: dict[str, int]) -> int:
     label = None if chunk.labels is None else chunk.labels[i]
     name = "" if label is None else str(label).strip()
     if name in index:

@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from grunlock.data.batches import ExampleStore
+from grunlock.data.batches import ArrayStore
 from grunlock.data.prepared import PreparedData
 from grunlock.evaluation.splits import split_paths
 from grunlock.objectives.calibration import fit_temperature
@@ -33,7 +33,7 @@ def can_answer_early(recipe: Recipe, data: PreparedData) -> bool:
     return not hindrances(recipe, tokens)
 
 
-def fit_step_temperatures(network: Network, valid: ExampleStore) -> tuple[float, ...]:
+def fit_step_temperatures(network: Network, valid: ArrayStore) -> tuple[float, ...]:
     """T(t) at t = 1, 2, 4, ... as far as enough examples have so many steps, none if too few examples have
     any: see runtime/early.py."""
     logits: dict[int, list[FloatArray]] = defaultdict(list)
@@ -49,7 +49,7 @@ def fit_step_temperatures(network: Network, valid: ExampleStore) -> tuple[float,
 
 def early_thresholds(
     network: Network,
-    calibration: ExampleStore,
+    calibration: ArrayStore,
     temperatures: Temperatures,  # fitted on validation
     max_errors: tuple[float, ...],
     certainty: float,

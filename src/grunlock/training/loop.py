@@ -7,7 +7,7 @@ events and asks its caller after each step whether to go on.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, field
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from grunlock.data.augmentation import training_batches
-from grunlock.data.batches import Batch, EndlessBatches, ExampleStore, plan_batches
+from grunlock.data.batches import Batch, EndlessBatches, ExampleStore
 from grunlock.data.prepared import UNLABELLED, PreparedData
 from grunlock.errors import TrainingError
 from grunlock.evaluation.splits import split_logits
@@ -131,8 +131,7 @@ class Trainer:
 
     def run_epoch(self, listen: Listener, after_step: Callable[[], None]) -> None:
         started = time.monotonic()
-        groups = self.plan_epoch(self.progress.epoch)
-        for batches in groups[self.progress.steps_in_epoch :]:
+        for batches in self.plan_epoch(self.progress.epoch, self.progress.steps_in_epoch):
             done = self.train_step(batches)
             listen(done)
             self.guard.check(
@@ -141,10 +140,14 @@ class Trainer:
             after_step()
         listen(self.end_epoch(started))
 
-    def plan_epoch(self, epoch: int) -> list[list[IntArray]]:
-        """The batches of each optimiser step: one, or with gd all of them for a single step."""
-        batches = plan_batches(self.data.train.lengths, self.recipe.batches, self.recipe.seed, epoch)
-        return [batches] if self.recipe.optim.kind == "gd" else [[batch] for batch in batches]
+    def plan_epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[IntArray]]:
+        """The batches of each optimiser step from the first one: one, or with gd all of them for a single
+        step."""
+        plan = self.data.train.plan(self.recipe.batches, self.recipe.seed, epoch)
+        if self.recipe.optim.kind != "gd":
+            yield from ([batch] for batch in plan.batches(first_step))
+        elif first_step == 0:
+            yield list(plan.batches())
 
     # ---- one step ------------------------------------------------------------------------------
 
@@ -226,7 +229,7 @@ class Trainer:
         """By how much a batch's mean loss counts: its sequences, each by the weight of its class."""
         if self.class_weights is None:
             return float(len(examples))
-        return float(self.class_weights[torch.from_numpy(self.data.train.targets[examples])].sum())
+        return float(self.class_weights[torch.from_numpy(self.data.train.targets_of(examples))].sum())
 
     def _count(self, batches: Sequence[IntArray], done: StepDone) -> StepDone:
         progress = self.progress

@@ -11,6 +11,7 @@ import numpy as np
 
 from grunlock.artifact import Artifact
 from grunlock.data.prepared import PreparedData
+from grunlock.data.shards import ShardedStore
 from grunlock.recipe import Recipe
 from grunlock.training.events import Event, Listener, RunStarted, StepDone
 from grunlock.training.loop import Trainer
@@ -50,6 +51,8 @@ def _as_before(recipe: Recipe, epochs: int) -> Recipe:
 
 def with_validation(data: PreparedData) -> PreparedData:
     """The data with the validation examples behind the training examples."""
-    train = data.train.joined(data.valid)
+    learned = data.train
+    assert not isinstance(learned, ShardedStore)  # derived.refit is off for so many examples
+    train = learned.joined(data.valid)
     counts = np.bincount(train.targets, minlength=len(data.labels))
     return replace(data, train=train, label_counts=tuple(counts.tolist()))

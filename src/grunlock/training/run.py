@@ -25,7 +25,13 @@ from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
 from grunlock.training.refit import refit_listener, refit_note, refit_trainer
 from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
-from grunlock.training.start import check_continuable, check_taught, derive_for, shared_start
+from grunlock.training.start import (
+    check_continuable,
+    check_streamable,
+    check_taught,
+    derive_for,
+    shared_start,
+)
 from grunlock.training.tensorboard import TensorBoard
 from grunlock.training.together import restore, shared_data
 
@@ -274,6 +280,7 @@ def _build_trainer(
     """A trainer before its first step, and what to tell the user about data and start. begun: rank 0's."""
     data = shared_data(group, run, None if begun is None else begun.data)
     group.each(lambda: check_taught(recipe, data, run.path))
+    group.each(lambda: check_streamable(recipe, data, run.path))
     derived = derive_for(recipe, data)
     group.lead(lambda: write_derived(run, derived))
     start = shared_start(group, recipe, derived, data, None if begun is None else begun.base)

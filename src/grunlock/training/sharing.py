@@ -43,7 +43,7 @@ class Sharing:
         """This process's share of a batch's examples; perhaps none."""
         if self.group.size == 1:
             return examples
-        return examples[shares(store.lengths[examples], self.group.size)[self.group.rank]]
+        return examples[shares(store.lengths_of(examples), self.group.size)[self.group.rank]]
 
     @contextmanager
     def only_taking_part(self) -> Iterator[None]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from grunlock.artifact import Artifact
-from grunlock.data.batches import plan_batches
 from grunlock.data.prepared import PreparedData
+from grunlock.data.shards import ShardedStore
 from grunlock.data.store import TokenStore
 from grunlock.data.vectors import read_vectors
 from grunlock.errors import RunError
@@ -37,8 +37,8 @@ def data_facts(data: PreparedData, batches_per_epoch: int) -> DataFacts:
         num_train_examples=data.train.num_examples,
         num_valid_examples=data.valid.num_examples,
         num_classes=len(data.labels),
-        longest_steps=int(data.train.lengths.max()),
-        train_steps=int(data.train.lengths.sum()),
+        longest_steps=data.train.longest_steps,
+        train_steps=data.train.num_steps,
         valid_from_train=data.valid_from_train,
         batches_per_epoch=batches_per_epoch,
         inputs=data.inputs,
@@ -47,8 +47,23 @@ def data_facts(data: PreparedData, batches_per_epoch: int) -> DataFacts:
 
 def derive_for(recipe: Recipe, data: PreparedData) -> Derived:
     """What follows from a recipe and its prepared data."""
-    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
-    return derive(recipe, data_facts(data, len(batches)))
+    plan = data.train.plan(recipe.batches, recipe.seed, epoch=0)
+    derived = derive(recipe, data_facts(data, len(plan)))
+    if isinstance(data.train, ShardedStore):  # more validation examples are worth nothing to so many
+        return derived.model_copy(update={"refit": False})
+    return derived
+
+
+def check_streamable(recipe: Recipe, data: PreparedData, where: Path) -> None:
+    """Raises RunError if the recipe needs all training examples in memory and they are in shards."""
+    if isinstance(data.train, ShardedStore) and recipe.optim.kind == "gd":
+        raise RunError(
+            "Plain gradient descent takes all training examples in one step, and these are in shards.",
+            where=where,
+            got='optim.kind = "gd"',
+            expected="an optimiser whose steps take a batch",
+            cure="--set optim.kind='\"adamw\"', or prepare the data in memory",
+        )
 
 
 def check_taught(recipe: Recipe, data: PreparedData, where: Path) -> None:

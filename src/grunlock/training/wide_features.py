@@ -43,8 +43,7 @@ def linear_data(store: ExampleStore, num_classes: int, options: WideOptions) -> 
     counted = deque(_counted(store, options, chosen))
     rows, rarity = known_ngrams(counted, len(chosen), options.buckets, most)
     features = _features(_emptied(counted), rows, rarity)
-    targets = np.asarray(store.targets, dtype=np.int64)[chosen]
-    return LinearData(features, rows, rarity, targets, num_classes)
+    return LinearData(features, rows, rarity, store.targets_of(chosen), num_classes)
 
 
 def linear_data_of(
@@ -57,7 +56,7 @@ def linear_data_of(
     """Of n-grams that are known beforehand."""
     chosen = _sample(store)
     features = ngram_features(store, options, chosen, rows, rarity)
-    return LinearData(features, rows, rarity, np.asarray(store.targets, np.int64)[chosen], num_classes)
+    return LinearData(features, rows, rarity, store.targets_of(chosen), num_classes)
 
 
 def ngram_features(
@@ -108,7 +107,7 @@ def known_ngrams(
 
 def _counted(store: ExampleStore, options: WideOptions, examples: IntArray) -> Iterator[NgramCounts]:
     """The n-grams of some examples after the others, in their order."""
-    ends = store.lengths[examples].cumsum()
+    ends = store.lengths_of(examples).cumsum()
     for some in np.split(examples, np.flatnonzero(np.diff(ends // BATCH_TOKENS)) + 1):
         batch = store.batch(some)
         assert isinstance(batch.inputs, DistinctTokens)  # a recipe with a wide path is one for texts
@@ -123,7 +122,7 @@ def _emptied(counted: deque[NgramCounts]) -> Iterator[NgramCounts]:
 
 
 def _sample(store: ExampleStore) -> IntArray:
-    """All examples, or a random part of them that has MAX_TOKENS; rising."""
-    order = generator(SEED, "wide").permutation(store.num_examples)
-    enough = int(np.searchsorted(np.cumsum(store.lengths[order]), MAX_TOKENS)) + 1
+    """All examples that fit in memory, or a random part of them that has MAX_TOKENS; rising."""
+    order = store.shuffled(generator(SEED, "wide"))
+    enough = int(np.searchsorted(np.cumsum(store.lengths_of(order)), MAX_TOKENS)) + 1
     return np.sort(order[:enough])

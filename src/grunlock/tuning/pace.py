@@ -1,12 +1,12 @@
 """How long an epoch of a recipe takes here, from a few of its steps, so that it is known what fits."""
 
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from grunlock.data.batches import plan_batches
 from grunlock.data.prepared import open_prepared
 from grunlock.recipe import Recipe
 from grunlock.training.loop import Trainer
@@ -14,6 +14,7 @@ from grunlock.training.start import build_start, derive_for
 
 WARM_UP_STEPS = 2
 SAMPLED_STEPS = 8
+MOST_BATCHES = 10_000  # of an epoch, among which the sampled ones are sought
 PASSES = 2  # a step counts with its quicker pass
 VALID_SHARE = 1 / 3  # a validation step has no gradients
 
@@ -24,8 +25,9 @@ def seconds_per_epoch(recipe: Recipe, prepared: Path) -> float:
     data = open_prepared(prepared)
     derived = derive_for(recipe, data)
     trainer = Trainer(recipe, derived, data, build_start(recipe, derived, data, None).model)
-    batches = plan_batches(data.train.lengths, recipe.batches, recipe.seed, epoch=0)
-    order = np.argsort([int(data.train.lengths[batch].sum()) for batch in batches], kind="stable")
+    plan = data.train.plan(recipe.batches, recipe.seed, epoch=0)
+    batches = list(islice(plan.batches(), MOST_BATCHES))
+    order = np.argsort([int(data.train.lengths_of(batch).sum()) for batch in batches], kind="stable")
     ranks = (2 * np.arange(SAMPLED_STEPS) + 1) * len(batches) // (2 * SAMPLED_STEPS)
     sample = [batches[i] for i in order[ranks]]
     for batch in sample[-WARM_UP_STEPS:]:
@@ -36,8 +38,8 @@ def seconds_per_epoch(recipe: Recipe, prepared: Path) -> float:
             started = time.perf_counter()
             trainer.train_step([batch])
             seconds[i] = min(seconds[i], time.perf_counter() - started)
-    training = float(seconds.mean()) * len(batches)
-    share = float(data.valid.lengths.sum()) / float(data.train.lengths.sum())
+    training = float(seconds.mean()) * len(plan)
+    share = data.valid.num_steps / data.train.num_steps
     return training * (1 + VALID_SHARE * share)
 
 

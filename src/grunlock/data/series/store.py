@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from grunlock.data.batches import Batch
+from grunlock.data.batches import Batch, ListedPlan, plan_batches
 from grunlock.data.ragged import (
     Int32Array,
     RaggedWriter,
@@ -24,6 +24,7 @@ from grunlock.data.ragged import (
 )
 from grunlock.data.series.augmentation import augment
 from grunlock.errors import ShapeError
+from grunlock.recipe.schema import ExampleBatches, TokenBatches
 from grunlock.seeding import generator
 from grunlock.series import SeriesFrontEnd
 from grunlock.shapes import FloatArray, IntArray, check_shape, pack_layout
@@ -56,6 +57,26 @@ class SeriesStore:
     def lengths(self) -> IntArray:
         """[series]"""
         return np.diff(self.offsets)
+
+    @property
+    def num_steps(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def longest_steps(self) -> int:
+        return int(self.lengths.max())
+
+    def plan(self, options: ExampleBatches | TokenBatches, seed: int, epoch: int) -> ListedPlan:
+        return ListedPlan(plan_batches(self.lengths, options, seed, epoch))
+
+    def shuffled(self, rng: np.random.Generator) -> IntArray:
+        return rng.permutation(self.num_examples)
+
+    def targets_of(self, examples: IntArray) -> IntArray:
+        return self.targets[examples].astype(np.int64)
+
+    def lengths_of(self, examples: IntArray) -> IntArray:
+        return self.offsets[examples + 1] - self.offsets[examples]
 
     def batch(self, examples: IntArray) -> Batch:
         """Fetch some series and lay their features out packed."""

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import ClusterAddress, Overrides, given_besides, speaks_for_all, usual_recipes
-from grunlock.cli.train_cluster import NewRun, train_there
+from grunlock.cli.options import (
+    ClusterAddress,
+    Overrides,
+    given_among,
+    given_besides,
+    speaks_for_all,
+    usual_recipes,
+)
+from grunlock.cli.train_cluster import ClusterOptions, NewRun, train_there
 from grunlock.errors import RunError
 
 if TYPE_CHECKING:
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
     from grunlock.training.run import RunResult
 
 console = Console()
+ONLY_ON_A_CLUSTER = ("workers", "stream", "skip_damaged_files")
 
 
 def train_command(
@@ -62,11 +70,22 @@ def train_command(
         int | None,
         typer.Option(min=1, help="With --cluster: processes that share every batch; else one a processor."),
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="With --cluster: read data larger than memory in pieces; else from 1 GiB on.",
+        ),
+    ] = None,
+    skip_damaged_files: Annotated[
+        bool,
+        typer.Option("--skip-damaged-files", help="With --stream: leave out files that cannot be read."),
+    ] = False,
 ) -> None:
     """Train a classifier from labelled texts or numeric series into a run folder."""
     besides = given_besides(context, "resume", "tensorboard", "threads", "cluster", "workers")
     _check_usage(data, resume, besides)
-    _check_place(resume or output, cluster, workers)
+    _check_place(resume or output, cluster, given_among(context, *ONLY_ON_A_CLUSTER))
     new: NewRun | None = None
     place = resume or output or ""
     if data is not None:
@@ -78,9 +97,8 @@ def train_command(
         if speaks_for_all():
             show_result(result.folder, result.metrics, result.artifact_sha256)
     else:
-        there = train_there(
-            console, cluster, place, new, workers=workers, threads=threads, tensorboard=tensorboard
-        )
+        options = ClusterOptions(workers, threads, stream, skip_damaged_files, tensorboard)
+        there = train_there(console, cluster, place, new, options)
         show_result(there.place, there.metrics, there.artifact_sha256)
 
 
@@ -130,17 +148,19 @@ def _check_usage(data: str | None, resume: str | None, besides: str) -> None:
         )
 
 
-def _check_place(place: str | None, cluster: str | None, workers: int | None) -> None:
+def _check_place(place: str | None, cluster: str | None, needing_one: str) -> None:
+    """needing_one: options that mean something only with a cluster."""
     if cluster is not None:
         return
-    for name, given in (("--workers", workers), (f"the run {place}", place is not None and "://" in place)):
-        if given:
-            raise RunError(
-                "This needs a cluster.",
-                got=f"{name} without --cluster",
-                expected="--cluster ADDRESS beside it",
-                cure="--cluster auto starts one on this machine",
-            )
+    if place is not None and "://" in place:
+        needing_one = f"a run at {place}"
+    if needing_one:
+        raise RunError(
+            "This needs a cluster.",
+            got=f"{needing_one} without --cluster",
+            expected="--cluster ADDRESS beside it",
+            cure="--cluster auto starts one on this machine",
+        )
 
 
 def _default_folder(data: str, recipe_name: str) -> Path:

@@ -28,7 +28,7 @@ from grunlock.scale.train_worker import Job, work
 from grunlock.scale.watch import Fit, Losses, Watch
 from grunlock.training.events import Listener
 from grunlock.training.interruption import stop_request
-from grunlock.training.run_folder import open_run
+from grunlock.training.run_folder import check_free, open_run
 
 GROW_SECONDS = 300.0  # between two looks for new nodes: taking them in costs what came since a checkpoint
 # Read by Ray Train from the environment of the process that starts it.
@@ -88,6 +88,7 @@ def begin_at(cluster: Cluster, place: str, make: Callable[[Path], None], *, over
     """
     if not is_uri(place):
         folder = Path(place).absolute()
+        check_free(folder, overwrite)
         _check_parent(cluster, folder)
         make(folder)
         return

@@ -39,3 +39,18 @@ def working_processes(cluster: Any) -> list[int]:
                 if title.startswith(b"ray::") and b"IDLE" not in title:
                     found.append(child)
     return found
+
+
+def training_processes(cluster: Any) -> list[int]:
+    """The ids of the processes that train on the nodes of `cluster`; other clusters may run beside it."""
+    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (folder / "cmdline").read_bytes()
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            continue
+        if name.startswith(b"ray::RayTrainWorker") and parent in raylets:
+            found.append(int(folder.name))
+    return sorted(found)

@@ -80,6 +80,11 @@ def given_besides(context: typer.Context, *allowed: str) -> str:
     return ", ".join(found)
 
 
+def given_among(context: typer.Context, *names: str) -> str:
+    """Which of these parameters stand on the command line, as in "--workers, --stream"; empty if none."""
+    return given_besides(context, *(p.name for p in context.command.params if p.name and p.name not in names))
+
+
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

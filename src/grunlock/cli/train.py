@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import Overrides, given_besides, speaks_for_all, usual_recipes
+from grunlock.cli.options import (
+    ClusterAddress,
+    Overrides,
+    given_among,
+    given_besides,
+    speaks_for_all,
+    usual_recipes,
+)
+from grunlock.cli.train_cluster import ClusterOptions, NewRun, train_there
 from grunlock.errors import RunError
 
 if TYPE_CHECKING:
     from grunlock.recipe import Recipe
+    from grunlock.training.run import RunResult
 
 console = Console()
+ONLY_ON_A_CLUSTER = ("workers", "stream", "skip_damaged_files")
 
 
 def train_command(
@@ -35,55 +45,95 @@ def train_command(
     ] = None,
     overrides: Overrides = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the new run; else runs/DATA-RECIPE.")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the new run; else runs/DATA-RECIPE. With --cluster a folder that all its nodes "
+            "share, or a storage such as s3://BUCKET/RUN.",
+        ),
     ] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file, if apart.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file, if apart.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a stopped run.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with a stopped run.")] = None,
     base: Annotated[
         Path | None, typer.Option("--from", help="Continue a trained model on new data; labels may grow.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for it.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads to compute with; with --cluster in each worker, else 1 there."),
+    ] = None,
+    cluster: ClusterAddress = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --cluster: processes that share every batch; else one a processor."),
+    ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="With --cluster: read data larger than memory in pieces; else from 1 GiB on.",
+        ),
+    ] = None,
+    skip_damaged_files: Annotated[
+        bool,
+        typer.Option("--skip-damaged-files", help="With --stream: leave out files that cannot be read."),
+    ] = False,
 ) -> None:
     """Train a classifier from labelled texts or numeric series into a run folder."""
-    _check_usage(data, resume, given_besides(context, "resume", "tensorboard", "threads"))
+    besides = given_besides(context, "resume", "tensorboard", "threads", "cluster", "workers")
+    _check_usage(data, resume, besides)
+    _check_place(resume or output, cluster, given_among(context, *ONLY_ON_A_CLUSTER))
+    new: NewRun | None = None
+    place = resume or output or ""
+    if data is not None:
+        chosen = _chosen_recipe(data, recipe, base, overrides or [])
+        new = NewRun(data, chosen, valid, test, base, overwrite)
+        place = output or str(_default_folder(data, chosen.name))
+    if cluster is None:
+        result = _train_here(place, new, tensorboard, threads)
+        if speaks_for_all():
+            show_result(result.folder, result.metrics, result.artifact_sha256)
+    else:
+        options = ClusterOptions(workers, threads, stream, skip_damaged_files, tensorboard)
+        there = train_there(console, cluster, place, new, options)
+        show_result(there.place, there.metrics, there.artifact_sha256)
+
+
+def _train_here(place: str, new: NewRun | None, tensorboard: bool, threads: int | None) -> "RunResult":
+    """new: None to go on with the run at `place`."""
     import torch
 
     from grunlock.training.progress import ProgressBar
-    from grunlock.training.run import RunOptions, RunResult
-    from grunlock.training.run import resume as resume_run
-    from grunlock.training.run import train as train_run
+    from grunlock.training.run import RunOptions, resume, train
 
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = None if data is None else _chosen_recipe(data, recipe, base, overrides or [])
     with ProgressBar(console if speaks_for_all() else Console(quiet=True)) as bar:
-        options = RunOptions(listeners=(bar,), tensorboard=tensorboard, overwrite=overwrite)
-        result: RunResult
-        if chosen is None:
-            assert resume is not None
-            result = resume_run(resume, options)
-        else:
-            assert data is not None
-            folder = output or _default_folder(data, chosen.name)
-            result = train_run(data, chosen, folder, valid=valid, test=test, base=base, options=options)
-    if speaks_for_all():
-        show_result(result.folder, result.metrics, result.artifact_sha256)
+        options = RunOptions(
+            listeners=(bar,), tensorboard=tensorboard, overwrite=new is not None and new.overwrite
+        )
+        if new is None:
+            return resume(place, options)
+        return train(
+            new.data, new.recipe, place, valid=new.valid, test=new.test, base=new.base, options=options
+        )
 
 
-def show_result(folder: Path, metrics: dict[str, object], sha256: str) -> None:
+def show_result(folder: Path | str, metrics: dict[str, object], sha256: str) -> None:
     """Say how good the model is on validation and where everything lies."""
     for name in ("accuracy", "macro_f1", "nll", "ece"):
         console.print(f"valid {name:<9} {metrics[name]:.4f}", highlight=False, markup=False)
     console.print(f"run       {folder}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"model     {folder / 'model.grunlock'}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"model     {folder}/model.grunlock", highlight=False, markup=False, soft_wrap=True)
     console.print(f"sha256    {sha256}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"next      grunlock evaluate {folder}", highlight=False, markup=False, soft_wrap=True)
+    if "://" not in str(folder):
+        console.print(f"next      grunlock evaluate {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _check_usage(data: str | None, resume: Path | None, besides: str) -> None:
+def _check_usage(data: str | None, resume: str | None, besides: str) -> None:
     if resume is not None and besides:
         raise RunError(
             "--resume goes on exactly as the run was started.",
@@ -95,6 +145,21 @@ def _check_usage(data: str | None, resume: Path | None, besides: str) -> None:
             "Training needs data.",
             expected="grunlock train DATA",
             cure="or grunlock train --resume RUN",
+        )
+
+
+def _check_place(place: str | None, cluster: str | None, needing_one: str) -> None:
+    """needing_one: options that mean something only with a cluster."""
+    if cluster is not None:
+        return
+    if place is not None and "://" in place:
+        needing_one = f"a run at {place}"
+    if needing_one:
+        raise RunError(
+            "This needs a cluster.",
+            got=f"{needing_one} without --cluster",
+            expected="--cluster ADDRESS beside it",
+            cure="--cluster auto starts one on this machine",
         )
 
 

@@ -1,9 +1,8 @@
-"""A copy of a folder of runs on a storage, kept up to date while they are trained."""
+"""A folder of runs on one node's own disk that is kept in a storage all nodes reach, such as s3://."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from grunlock.files import storage_guard, write_atomically
+from grunlock.files import storage_guard
 from grunlock.scale.storage import Storage
 from grunlock.training.events import CheckpointWritten, EpochDone, Event
 
@@ -13,40 +12,52 @@ LAST = ("checkpoint.pt", "model.grunlock", "metrics.json")
 
 
 class Mirror:
-    """A listener of a training. Files that have not changed are not copied again; links are left out."""
+    """Copies between `folder` and `storage`. A listener of a training: at every epoch and checkpoint what has
+    changed goes out.
 
-    def __init__(self, folder: Path, storage: Storage, stored: Mapping[str, Stamp | None]) -> None:
-        """stored: names on the storage, with the stamp of the same file here; None: it is not the same."""
-        self._folder = folder
-        self._storage = storage
-        self._stored = dict(stored)
+    Links and names that begin with a dot are left out. Methods raise StorageError.
+    """
+
+    def __init__(self, folder: Path, storage: Storage) -> None:
+        self.folder = folder
+        self.storage = storage
+        self._stored: dict[str, Stamp] = {}
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpochDone | CheckpointWritten):
             self.copy()
 
-    def copy(self) -> None:
-        """Raises StorageError."""
-        found = _files(self._folder)
+    def copy(self, without: str = "") -> None:
+        """Send every file that is new or has changed, and remove what was sent and is no longer here."""
+        found = _files(self.folder)
+        found.pop(without, None)
         for name in sorted(found, key=_order):
             if self._stored.get(name) != found[name]:
-                self._storage.write(name, (self._folder / name).read_bytes())
+                self.storage.upload(self.folder / name, name)
         for name in self._stored.keys() - found.keys():
-            self._storage.remove(name)
-        self._stored = dict(found)
+            self.storage.remove(name)
+        self._stored = found
 
+    def replace(self, about: str) -> None:
+        """Make the storage hold this folder and nothing else. about: without this file there is no run; it is
+        the first to go and the last to come."""
+        for name in [about, *self.storage.names()]:
+            self.storage.remove(name)
+        self._stored = {}
+        self.copy(without=about)
+        self.copy()
 
-def fetch(storage: Storage, folder: Path) -> dict[str, Stamp | None]:
-    """Copy all that is stored into a folder. Returns what `Mirror` takes as stored."""
-    for name in storage.names():
-        content = storage.read(name)
-        if content is None:
-            continue  # removed since
-        path = folder / name
-        with storage_guard(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    return dict(_files(folder))
+    def fetch(self) -> list[str]:
+        """Bring all that is stored here. Returns the names."""
+        names = self.storage.names()
+        for name in names:
+            file = self.folder / name
+            with storage_guard(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            self.storage.download(name, file)
+        found = _files(self.folder)
+        self._stored = {name: found[name] for name in names if name in found}
+        return names
 
 
 def _files(folder: Path) -> dict[str, Stamp]:

@@ -1,5 +1,6 @@
 """Folders that every node can reach: a shared file system, or a store such as s3://, through pyarrow."""
 
+import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 from pyarrow import fs
 
 from grunlock.errors import StorageError
+from grunlock.files import atomic_file
 
 PROBE = ".grunlock-probe"
+COPIED_BYTES = 16 * 2**20  # of a file in memory at a time
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,27 @@ class Storage:
                 return None
             with self.system.open_input_stream(target) as file:
                 return bytes(file.read())
+        except OSError as error:
+            raise self._refused(name, error) from error
+
+    def upload(self, file: Path, name: str) -> None:
+        """Put a local file there, whole as `write` does, in bounded memory."""
+        target = f"{self.path}/{name}"
+        try:
+            self.system.create_dir(target.rpartition("/")[0], recursive=True)
+            aside = f"{target}.{uuid.uuid4().hex}.partial" if self.is_local else target
+            with file.open("rb") as source, self.system.open_output_stream(aside) as copy:
+                shutil.copyfileobj(source, copy, COPIED_BYTES)
+            if aside != target:
+                self.system.move(aside, target)
+        except OSError as error:
+            raise self._refused(name, error) from error
+
+    def download(self, name: str, file: Path) -> None:
+        """Bring a file here; what is at its path appears whole. Raises StorageError if there is none."""
+        try:
+            with self.system.open_input_stream(f"{self.path}/{name}") as source, atomic_file(file) as copy:
+                shutil.copyfileobj(source, copy, COPIED_BYTES)
         except OSError as error:
             raise self._refused(name, error) from error
 

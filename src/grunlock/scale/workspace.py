@@ -20,7 +20,7 @@ import ray
 from grunlock.errors import ClusterError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.scale.cluster import Node, alive_nodes, ask_nodes
-from grunlock.scale.mirror import Mirror, fetch
+from grunlock.scale.mirror import Mirror
 from grunlock.scale.storage import Storage
 
 TOKEN = ".cluster-token"  # in the folder: names it on the shared storage, and shows who sees it
@@ -50,7 +50,8 @@ class Workspace:
         root = self._root_here()
         part, stored = root / name, self._stored(name)
         shutil.rmtree(part, ignore_errors=True)  # of an attempt that went on elsewhere
-        mirror = Mirror(part, stored, fetch(stored, part))
+        mirror = Mirror(part, stored)
+        mirror.fetch()
         try:
             yield root, [mirror]
             mirror.copy()
@@ -62,7 +63,7 @@ class Workspace:
         knows nothing, a driver that was killed may have left something on the storage."""
         if self.shared is not None and any((self.folder / name).rglob(RUN)):
             part, stored = self.folder / name, self._stored(name)
-            Mirror(part, stored, dict.fromkeys(stored.names())).copy()
+            Mirror(part, stored).replace(RUN)
 
     def collect(self, name: str) -> None:
         """In the driver, when nobody writes any more: bring the part into the folder, in one piece."""
@@ -70,7 +71,7 @@ class Workspace:
             return
         part, stored = self.folder / name, self._stored(name)
         aside = part.with_name(f".{part.name}.{uuid.uuid4().hex}")
-        names = fetch(stored, aside)
+        names = Mirror(aside, stored).fetch()
         if not names:
             return
         with storage_guard(part):

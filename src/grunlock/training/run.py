@@ -15,13 +15,13 @@ from grunlock.data.series.series_set import SeriesSet
 from grunlock.data.sources import InMemory
 from grunlock.data.teacher import TeacherAnswers
 from grunlock.errors import RunError, RunInterruptedError
-from grunlock.parallel import Group, joined_group
+from grunlock.parallel import ALONE, Group, joined_group
 from grunlock.recipe import Recipe
 from grunlock.training.checkpoint import CheckpointClock, write_checkpoint
 from grunlock.training.events import CheckpointWritten, DataProgress, Event, Listener, RunDone, RunStarted
 from grunlock.training.finish import Chosen, finish, finish_refit
 from grunlock.training.history import History
-from grunlock.training.interruption import stop_request
+from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.training.loop import Trainer
 from grunlock.training.refit import refit_listener, refit_note, refit_trainer
 from grunlock.training.run_folder import RunFolder, RunRequest, new_run, open_run, write_derived
@@ -51,11 +51,15 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run; nothing here changes the result."""
+    """How to run; nothing here changes the result.
+
+    stop: asked after each step, where no signal reaches this thread; else Ctrl-C and SIGTERM are heard.
+    """
 
     listeners: Sequence[Listener] = ()
     tensorboard: bool = False
     overwrite: bool = False
+    stop: StopRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -112,14 +116,38 @@ def train(
         return _run(run, trainer, notes, None if begun is None else begun.base, options)
 
 
+def begin(
+    source: Source,
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    valid: Source | None = None,
+    test: Source | None = None,
+    base: str | Path | None = None,
+    prepared: str | Path | None = None,
+    options: RunOptions | None = None,
+) -> None:
+    """Make a run folder with its data prepared and everything checked, for `resume` to train elsewhere.
+
+    Arguments and errors as `train`.
+    """
+    sources = Sources(source, valid, test, prepared)
+    run = RunFolder(Path(folder))
+    with ExitStack() as stack:
+        begun = _begin(stack, recipe, run, sources, base, options or RunOptions())
+        _build_trainer(ALONE, run, recipe, begun)
+
+
 def resume(folder: str | Path, options: RunOptions | None = None) -> RunResult:
     """Go on with a run that was stopped or killed, to the same weights as if it had not been. A group of
-    processes may go on with what another number of them began."""
+    processes may go on with what another number of them began, and `folder` may be another one on each of
+    their machines if its data is the same."""
     options = options or RunOptions()
     with joined_group() as group:
         opened = group.from_first(group.lead(lambda: open_run(Path(folder))))
         assert opened is not None
-        run, recipe, request = opened
+        _, recipe, request = opened
+        run = RunFolder(Path(folder))
         begun = group.lead(lambda: _reopen(run, recipe, request, options))
         trainer, notes = _build_trainer(group, run, recipe, begun)
         restore(trainer, run.checkpoint)
@@ -294,7 +322,7 @@ def _refit(
     group.lead(keep_chosen)
     trainer = refit_trainer(before, base)
     restore(trainer, folder.checkpoint)
-    _fit(run, folder, trainer, (refit_note(trainer),), RunOptions(listeners=[refit_listener(tell)]))
+    _fit(run, folder, trainer, (refit_note(trainer),), RunOptions([refit_listener(tell)], stop=options.stop))
     weights = trainer.best_weights
     assert weights is not None
 
@@ -313,7 +341,7 @@ def _fit(
     clock = CheckpointClock(training.checkpoint_every_seconds, training.checkpoint_every_steps)
     with ExitStack() as stack:
         listeners = group.lead(lambda: _listeners(stack, folder, trainer, options)) or []
-        stop = stack.enter_context(stop_request(passed_on=group.size > 1))
+        stop = options.stop or stack.enter_context(stop_request(passed_on=group.size > 1))
         trainer.wants_to_stop = lambda: stop.requested
 
         def tell(event: Event) -> None:

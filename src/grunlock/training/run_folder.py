@@ -101,7 +101,7 @@ def new_run(path: Path, recipe: Recipe, request: RunRequest, *, overwrite: bool)
     which is removed only when the block ends well. Raises RunError if something is there already,
     StorageError if the folder cannot be made.
     """
-    _check_free(path, overwrite)
+    check_free(path, overwrite)
     target = path.resolve()
     was_empty = target.exists() and not any(target.iterdir())
     replaced = _set_aside(target)
@@ -135,7 +135,8 @@ def _made_on() -> dict[str, object]:
     }
 
 
-def _check_free(path: Path, overwrite: bool) -> None:
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raises RunError if something is there that a new run would not replace."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:

@@ -61,6 +61,15 @@ def given_besides(context: typer.Context, *allowed: str) -> str:
     return ", ".join(found)
 
 
+def given_of(context: typer.Context, *names: str) -> str:
+    """Which of these parameters stand on the command line, as in "--workers, --drain"; empty if none."""
+    return ", ".join(
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and _is_given(context, parameter.name)
+    )
+
+
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

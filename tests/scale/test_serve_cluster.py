@@ -35,7 +35,8 @@ from tests.workflows.served_models import damage, promising, put
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's, of pydantic's future
     from grunlock.scale import serve as scale_serve
-    from grunlock.scale.serve import Models, Replicas, serve_there
+    from grunlock.scale.model_files import Models
+    from grunlock.scale.serve import Replicas, serve_there
 
 TEXTS = ["the cat sat", "a dog", "zebra please", "北京 天安门"]
 TOKEN = "open sesame"

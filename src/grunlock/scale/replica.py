@@ -1,10 +1,10 @@
-"""What runs on the nodes when a model is served on a cluster: replicas of the server's application, and the
-actor from which they get model files. Imports no torch.
+"""What runs on the nodes when models are served on a cluster: replicas of the server's application.
+
+Imports no torch.
 """
 
 import os
 import tempfile
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,43 +16,10 @@ from ray import serve
 
 from grunlock.errors import ServingError
 from grunlock.files import write_atomically
+from grunlock.scale.model_files import NAMESPACE, Versions
 from grunlock.serving import ServerOptions
 from grunlock.serving.refusals import RequestError
 from grunlock.serving.server import settle
-
-NAMESPACE = "grunlock"
-Versions = dict[str, str]  # of each model by name: the sha256 of its file
-
-
-class Shelf:
-    """An actor that holds the files of the models by name and version, for replicas that start or change.
-
-    Nodes need not see the disk from which they come.
-    """
-
-    def __init__(self, files: Mapping[str, tuple[str, bytes]]) -> None:
-        self._newest: Versions = {}
-        self._files: dict[tuple[str, str], bytes] = {}
-        self.put(files)
-
-    def put(self, files: Mapping[str, tuple[str, bytes]]) -> None:
-        """Version and content of models by name. Those that were there stay until `keep_newest`."""
-        for name, (version, content) in files.items():
-            self._newest[name] = version
-            self._files[name, version] = content
-
-    def keep_newest(self) -> None:
-        """Forget files that were replaced."""
-        newest = set(self._newest.items())
-        self._files = {key: content for key, content in self._files.items() if key in newest}
-
-    def newest(self) -> dict[str, bytes]:
-        """The newest file of each model."""
-        return {name: self._files[name, version] for name, version in self._newest.items()}
-
-    def file(self, name: str, version: str) -> bytes | None:
-        """None where this version is not held any more."""
-        return self._files.get((name, version))
 
 
 @serve.ingress()

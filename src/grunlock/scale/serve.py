@@ -3,17 +3,12 @@
 The command keeps the model files: it looks at them, tries what is new, and tells the replicas (replica.py).
 """
 
-import asyncio
-import hashlib
 import logging
-import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import ray
@@ -25,11 +20,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from grunlock.errors import ClusterError, ServingError
 from grunlock.scale.cluster import Cluster, connected
 from grunlock.scale.failures import told
-from grunlock.scale.replica import NAMESPACE, Replica, Shelf, Versions
+from grunlock.scale.model_files import NAMESPACE, Files, Models, Shelf, Versions
+from grunlock.scale.replica import Replica
+from grunlock.scale.signals import Signals
 from grunlock.serving import Limits, ServerOptions
-from grunlock.serving.served import artifact_path
 from grunlock.serving.server import bound
-from grunlock.serving.slots import Slot, Slots
 
 log = logging.getLogger("grunlock.serving")
 
@@ -97,7 +92,7 @@ def serve_there(
     cluster: Cluster,
     options: ServerOptions,
     replicas: Replicas,
-    models: "Models",
+    models: Models,
     announce: Callable[[str], None] = lambda address: None,
 ) -> None:
     """On a cluster that this process is connected to, with one HTTP proxy, on its head node, at the host and
@@ -123,71 +118,6 @@ def serve_there(
                 application.end()
 
 
-class Signals:
-    """What was asked for while the block runs. A second SIGINT or SIGTERM ends it at once.
-
-    Entered after ray.init, which takes SIGTERM for itself and would end the process by it.
-
-    stop: SIGINT or SIGTERM. look: SIGHUP.
-    """
-
-    def __init__(self) -> None:
-        self.stop = False
-        self.look = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Signals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._stop)
-        if hasattr(signal, "SIGHUP"):
-            self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._look)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stop:
-            raise KeyboardInterrupt
-        self.stop = True
-
-    def _look(self, number: int, frame: FrameType | None) -> None:
-        self.look = True
-
-
-class Models:
-    """The models as the command has them: read, verified and tried here before a replica gets them.
-
-    Raises as create_app.
-    """
-
-    def __init__(self, options: ServerOptions) -> None:
-        self._slots = Slots(Slot.open(name, path, options.precision) for name, path in options.models.items())
-        self._aside = ThreadPoolExecutor(1, "grunlock-reload")
-
-    def look(self, *, always: bool = False) -> None:
-        """Take files that are others than at the last look. always: also those that seem to be the same."""
-        for slot in self._slots.by_name.values():
-            if always or slot.has_changed():
-                asyncio.run(slot.reload(self._aside))
-
-    def files(self, known: Versions) -> dict[str, tuple[str, bytes]]:
-        """Version and content of each model whose version is not the known one.
-
-        A file that changed since it was tried is left for the next look: only what was tried goes out.
-        """
-        found = {}
-        for name, slot in self._slots.by_name.items():
-            version = slot.current.version
-            if known.get(name) == version:
-                continue
-            content = artifact_path(slot.path).read_bytes()
-            if hashlib.sha256(content).hexdigest() == version:
-                found[name] = (version, content)
-        return found
-
-
 class Application:
     """What is put on the cluster: a shelf of model files, and the deployment."""
 
@@ -198,13 +128,16 @@ class Application:
         self._cluster = cluster
         self._name = f"grunlock-{uuid.uuid4().hex[:8]}"
         self._shelf: Any = None
-        self._files: dict[str, tuple[str, bytes]] = {}
+        self._files: Files = {}
 
     def start(self, signals: Signals) -> None:
-        """Raises ClusterError where the replicas cannot be had in START_SECONDS."""
-        while self._files.keys() != self._options.models.keys():
-            self._models.look()
-            self._files |= self._models.files(self._versions)
+        """Raises ClusterError where the replicas cannot be had in START_SECONDS, ServingError for a file that
+        changed since it was tried."""
+        self._files = self._models.files({})
+        for name in self._options.models.keys() - self._files.keys():
+            raise ServingError(
+                "The model file changes while it is read.", where=self._options.models[name], cure="try again"
+            )
         self._fill_shelf()
         self._deploy()
         self._await(signals)
@@ -240,7 +173,7 @@ class Application:
         if not new:
             return
         self._files |= new
-        ray.get(self._shelf.put.remote(new))
+        self._shelve(new)
         self._deploy()
         try:
             self._await(signals)
@@ -254,8 +187,12 @@ class Application:
     def _check(self) -> None:
         """Raises ClusterError if somebody took the application away. A shelf that died is filled anew."""
         self._status()
+        self._shelve({})
+
+    def _shelve(self, files: Files) -> None:
+        """Add to what the actor holds, or to a new one where it ended."""
         try:
-            ray.get(self._shelf.keep_newest.remote())
+            ray.get(self._shelf.put.remote(files))
         except ray.exceptions.RayActorError as error:
             log.error("the actor with the model files ended and is started anew: %s", error)
             self._fill_shelf()

@@ -34,7 +34,9 @@ CHECK_SECONDS = 5.0  # between looks at whether Ray still has what was put there
 SERVE_CONTROLLER = ("SERVE_CONTROLLER_ACTOR", "serve")  # name and namespace that Ray gives it
 HEAD_NODE = "node:__internal_head__"  # a resource that only the head node has
 HEALTH_SECONDS = 2.0
-UPSCALE_SECONDS, DOWNSCALE_SECONDS, LOOK_BACK_SECONDS = 5.0, 120.0, 10.0
+UPSCALE_SECONDS, DOWNSCALE_SECONDS, LOOK_BACK_SECONDS = 5.0, 120.0, 20.0
+# `serve shutdown` needs a dashboard, which not every cluster has.
+SHUTDOWN = "python -c 'import ray, ray.serve; ray.init(\"%s\"); ray.serve.shutdown()'"
 QUIET = {"enable_access_log": False, "log_level": "WARNING"}
 
 
@@ -304,7 +306,7 @@ def _refuse_company(cluster: Cluster) -> None:
         where=cluster.address,
         got=applications,
         expected="a cluster on which nothing is served yet",
-        cure="end that command; or, if it was killed: serve shutdown --yes",
+        cure=f"end that command; or, if it was killed: {SHUTDOWN % cluster.address}",
     )
 
 

@@ -107,8 +107,9 @@ def serve_there(
     with Signals() as signals:
         _refuse_company(cluster)
         port = _port_of_head(options)
-        with _serve_running(options, port):
-            application = Application(options, replicas, models, cluster)
+        name = f"grunlock-{uuid.uuid4().hex[:8]}"
+        with _serve_running(options, port, name):
+            application = Application(name, options, replicas, models, cluster)
             try:
                 application.start(signals)
                 if not signals.stop:
@@ -116,6 +117,10 @@ def serve_there(
                     application.watch(signals)
             except RayError as error:
                 raise told(error, cluster.address) from error
+            except RayServeException as error:
+                raise ClusterError(
+                    "Ray Serve refuses the application.", where=cluster.address, got=error
+                ) from error
             finally:
                 application.end()
 
@@ -123,12 +128,14 @@ def serve_there(
 class Application:
     """What is put on the cluster: a shelf of model files, and the deployment."""
 
-    def __init__(self, options: ServerOptions, replicas: Replicas, models: Models, cluster: Cluster) -> None:
+    def __init__(
+        self, name: str, options: ServerOptions, replicas: Replicas, models: Models, cluster: Cluster
+    ) -> None:
         self._options = options
         self._replicas = replicas
         self._models = models
         self._cluster = cluster
-        self._name = f"grunlock-{uuid.uuid4().hex[:8]}"
+        self._name = name
         self._shelf: Any = None
         self._files: Files = {}
 
@@ -269,8 +276,8 @@ class Application:
 
 
 @contextmanager
-def _serve_running(options: ServerOptions, port: int) -> Iterator[None]:
-    """Ray Serve with its proxy, and without it afterwards unless somebody else has put something there."""
+def _serve_running(options: ServerOptions, port: int, name: str) -> Iterator[None]:
+    """Ray Serve with its proxy; afterwards without, unless there is an application of another name."""
     try:
         serve.start(
             proxy_location="HeadOnly",
@@ -289,7 +296,7 @@ def _serve_running(options: ServerOptions, port: int) -> Iterator[None]:
     try:
         yield
     finally:
-        if not serve.status().applications:
+        if not serve.status().applications.keys() - {name}:
             serve.shutdown()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Signals:
-    """What was asked for while the block runs. A second SIGINT or SIGTERM ends it at once.
+    """What was asked for while the block runs. A second SIGINT or SIGTERM raises KeyboardInterrupt.
 
     Entered after ray.init, which takes SIGTERM for itself and would end the process by it.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from grunlock import __version__
 from grunlock.files import write_atomically
@@ -24,8 +24,23 @@ RESULTS = Path(__file__).parents[1] / "results" / "serving"
 DATA = Path(__file__).parents[3] / "shared" / "data" / "trec6" / "train.tsv.gz"  # beside the checkout
 
 
+class Asked(Protocol):
+    """What a client of a measurement needs of a server."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def cpu_seconds(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Running:
+    """A server of one machine."""
+
     process_id: int
     address: str
 
@@ -46,16 +61,21 @@ class Running:
 
     @property
     def cpu_seconds(self) -> float:
-        ticks = 0
-        for each in self.processes:
-            times = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(times[11]) + int(times[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.processes)
 
     def metric(self, name: str) -> float:
         with urllib.request.urlopen(f"{self.address}/metrics") as reply:
             lines = reply.read().decode().splitlines()
         return float(next(line for line in lines if line.startswith(name)).split()[-1])
+
+
+def cpu_seconds(processes: list[int]) -> float:
+    """Of processor time so far, all together."""
+    ticks = 0
+    for each in processes:
+        times = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(times[11]) + int(times[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.running import Running, arguments, keep, running, texts, trained
+from benchmarks.serving.running import Asked, arguments, keep, running, texts, trained
 
 CONNECTIONS = (1, 4, 16, 32)
 WARMING_SECONDS = 2
@@ -43,7 +43,7 @@ end
 """
 
 
-def wrk(server: Running, script: Path, connections: int, seconds: int) -> dict[str, Any]:
+def wrk(server: Asked, script: Path, connections: int, seconds: int) -> dict[str, Any]:
     """One round. Times in milliseconds."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), server.address]
     before = server.cpu_seconds
@@ -62,7 +62,7 @@ def wrk(server: Running, script: Path, connections: int, seconds: int) -> dict[s
     }
 
 
-def lone_client(server: Running, bodies: list[str]) -> dict[str, float]:
+def lone_client(server: Asked, bodies: list[str]) -> dict[str, float]:
     """http.client, one connection. Milliseconds."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     times = []

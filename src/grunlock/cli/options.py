@@ -81,8 +81,12 @@ def given_besides(context: typer.Context, *allowed: str) -> str:
 
 
 def given_among(context: typer.Context, *names: str) -> str:
-    """Which of these parameters stand on the command line, as in "--workers, --stream"; empty if none."""
-    return given_besides(context, *(p.name for p in context.command.params if p.name and p.name not in names))
+    """Which of these parameters stand on the command line, as in "--workers, --drain"; empty if none."""
+    return ", ".join(
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and _is_given(context, parameter.name)
+    )
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from grunlock.cli.options import PredictionPrecision
+from grunlock.cli.options import ClusterAddress, PredictionPrecision, given_among
+from grunlock.cli.serve_cluster import OF_ONE_MACHINE, serve_cluster
 from grunlock.errors import ServingError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ console = Console(stderr=True)
 
 
 def serve_command(
+    context: typer.Context,
     model: Annotated[
         str, typer.Argument(metavar="[NAME=]RUN", help="A run folder or a model.grunlock file.")
     ],
@@ -57,6 +59,10 @@ def serve_command(
     idle: Annotated[float, typer.Option(help="Seconds that a connection or stream may be silent.")] = 60.0,
     drain: Annotated[float, typer.Option(help="Seconds between not ready and no more connections.")] = 0.5,
     grace: Annotated[float, typer.Option(help="Seconds for what runs when the server stops.")] = 20.0,
+    cluster: ClusterAddress = None,
+    replicas: Annotated[
+        str, typer.Option(metavar="N|MIN:MAX", help="On a cluster: processes, one processor each, by load.")
+    ] = "1",
 ) -> None:
     """Serve models over HTTP: predictions, explanations, streams, metrics, and a page to try them."""
     import logging
@@ -100,6 +106,13 @@ def serve_command(
         threads=threads,
         workers=workers,
     )
+    if cluster is not None:
+        serve_cluster(options, replicas, cluster, given_among(context, *OF_ONE_MACHINE), console)
+        return
+    if given_among(context, "replicas"):
+        raise ServingError(
+            "Replicas are of a cluster.", where="--replicas", cure="add --cluster ADDRESS, or use --workers"
+        )
     serve(options, lambda address: announce(address, options))
 
 

@@ -77,14 +77,19 @@ def run_worker(
     on_reload: Callable[[], None] = lambda: None,
 ) -> None:
     """One process's part, until it is told to stop."""
-    library = native_library()
-    if library is not None and (options.threads is not None or THREADS_VARIABLE not in os.environ):
-        library.set_num_threads(options.threads or 1)
-    sys.setswitchinterval(SWITCH_SECONDS)
+    settle(options.threads)
     app = options.app(on_reload)
     config = configuration(app, options.limits)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(uvicorn.Server(config), app, options, listener, started))
+
+
+def settle(threads: int | None) -> None:
+    """Set this process up for serving. threads: as in ServerOptions."""
+    library = native_library()
+    if library is not None and (threads is not None or THREADS_VARIABLE not in os.environ):
+        library.set_num_threads(threads or 1)
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def configuration(app: FastAPI, limits: Limits) -> uvicorn.Config:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from grunlock.training.loop import Trainer
 from grunlock.training.run import RunOptions, resume, train
 from grunlock.training.start import build_start, derive_for
 from tests.conftest import colour_rows
-from tests.ranks import LostError, on_ranks
+from tests.ranks import LIMIT_SECONDS, LostError, on_ranks
 
 SMALL = ["embedding.size=8", "embedding.ngrams.buckets=64", "encoder.hidden_size=6", "training.epochs=3"]
 PLAIN = [*SMALL, "embedding.word_dropout=0", "encoder.input_dropout=0", "head.dropout=0"]
@@ -229,12 +231,18 @@ def alone(colours_csv: Path, tmp_path: Path) -> Path:
     return train(colours_csv, read_recipe("tiny", RUN), tmp_path / "alone").folder
 
 
-def test_only_the_first_process_writes(colours_csv: Path, alone: Path, tmp_path: Path) -> None:
-    first, second = on_ranks(2, whole_run, colours_csv, tmp_path / "two")
-    assert first == second
-    assert_same_history(tmp_path / "two", alone)
-    files = [sorted(p.name for p in folder.iterdir()) for folder in (alone, tmp_path / "two")]
-    assert files[0] == files[1]
+def test_torchrun_trains_and_only_the_first_process_writes_and_speaks(
+    colours_csv: Path, alone: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "grunlock", "train", str(colours_csv), "-r", "tiny", "-o", str(folder)]
+    command += [f"--set={setting}" for setting in RUN]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("valid accuracy") == 1
+    assert_same_history(folder, alone)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in alone.iterdir())
 
 
 def test_a_killed_process_ends_the_others_and_one_goes_on(
@@ -280,7 +288,6 @@ def command(rank: int, *arguments: object) -> tuple[int, str]:
     """The command line in a group: exit code, what it says."""
     import contextlib
     import io
-    import sys
 
     from grunlock.cli.main import main
 

@@ -110,6 +110,7 @@ def train(
     sources = Sources(source, valid, test, prepared, teacher)
     run = RunFolder(Path(folder))
     with joined_group() as group:
+        recipe = group.from_first(recipe)
         with ExitStack() as stack:
             begun = group.lead(lambda: _begin(stack, recipe, run, sources, base, options))
             trainer, notes = _build_trainer(group, run, recipe, begun)

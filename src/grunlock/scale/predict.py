@@ -5,7 +5,8 @@ part (parts.py). What is killed is repeated by Ray and writes the same parts aga
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,12 @@ def predict_on(cluster: Cluster, request: BatchRequest, progress: Progress | Non
     rows = dict(before.rows)
     total = sum(rows.values())
     try:
-        for chunk, count in _score(job, cluster, before):
-            rows[chunk] = count
-            total += count
-            if progress is not None:
-                progress(len(rows), total)
+        with closing(_score(job, cluster, before)) as written:  # ends the work of others, too
+            for chunk, count in written:
+                rows[chunk] = count
+                total += count
+                if progress is not None:
+                    progress(len(rows), total)
     except KeyboardInterrupt as error:
         raise RunInterruptedError(
             f"Stopped after {len(rows)} parts.",
@@ -123,7 +125,7 @@ def predict_on(cluster: Cluster, request: BatchRequest, progress: Progress | Non
     return BatchResult(total, len(rows), len(before.rows), files.damaged)
 
 
-def _score(job: Job, cluster: Cluster, before: Parts) -> Iterator[tuple[str, int]]:
+def _score(job: Job, cluster: Cluster, before: Parts) -> Generator[tuple[str, int]]:
     """Chunk and rows of each part that is written."""
     left = [number for number, piece in enumerate(job.files.pieces) if not before.cover(piece)]
     if not left:

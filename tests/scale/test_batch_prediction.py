@@ -124,6 +124,9 @@ def test_what_cannot_be_scored(
 ) -> None:
     asked = request_of("out")
     with connected(two_nodes.address) as cluster:
+        idle = replace(cluster, nodes=tuple(replace(node, cpus=0.0) for node in cluster.nodes))
+        with pytest.raises(ClusterError, match="No node of the cluster has a processor"):
+            predict_on(idle, asked)
         with pytest.raises(StorageError, match="cannot be read or written"):
             predict_on(cluster, replace(asked, output="/proc/no/folder"))
         with pytest.raises(CalibrationError, match="calibrat"):

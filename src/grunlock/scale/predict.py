@@ -5,7 +5,8 @@ part (parts.py). What is killed is repeated by Ray and writes the same parts aga
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import ray
 from grunlock import artifact as artifacts
 from grunlock.artifact import ARTIFACT_NAME, Artifact
 from grunlock.data.sources import files_to_read
-from grunlock.errors import DataError, RunInterruptedError
+from grunlock.errors import ClusterError, DataError, RunInterruptedError
 from grunlock.evaluation import Promises
 from grunlock.evaluation.answers import NO_PROMISES, answer_columns
 from grunlock.evaluation.texts import prediction_options
@@ -88,31 +89,24 @@ def predict_on(cluster: Cluster, request: BatchRequest, progress: Progress | Non
     workers or nodes that were lost too often, CalibrationError for what the model cannot promise, and
     RunInterruptedError after Ctrl-C.
     """
-    artifact, content = _model(request)
+    _check_processors(cluster)
+    artifact, model = _model(request)
     options = _options(artifact, request)
-    paths = [path.absolute() for path in files_to_read(request.source)]
     storage = Storage.at(request.output)
-    check_nodes_reach(cluster, paths)
-    files = cut_files(
-        paths,
-        options,
-        "ignored",
-        skip_damaged_files=request.skip_damaged_files,
-        chunk_rows=request.chunk_rows,
-        piece_bytes=request.piece_bytes,
-    )
-    facts = _facts(request, files, options, content)
+    files = _files(cluster, request, options, storage)
+    facts = _facts(request, files, options, model)
     before = open_folder(storage, facts)
     check_nodes_reach(cluster, [], storage, REQUEST_NAME)
-    job = Job(files, options, content, request.precision, request.promises, storage, request.format)
+    job = Job(files, options, model, request.precision, request.promises, storage, request.format)
     rows = dict(before.rows)
     total = sum(rows.values())
     try:
-        for chunk, count in _score(job, cluster, before):
-            rows[chunk] = count
-            total += count
-            if progress is not None:
-                progress(len(rows), total)
+        with closing(_score(job, cluster, before)) as written:  # ends the work of others, too
+            for chunk, count in written:
+                rows[chunk] = count
+                total += count
+                if progress is not None:
+                    progress(len(rows), total)
     except KeyboardInterrupt as error:
         raise RunInterruptedError(
             f"Stopped after {len(rows)} parts.",
@@ -123,7 +117,34 @@ def predict_on(cluster: Cluster, request: BatchRequest, progress: Progress | Non
     return BatchResult(total, len(rows), len(before.rows), files.damaged)
 
 
-def _score(job: Job, cluster: Cluster, before: Parts) -> Iterator[tuple[str, int]]:
+def _check_processors(cluster: Cluster) -> None:
+    if not any(node.cpus >= 1 for node in cluster.nodes):
+        raise ClusterError(
+            "No node of the cluster has a processor for tasks.",
+            where=cluster.address,
+            got=cluster.describe(),
+            cure="add a node: ray start --address=HOST:PORT",
+        )
+
+
+def _files(
+    cluster: Cluster, request: BatchRequest, options: TextDataOptions, storage: Storage
+) -> ChunkedFiles:
+    paths = [path.absolute() for path in files_to_read(request.source)]
+    check_nodes_reach(cluster, paths)
+    if request.skip_damaged_files:
+        storage.check_writable()  # before all files are read
+    return cut_files(
+        paths,
+        options,
+        "ignored",
+        skip_damaged_files=request.skip_damaged_files,
+        chunk_rows=request.chunk_rows,
+        piece_bytes=request.piece_bytes,
+    )
+
+
+def _score(job: Job, cluster: Cluster, before: Parts) -> Generator[tuple[str, int]]:
     """Chunk and rows of each part that is written."""
     left = [number for number, piece in enumerate(job.files.pieces) if not before.cover(piece)]
     if not left:

@@ -32,6 +32,9 @@ class GrunlockError(Exception):
         self.cure = cure
         super().__init__(self._message())
 
+    def __str__(self) -> str:
+        return self._message()  # not of `args`, to which Ray adds its own words
+
     def _message(self) -> str:
         fields = {
             "where": self.where,

@@ -1,19 +1,19 @@
 """grunlock predict"""
 
-import csv
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grunlock.cli.options import Model, PredictionPrecision, ReadingOverrides, TextColumn
+from grunlock.cli.options import ClusterAddress, Model, PredictionPrecision, ReadingOverrides, TextColumn
 from grunlock.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     from grunlock.evaluation import Answer
+
+PartFormat = Literal["parquet", "csv", "jsonl"]
 
 
 def predict_command(
@@ -23,7 +23,13 @@ def predict_command(
         list[str] | None, typer.Option("--text", "-t", help="A text given here; may be repeated.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this .csv or .jsonl file.")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write to this .csv or .jsonl file; with --cluster to this folder, which may be s3://... or "
+            "gs://...",
+        ),
     ] = None,
     text_column: TextColumn = None,
     overrides: ReadingOverrides = None,
@@ -40,11 +46,22 @@ def predict_command(
             metavar="RATE", help="No label where the model is not sure enough to err so seldom: 0.05."
         ),
     ] = None,
+    cluster: ClusterAddress = None,
+    format: Annotated[
+        PartFormat | None,
+        typer.Option(help="Of the parts in the folder, with --cluster.  [default: parquet]"),
+    ] = None,
+    skip_damaged_files: Annotated[
+        bool,
+        typer.Option(
+            "--skip-damaged-files",
+            help="With --cluster: leave out Parquet and .gz files that cannot be read to their end.",
+        ),
+    ] = False,
 ) -> None:
     """Predict labels with probabilities, one line per text or series, in order."""
     from grunlock.artifact import load
     from grunlock.evaluation import Promises, predict_file, predict_texts
-    from grunlock.files import atomic_file
 
     if (data is None) == (not text):
         raise DataError("Give either a file or texts.", expected="grunlock predict RUN FILE, or --text TEXT")
@@ -54,16 +71,49 @@ def predict_command(
             expected="grunlock predict RUN FILE --set data.encoding=gb18030",
         )
     promises = Promises(sets, max_error)
+    if cluster is not None:
+        from grunlock.cli.predict_cluster import predict_on_cluster
+        from grunlock.scale.predict import BatchRequest
+
+        source, folder = _for_cluster(data, output)
+        rest = text_column, tuple(overrides or ()), precision, promises, skip_damaged_files
+        predict_on_cluster(cluster, BatchRequest(model, source, folder, format or "parquet", *rest))
+        return
+    if format is not None or skip_damaged_files:
+        raise DataError(
+            "--format and --skip-damaged-files are for prediction on a cluster.",
+            cure="give --cluster, or auto",
+        )
     predictions: Iterable[Answer]
     if data is not None:
         predictions = predict_file(model, data, text_column, overrides or (), precision, promises)
     else:
         predictions = predict_texts(load(model, precision), text or [], promises)
-    if output is None:
-        for prediction in predictions:
-            _print_line(prediction)
+    if output is not None:
+        _write(Path(output), predictions)
         return
-    write = {".csv": _write_csv, ".jsonl": _write_jsonl}.get(output.suffix)
+    for prediction in predictions:
+        _print_line(prediction)
+
+
+def _for_cluster(data: str | None, output: str | None) -> tuple[str, str]:
+    """The file and the folder, which a cluster needs."""
+    if data is None:
+        raise DataError(
+            "A cluster reads files, and only texts are given.",
+            got="--text",
+            cure="give a file, or leave out --cluster",
+        )
+    if output is None:
+        raise DataError("A cluster writes to a folder, and none is given.", cure="-o FOLDER")
+    return data, output
+
+
+def _write(output: Path, predictions: "Iterable[Answer]") -> None:
+    from grunlock.evaluation import write_csv, write_jsonl
+    from grunlock.files import atomic_file
+
+    write = {".csv": write_csv, ".jsonl": write_jsonl}.get(output.suffix)
     if write is None:
         raise DataError("Unknown kind of output.", got=output, expected="a file ending in .csv or .jsonl")
     with atomic_file(output) as file:
@@ -74,7 +124,9 @@ def predict_command(
 
 
 def _print_line(prediction: "Answer") -> None:
-    text_in_one_line = " ".join(_example(prediction).split())
+    from grunlock.evaluation import example_of
+
+    text_in_one_line = " ".join(example_of(prediction).split())
     try:
         label_set = [] if prediction.label_set is None else [", ".join(prediction.label_set)]
         cells = [prediction.label, f"{prediction.probability:.4f}", *label_set, text_in_one_line]
@@ -87,30 +139,3 @@ def _print_line(prediction: "Answer") -> None:
             got=error.strerror,
             cure="free some space, or write a file with -o, which appears only when it is whole",
         ) from error
-
-
-def _example(prediction: "Answer") -> str:
-    from grunlock.evaluation import Prediction
-
-    return prediction.text if isinstance(prediction, Prediction) else prediction.series
-
-
-def _write_csv(file: TextIO, predictions: "Iterable[Answer]") -> None:
-    from grunlock.evaluation import Prediction
-
-    writer = csv.writer(file)
-    for row, prediction in enumerate(predictions):
-        if row == 0:
-            kind = "text" if isinstance(prediction, Prediction) else "series"
-            extra = [] if prediction.label_set is None else ["label_set"]
-            writer.writerow([kind, "label", "probability", *extra])
-        cells = [_example(prediction), prediction.label, f"{prediction.probability:.6f}"]
-        if prediction.label_set is not None:  # as JSON: a label may hold any separator
-            cells.append(json.dumps(prediction.label_set, ensure_ascii=False))
-        writer.writerow(cells)
-
-
-def _write_jsonl(file: TextIO, predictions: "Iterable[Answer]") -> None:
-    for prediction in predictions:
-        fields = {name: value for name, value in vars(prediction).items() if value is not None}
-        file.write(json.dumps(fields, ensure_ascii=False) + "\n")

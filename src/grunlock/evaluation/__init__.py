@@ -16,6 +16,7 @@ from grunlock.evaluation.files import (
 )
 from grunlock.evaluation.series import SeriesPrediction, series_of_file
 from grunlock.evaluation.texts import Prediction, predict_texts, texts_of_file
+from grunlock.evaluation.writing import example_of, write_csv, write_jsonl
 
 __all__ = [
     "Answer",
@@ -29,6 +30,7 @@ __all__ = [
     "evaluate_file",
     "evaluate_prepared",
     "evaluate_run",
+    "example_of",
     "model_answers",
     "predict_file",
     "predict_texts",
@@ -36,4 +38,6 @@ __all__ = [
     "series_of_file",
     "texts_of_file",
     "validated_model",
+    "write_csv",
+    "write_jsonl",
 ]

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from grunlock.artifact import Artifact
 from grunlock.objectives.conformal import abstention_scores, set_scores
 from grunlock.objectives.metrics import EvaluationResult, evaluate
@@ -29,16 +31,29 @@ class Promises:
 NO_PROMISES = Promises()
 
 
-def answer_fields(
-    classifier: TextClassifier | SeriesClassifier, logits: FloatArray, promises: Promises
-) -> Iterator[dict[str, Any]]:
-    """For each row of logits [B, K]: label, probability, probs and, if there is a coverage, label_set.
+@dataclass(frozen=True)
+class AnswerColumns:
+    """Answers to B examples, as columns.
 
-    Raises CalibrationError for what the model cannot promise.
+    labels:      [B] "" where the model abstains
+    probability: [B] calibrated, of the most probable label
+    probs:       [B, K]
+    label_sets:  [B] None if no coverage was asked for
     """
+
+    labels: list[str]
+    probability: FloatArray
+    probs: FloatArray
+    label_sets: list[tuple[str, ...]] | None
+
+
+def answer_columns(
+    classifier: TextClassifier | SeriesClassifier, logits: FloatArray, promises: Promises
+) -> AnswerColumns:
+    """What logits [B, K] answer. Raises CalibrationError for what the model cannot promise."""
     probs = probabilities(logits, classifier.temperature)
-    best = probs.argmax(axis=1).tolist()
-    labels = [classifier.labels[k] for k in best]
+    best = probs.argmax(axis=1)
+    labels = [classifier.labels[k] for k in best.tolist()]
     if promises.max_error is not None:
         answered = promised(classifier.guarantees).answered(logits, promises.max_error)
         labels = [label or "" for label in answers_or_none(classifier.labels, logits, answered)]
@@ -46,10 +61,19 @@ def answer_fields(
     if promises.coverage is not None:
         members = promised(classifier.guarantees).sets(logits, promises.coverage)
         sets = label_sets(classifier.labels, logits, members)
-    for i, label in enumerate(labels):
-        by_label = {name: float(p) for name, p in zip(classifier.labels, probs[i], strict=True)}
-        found = {"label": label, "probability": float(probs[i, best[i]]), "probs": by_label}
-        yield found if sets is None else {**found, "label_set": sets[i]}
+    return AnswerColumns(labels, probs[np.arange(len(best)), best], probs, sets)
+
+
+def answer_fields(
+    classifier: TextClassifier | SeriesClassifier, logits: FloatArray, promises: Promises
+) -> Iterator[dict[str, Any]]:
+    """As answer_columns, one by one: label, probability, probs and, if there is a coverage, label_set."""
+    found = answer_columns(classifier, logits, promises)
+    probs, probability = found.probs.tolist(), found.probability.tolist()
+    for i, label in enumerate(found.labels):
+        by_label = dict(zip(classifier.labels, probs[i], strict=True))
+        fields = {"label": label, "probability": probability[i], "probs": by_label}
+        yield fields if found.label_sets is None else {**fields, "label_set": found.label_sets[i]}
 
 
 def evaluate_logits(artifact: Artifact, logits: FloatArray, targets: IntArray) -> EvaluationResult:

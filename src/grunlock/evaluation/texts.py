@@ -44,11 +44,22 @@ def predict_text_file(
 ) -> Iterator[Prediction]:
     """See evaluation.files.predict_file; a chunk at a time."""
     classifier = text_classifier(artifact.classifier(precision))
+    options = prediction_options(artifact, overrides)
+    for chunk in read_texts(source, options, labels="ignored").chunks():
+        yield from predict_texts(classifier, usable_texts(chunk, options), promises)
+
+
+def prediction_options(artifact: Artifact, overrides: Iterable[str]) -> TextDataOptions:
+    """How to read a file to predict, of which no row may be dropped. Raises RecipeError for other keys."""
     options = _reading_options(artifact, overrides)
     if options.empty_texts == "drop":
-        options = options.model_copy(update={"empty_texts": "refuse"})
-    for chunk in read_texts(source, options, labels="ignored").chunks():
-        yield from predict_texts(classifier, _texts(chunk, _usable_rows(chunk, options)), promises)
+        return options.model_copy(update={"empty_texts": "refuse"})
+    return options
+
+
+def usable_texts(chunk: Rows, options: TextDataOptions) -> list[str]:
+    """The texts of a chunk without dropped ones. Raises DataError as training would."""
+    return _texts(chunk, _usable_rows(chunk, options))
 
 
 def predict_texts(

@@ -11,6 +11,8 @@ files and the two sizes below only, never on who reads what when. Which texts ar
 `data/checks.py`, not here.
 """
 
+import logging
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.util.annotations import RayDeprecationWarning
 
 from grunlock.data.checks import checked_bytes
 from grunlock.data.columns import Cell, Columns, LabelNeed
@@ -35,7 +38,8 @@ CHUNK_ROWS = 16_384
 PIECE_BYTES = 64 * 2**20
 BLOCK_BYTES = 2**20  # of Ray Data: a chunk or a few are handed on while their piece is read
 CHECKS_IN_FLIGHT = 256
-READER_CPUS = 0.25  # who reads leaves room for those who compute
+RETRIES = 5  # of a task whose process or node ended
+READER_CPUS = 0.125  # who reads leaves room for those who compute
 DAMAGED_CURE = "get or write it again, or leave it out with --skip-damaged-files"
 SCHEMA = pa.schema(
     {
@@ -170,18 +174,21 @@ def cut_files(
     return ChunkedFiles(source.columns, tuple(pieces), tuple(damaged.items()))
 
 
-def chunk_dataset(files: ChunkedFiles, leave_out: Collection[str] = ()) -> ray.data.Dataset:
+def chunk_dataset(
+    files: ChunkedFiles,
+    leave_out: Collection[str] = (),
+    pieces: Sequence[int] | None = None,
+    readers: int | None = None,
+) -> ray.data.Dataset:
     """The chunks as a Ray dataset, each of them one row of SCHEMA, so that no cutting or joining of blocks
     can change it. A chunk is handed on before its piece is read to the end.
 
-    leave_out: names of chunks that are not needed. A piece is not read if none of its chunks is.
+    leave_out: names of chunks that are not needed.
+    pieces: indices of the pieces to read, all if None; not none at all.
+    readers: pieces read at a time at most; None: as Ray sees fit.
     """
     left_out = frozenset(leave_out)
-    wanted = [
-        number
-        for number, piece in enumerate(files.pieces)
-        if (names := piece.chunk_names()) is None or not left_out.issuperset(names)
-    ]
+    wanted = range(len(files.pieces)) if pieces is None else pieces
     shared = ray.put((files, left_out))
 
     def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
@@ -191,7 +198,18 @@ def chunk_dataset(files: ChunkedFiles, leave_out: Collection[str] = ()) -> ray.d
 
     dataset = ray.data.from_items([{"piece": number} for number in wanted], override_num_blocks=len(wanted))
     dataset.context.target_max_block_size = BLOCK_BYTES
-    return dataset.map_batches(read, batch_size=1, num_cpus=READER_CPUS)
+    dataset.context.enable_progress_bars = False
+    dataset.context.raise_original_map_exception = True  # else an error of ours is lost in one of Ray's
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is wrong comes as an exception, too
+    return map_chunks(dataset, read, num_cpus=READER_CPUS, max_retries=RETRIES, concurrency=readers)
+
+
+def map_chunks(dataset: ray.data.Dataset, function: Any, **options: Any) -> ray.data.Dataset:
+    """Dataset.map_batches of one row at a time. options: also those of tasks, such as max_retries."""
+    with warnings.catch_warnings():
+        # Ray 2.60 means to name these options by 2.64 and names no retries yet; its own count has no end
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return dataset.map_batches(function, batch_size=1, **options)
 
 
 def find_damaged(paths: Sequence[Path]) -> dict[Path, str]:

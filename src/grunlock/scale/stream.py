@@ -31,7 +31,7 @@ from grunlock.errors import ClusterError, DataError
 from grunlock.files import storage_guard, write_atomically
 from grunlock.recipe import Recipe
 from grunlock.recipe.text_options import TextDataOptions
-from grunlock.scale.chunks import ChunkedFiles, PieceChunk, cut_files
+from grunlock.scale.chunks import RETRIES, ChunkedFiles, PieceChunk, cut_files, map_chunks, quiet
 from grunlock.scale.failures import told
 from grunlock.scale.slices import Slices, given_slices, train_slices
 from grunlock.scale.stream_finish import Finish
@@ -300,8 +300,8 @@ def _worked(
 
     rows = 0
     if wanted:
-        dataset = ray.data.from_items(wanted, override_num_blocks=len(wanted))
-        for row in dataset.map_batches(work, batch_size=1, num_cpus=1).iter_rows():
+        dataset = quiet(ray.data.from_items(wanted, override_num_blocks=len(wanted)))
+        for row in map_chunks(dataset, work, num_cpus=1, max_retries=RETRIES).iter_rows():
             rows += row["rows"]
             yield row["chunk"], rows
 

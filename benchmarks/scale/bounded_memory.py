@@ -93,7 +93,7 @@ def _sizes(pid: int, name: str) -> Iterator[tuple[str, int]]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
         waiting += [int(child) for child in children]
-        working = title.startswith("ray::") and "IDLE" not in title
+        working = title.startswith("ray::Map")
         yield name if process.name == str(pid) else "task" if working else "ray", pages * PAGE
 
 

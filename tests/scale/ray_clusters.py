@@ -28,7 +28,8 @@ def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
 
 
 def working_processes(cluster: Any) -> list[int]:
-    """Process ids of the workers that run a task now, on the nodes beside the head."""
+    """Process ids of the workers that run a task of Ray Data now, on the nodes beside the head. Not those of
+    Ray's own agents, whose node would die with them."""
     found = []
     for node in cluster.worker_nodes:
         raylet = node.all_processes["raylet"][0].process.pid
@@ -36,7 +37,7 @@ def working_processes(cluster: Any) -> list[int]:
         for child in map(int, children):
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 title = Path(f"/proc/{child}/cmdline").read_bytes()
-                if title.startswith(b"ray::") and b"IDLE" not in title:
+                if title.startswith(b"ray::Map"):
                     found.append(child)
     return found
 

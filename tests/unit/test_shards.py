@@ -194,6 +194,14 @@ def test_one_step_of_everything_is_refused(prepared, recipe, tmp_path):
         train("texts.csv", recipe, tmp_path / "run", prepared=prepared[1].folder)
 
 
+def test_what_a_killed_writer_has_left_is_taken_away(prepared):
+    folder = prepared[1].folder / "train"
+    shutil.copytree(folder / "shard-1", folder / ".shard-1-0123.partial")
+    fingerprint = write_index(folder, [f"shard-{number}" for number in range(5)])
+    assert fingerprint == prepared[1].train.fingerprint
+    assert sorted(path.name for path in folder.iterdir()) == [INDEX, *(f"shard-{n}" for n in range(5))]
+
+
 def test_a_shard_is_left_as_it_is_by_who_writes_it_again(prepared):
     _, data = prepared
     folder = data.folder / "train" / "shard-1"

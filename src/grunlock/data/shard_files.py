@@ -77,8 +77,10 @@ def write_shard(
 
 
 def write_index(folder: Path, names: Sequence[str]) -> str:
-    """Write the index of the shards of a folder, which completes it. Returns its fingerprint, which does not
-    depend on the order of the names."""
+    """Write the index of the shards of a folder, which completes it, and take away what a killed writer of
+    shards has left. Returns its fingerprint, which does not depend on the order of the names."""
+    for aside in folder.glob(".*"):
+        shutil.rmtree(aside, ignore_errors=True)
     shards, prints = [], []
     for name in sorted(names):
         stored = open_ragged(folder / name, TOKENS)

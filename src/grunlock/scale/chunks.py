@@ -196,12 +196,18 @@ def chunk_dataset(
         for number in batch["piece"]:
             yield from _tables(found, int(number), known)
 
-    dataset = ray.data.from_items([{"piece": number} for number in wanted], override_num_blocks=len(wanted))
+    items = [{"piece": number} for number in wanted]
+    dataset = quiet(ray.data.from_items(items, override_num_blocks=len(wanted)))
     dataset.context.target_max_block_size = BLOCK_BYTES
+    return map_chunks(dataset, read, num_cpus=READER_CPUS, max_retries=RETRIES, concurrency=readers)
+
+
+def quiet(dataset: ray.data.Dataset) -> ray.data.Dataset:
+    """The dataset, of which nothing is printed and whose tasks raise errors of ours as they are."""
     dataset.context.enable_progress_bars = False
     dataset.context.raise_original_map_exception = True  # else an error of ours is lost in one of Ray's
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is wrong comes as an exception, too
-    return map_chunks(dataset, read, num_cpus=READER_CPUS, max_retries=RETRIES, concurrency=readers)
+    return dataset
 
 
 def map_chunks(dataset: ray.data.Dataset, function: Any, **options: Any) -> ray.data.Dataset:

@@ -20,20 +20,17 @@ def joined_group(step_limit: timedelta = STEP_LIMIT, patience: timedelta = PATIE
     """The group of this process inside: ALONE, unless torch.distributed is in use or torchrun started it.
 
     It exchanges tensors of the CPU, where the weights are, so it speaks gloo whatever the default group does.
-    A default group that was made here ends with the block; another one stays.
+    A default group that is made here stays, for the next training of the process: a second one at the same
+    address would meet what the first has left there.
 
     Raises ClusterError if the others do not come within step_limit, or the first of them ends.
     """
-    begun_here = _begin(step_limit)
-    try:
-        if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-            yield ALONE
-        else:
-            with _ranks(step_limit, patience) as ranks:
-                yield ranks
-    finally:
-        if begun_here:
-            dist.destroy_process_group()
+    _begin(step_limit)
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        yield ALONE
+    else:
+        with _ranks(step_limit, patience) as ranks:
+            yield ranks
 
 
 @contextmanager
@@ -50,17 +47,15 @@ def _ranks(step_limit: timedelta, patience: timedelta) -> Iterator[Ranks]:
             dist.destroy_process_group(group)
 
 
-def _begin(limit: timedelta) -> bool:
-    """Start torch.distributed if torchrun asks for it and nobody has. Returns whether it was started."""
+def _begin(limit: timedelta) -> None:
+    """Start torch.distributed if torchrun asks for it and nobody has."""
     if not dist.is_available() or dist.is_initialized() or not all(name in os.environ for name in TORCHRUN):
-        return False
+        return
     try:
-        if int(os.environ["WORLD_SIZE"]) == 1:
-            return False
-        dist.init_process_group("gloo", timeout=limit)
+        if int(os.environ["WORLD_SIZE"]) > 1:
+            dist.init_process_group("gloo", timeout=limit)
     except (RuntimeError, ValueError) as error:
         raise _apart(error) from error
-    return True
 
 
 def _apart(error: Exception) -> ClusterError:

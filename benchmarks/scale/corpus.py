@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from rich.progress import Progress
+from rich.progress import track
 
 from grunlock.seeding import generator
 
@@ -29,14 +29,10 @@ SHARED, OWN, OTHER = 0.5, 0.35, 0.1  # shares of the words; the rest are new one
 def write_corpus(folder: Path, num_texts: int, seed: int = 0, file_rows: int = FILE_ROWS) -> list[Path]:
     """Fill the folder, which must be new. Returns the files."""
     folder.mkdir(parents=True)
-    paths = []
-    with Progress() as shown:
-        task = shown.add_task(f"{num_texts:,} texts", total=num_texts)
-        for number, first in enumerate(range(0, num_texts, file_rows)):
-            rows = min(file_rows, num_texts - first)
-            paths.append(folder / f"part-{number:05d}.parquet")
-            pq.write_table(texts(rows, seed, number), paths[-1])
-            shown.advance(task, rows)
+    starts = range(0, num_texts, file_rows)
+    paths = [folder / f"part-{number:05d}.parquet" for number in range(len(starts))]
+    for number, (path, first) in enumerate(zip(paths, track(starts, f"{num_texts:,} texts"), strict=True)):
+        pq.write_table(texts(min(file_rows, num_texts - first), seed, number), path)
     return paths
 
 

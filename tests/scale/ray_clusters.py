@@ -1,7 +1,7 @@
 """Ray clusters of real processes on this machine: a head and nodes that can be killed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,15 @@ def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def training_processes(cluster: Any) -> list[int]:
-    """The ids of the processes that train on the nodes of `cluster`; other clusters may run beside it."""
-    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
+def working_processes(cluster: Any, title: bytes = b"ray::") -> list[int]:
+    """Process ids of the workers that run a task now, on the nodes beside the head. title: how theirs begins."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (folder / "cmdline").read_bytes()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            continue
-        if name.startswith(b"ray::RayTrainWorker") and parent in raylets:
-            found.append(int(folder.name))
-    return sorted(found)
+    for node in cluster.worker_nodes:
+        raylet = node.all_processes["raylet"][0].process.pid
+        children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
+        for child in map(int, children):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                found_title = Path(f"/proc/{child}/cmdline").read_bytes()
+                if found_title.startswith(title) and b"IDLE" not in found_title:
+                    found.append(child)
+    return found

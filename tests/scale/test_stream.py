@@ -1,10 +1,13 @@
 """A corpus of many files, prepared on a cluster: every text once, whatever dies; a model as from memory."""
 
 import json
+import os
 import shutil
+import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,6 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install grunlock[scale]")
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,6 +27,7 @@ from grunlock.scale import connected, slices, stream
 from grunlock.scale.stream import prepare_streamed
 from grunlock.training.run import train
 from tests.conftest import colour_rows
+from tests.scale.ray_clusters import working_processes
 
 ROWS = 10_000
 SETTINGS = [
@@ -58,11 +61,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def streamed(
-    two_nodes: Any, corpus: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
-) -> PreparedData:
+def cluster(two_nodes: Any) -> Iterator[Any]:
+    """Two nodes that this process is connected to."""
     with connected(two_nodes.address):
-        return prepare_streamed(corpus, recipe, tmp_path_factory.mktemp("streamed") / "data")
+        yield two_nodes
+
+
+@pytest.fixture(scope="module")
+def streamed(
+    cluster: Any, corpus: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> PreparedData:
+    return prepare_streamed(corpus, recipe, tmp_path_factory.mktemp("streamed") / "data")
 
 
 def words_of(data: PreparedData, store: Any, examples: np.ndarray) -> list[tuple[int, tuple[int, ...], int]]:
@@ -105,7 +114,6 @@ def test_every_text_is_there_once(streamed: PreparedData) -> None:
 def test_the_model_is_as_good_as_from_memory(
     streamed: PreparedData, corpus: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
-    recipe = read_recipe("tiny", [*SETTINGS, "training.epochs=2"])
     ordinary = train(corpus, recipe, tmp_path / "ordinary")
     found = train(corpus, recipe, tmp_path / "sharded", prepared=streamed.folder)
     assert ordinary.metrics["accuracy"] > 0.95
@@ -117,28 +125,25 @@ def test_the_model_is_as_good_as_from_memory(
 
 def kill_workers_once(cluster: Any, parts: Path, killed: list[int]) -> None:
     """When the first chunk is finished, end all processes of the cluster that work on others."""
-    nodes = [node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if any(parts.glob("*.json")):
-            workers = [p for pid in nodes for p in psutil.Process(pid).children() if "Map" in p.name()]
-            for worker in workers:
-                worker.kill()
-                killed.append(worker.pid)
+            for worker in working_processes(cluster):
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
             if killed:
                 return
         time.sleep(0.01)
 
 
 def test_killed_workers_lose_and_double_nothing(
-    two_nodes: Any, corpus: Path, recipe: Recipe, streamed: PreparedData, tmp_path: Path
+    cluster: Any, corpus: Path, recipe: Recipe, streamed: PreparedData, tmp_path: Path
 ) -> None:
     killed: list[int] = []
     parts = tmp_path / "data" / "work" / "parts-train"
-    killer = threading.Thread(target=kill_workers_once, args=(two_nodes, parts, killed))
+    killer = threading.Thread(target=kill_workers_once, args=(cluster, parts, killed))
     killer.start()
-    with connected(two_nodes.address):
-        again = prepare_streamed(corpus, recipe, tmp_path / "data")
+    again = prepare_streamed(corpus, recipe, tmp_path / "data")
     killer.join()
     assert killed
     assert same_files(again.folder, streamed.folder)
@@ -158,7 +163,7 @@ def same_files(one: Path, other: Path) -> bool:
 
 
 def test_a_preparation_goes_on_with_the_chunks_that_are_whole(
-    two_nodes: Any, recipe: Recipe, corpus: Path, tmp_path: Path
+    cluster: Any, recipe: Recipe, corpus: Path, tmp_path: Path
 ) -> None:
     class CutError(Exception):
         pass
@@ -171,24 +176,23 @@ def test_a_preparation_goes_on_with_the_chunks_that_are_whole(
     some.mkdir()
     for name in ("a00.parquet", "a01.parquet", "b0.jsonl", "c0.csv"):
         shutil.copy2(corpus / name, some)
-    with connected(two_nodes.address):
-        with pytest.raises(CutError):
-            prepare_streamed(some, recipe, tmp_path / "data", progress=cut)
-        whole = {p: p.stat().st_mtime_ns for p in (tmp_path / "data" / "work").rglob("*.json")}
-        assert len(whole) >= 5
-        done: list[tuple[str, int]] = []
-        data = prepare_streamed(some, recipe, tmp_path / "data", progress=lambda *what: done.append(what))
-        assert max(rows for _, rows in done) <= 1750 - 250
-        assert {activity for activity, _ in done} == {"tokenising train"}
-        assert everything(data).total() == 1750
-        again = prepare_streamed(
-            some, recipe, tmp_path / "data", progress=lambda *what: pytest.fail("done again")
-        )
-        assert again.fingerprint == data.fingerprint
+    with pytest.raises(CutError):
+        prepare_streamed(some, recipe, tmp_path / "data", progress=cut)
+    whole = {p: p.stat().st_mtime_ns for p in (tmp_path / "data" / "work").rglob("*.json")}
+    assert len(whole) >= 5
+    done: list[tuple[str, int]] = []
+    data = prepare_streamed(some, recipe, tmp_path / "data", progress=lambda *what: done.append(what))
+    assert max(rows for _, rows in done) <= 1750 - 250
+    assert {activity for activity, _ in done} == {"tokenising train"}
+    assert everything(data).total() == 1750
+    again = prepare_streamed(
+        some, recipe, tmp_path / "data", progress=lambda *what: pytest.fail("done again")
+    )
+    assert again.fingerprint == data.fingerprint
 
 
 def test_splits_are_capped_and_equal_texts_stay_together(
-    two_nodes: Any, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slices, "MOST_HELD_OUT", 60)
     monkeypatch.setattr(stream, "SAMPLE_TEXTS", 300)
@@ -196,8 +200,7 @@ def test_splits_are_capped_and_equal_texts_stay_together(
     rows = colour_rows(400) * 2
     lines = [json.dumps({"text": t, "label": y}) + "\n" for y, t in rows]
     (tmp_path / "all.jsonl").write_text("".join(lines))
-    with connected(two_nodes.address):
-        data = prepare_streamed(tmp_path / "all.jsonl", recipe, tmp_path / "data")
+    data = prepare_streamed(tmp_path / "all.jsonl", recipe, tmp_path / "data")
     assert 20 < data.valid.num_examples < 120
     assert isinstance(data.train, ShardedStore)
     assert len(data.train.shards) == 8
@@ -222,23 +225,20 @@ def test_splits_are_capped_and_equal_texts_stay_together(
     ],
 )
 def test_bad_rows_and_files_are_told_with_their_place(
-    two_nodes: Any, corpus: Path, recipe: Recipe, tmp_path: Path, name: str, content: str, message: str
+    cluster: Any, corpus: Path, recipe: Recipe, tmp_path: Path, name: str, content: str, message: str
 ) -> None:
     shutil.copy2(corpus / "a00.parquet", tmp_path)
     (tmp_path / name).write_text(content)
-    with connected(two_nodes.address), pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message):
         prepare_streamed(sorted(tmp_path.iterdir()), recipe, tmp_path / "data")
 
 
 def test_damaged_files_are_left_out_when_asked_for(
-    two_nodes: Any, corpus: Path, recipe: Recipe, tmp_path: Path
+    cluster: Any, corpus: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     shutil.copy2(corpus / "a00.parquet", tmp_path)
     (tmp_path / "z.parquet").write_bytes((corpus / "a01.parquet").read_bytes()[:2000])
-    with connected(two_nodes.address):
-        data = prepare_streamed(
-            sorted(tmp_path.iterdir()), recipe, tmp_path / "data", skip_damaged_files=True
-        )
+    data = prepare_streamed(sorted(tmp_path.iterdir()), recipe, tmp_path / "data", skip_damaged_files=True)
     assert everything(data).total() == 500
     assert any("left out of train, damaged" in note and "z.parquet" in note for note in data.notes)
 

@@ -52,8 +52,10 @@ def given_slices(options: TextDataOptions, num_texts: int, split: SplitName) -> 
     """Of a source that is given as validation or test split."""
     kept = min(1.0, MOST_HELD_OUT / num_texts)
     calibration = kept * options.calibration_fraction if split == "valid" else 0.0
-    shares: list[tuple[SplitName, float]] = [(split, kept - calibration), ("calibration", calibration)]
-    rest = None if kept < 1.0 else split
+    shares: list[tuple[SplitName, float]] = [("calibration", calibration)]
+    rest: SplitName | None = split
+    if kept < 1.0:
+        shares, rest = [*shares, (split, kept - calibration)], None
     return Slices(derive_seed(options.split_seed, "slices"), tuple(s for s in shares if s[1] > 0), rest)
 
 

@@ -22,12 +22,10 @@ import numpy as np
 import ray
 
 from grunlock.data.checks import Progress, nothing_left, settle_labels
-from grunlock.data.prepared import PreparedData, is_prepared, open_prepared, remove_prepared, save_texts
-from grunlock.data.shard_files import write_index
+from grunlock.data.prepared import PreparedData, is_prepared, open_prepared, remove_prepared
 from grunlock.data.shards import SAMPLE_EXAMPLES
 from grunlock.data.sources import PathLike, files_by_split, find_files
-from grunlock.data.splits import SPLITS, SplitName
-from grunlock.data.store import writing_store
+from grunlock.data.splits import SplitName
 from grunlock.data.texts import train_front_end
 from grunlock.errors import ClusterError, DataError
 from grunlock.files import storage_guard, write_atomically
@@ -36,12 +34,18 @@ from grunlock.recipe.text_options import TextDataOptions
 from grunlock.scale.chunks import ChunkedFiles, PieceChunk, cut_files
 from grunlock.scale.failures import told
 from grunlock.scale.slices import Slices, given_slices, train_slices
-from grunlock.scale.stream_tasks import HeldOut, ScanTask, ShardTask, fingerprint_of, scanned, written
-from grunlock.text import TextFrontEnd, TokenTypes, detect_script
+from grunlock.scale.stream_finish import Finish
+from grunlock.scale.stream_tasks import (
+    ScanTask,
+    ShardTask,
+    scanned,
+    written,
+)
+from grunlock.text import TextFrontEnd, detect_script
 
 STREAM = "stream.json"  # which preparation the folder is of
 WORK = "work"
-SHARD_ROWS = 2**16  # of a source; a shard has those of the training split
+SHARD_ROWS = 2**15  # of a source; a shard has those of the training split
 SAMPLE_TEXTS = 1_000_000  # that the vocabulary is learned from, at most
 FEWEST_SAMPLED = 100  # texts of a chunk
 PIECE_BYTES = 16 * 2**20  # that one task reads
@@ -110,7 +114,7 @@ class _Preparation:
         for split in self.corpora:
             self._shard(split, slices[split], labels, front_end, totals[split].rows)
         notes = [*self._source_notes(totals), *self._sample_notes(share, totals["train"])]
-        _Finish(self.folder, [self._parts(split) for split in self.corpora], labels, front_end).run(
+        Finish(self.folder, [self._parts(split) for split in self.corpora], labels, front_end).run(
             {
                 "labels": labels,
                 "script": script,
@@ -196,67 +200,6 @@ class _Preparation:
             yield f"writing system and vocabulary are learned from {sampled:,} of {texts:,} texts"
         if self.recipe.wide_apart is not None:
             yield f"the wide path learns from at most {SAMPLE_EXAMPLES:,} training texts"
-
-
-@dataclass(frozen=True)
-class _Finish:
-    """From what the workers left to a prepared folder. parts: folders of ShardTask's results."""
-
-    folder: Path
-    parts: Sequence[Path]
-    labels: tuple[str, ...]
-    front_end: TextFrontEnd
-
-    def run(self, facts: dict[str, Any]) -> None:
-        counts, shards, num_cut = np.zeros(len(self.labels), np.int64), list[str](), 0
-        held_out: dict[SplitName, list[HeldOut]] = {}
-        for parts in self.parts:
-            for _, found, texts in written(parts):
-                counts += found.label_counts
-                num_cut += found.num_cut
-                shards += [] if found.shard is None else [found.shard]
-                for each in texts:
-                    held_out.setdefault(each.split, []).append(each)
-        if not shards or "valid" not in held_out:
-            raise DataError(
-                "There are too few examples to cut a validation split.",
-                got=f"{counts.sum():,} for training and {len(held_out.get('valid', [])):,} for validation",
-                cure="give a validation file, or a larger data.valid_fraction",
-            )
-        types = self.front_end.new_types()
-        prints = {
-            split: self._write_split(split, held_out[split], types) for split in SPLITS if split in held_out
-        }
-        prints["train"] = write_index(self.folder / "train", shards)
-        rows = "\n".join(f"{split} {prints[split]}" for split in sorted(prints))
-        sizes = {"train": int(counts.sum()), **{split: len(texts) for split, texts in held_out.items()}}
-        rest = {
-            "label_counts": counts.tolist(),
-            "splits": [split for split in SPLITS if split in prints],
-            "fingerprint": hashlib.sha256(rows.encode()).hexdigest(),
-            "notes": [
-                "examples: " + ", ".join(f"{split} {sizes[split]:,}" for split in SPLITS if split in sizes),
-                *facts["notes"],
-                *self._token_notes(facts["script"], num_cut, sizes["train"]),
-            ],
-        }
-        save_texts(self.folder, self.front_end, types, facts | rest)
-
-    def _write_split(self, split: SplitName, held_out: Sequence[HeldOut], types: TokenTypes) -> str:
-        texts = [each.text for each in held_out]
-        targets = np.array([each.target for each in held_out], np.int32)
-        fingerprint = fingerprint_of([self.labels[target] for target in targets.tolist()], texts)
-        with writing_store(self.folder / split) as (writer, facts):
-            writer.append(self.front_end.encode(texts, types), targets)
-            facts["fingerprint"] = fingerprint
-        return fingerprint
-
-    def _token_notes(self, script: str, num_cut: int, num_texts: int) -> Iterator[str]:
-        size = f"{self.front_end.vocab_size:,}"
-        yield f"writing system {script}; tokens {self.front_end.tokens}, vocabulary of {size}"
-        if num_cut:
-            share = num_cut / num_texts
-            yield f"{share:.1%} of training texts are cut to {self.front_end.max_tokens} tokens"
 
 
 def _streamable(recipe: Recipe) -> TextDataOptions:

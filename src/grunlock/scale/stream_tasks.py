@@ -6,7 +6,7 @@ that is run again after its worker died changes nothing, and a killed preparatio
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from grunlock.files import write_atomically
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.scale.chunks import PieceChunk
 from grunlock.scale.slices import Slices
-from grunlock.text import EncodedTexts, TextFrontEnd
+from grunlock.text import EncodedTexts, TextFrontEnd, TokenTypes
 
 ENCODED_TEXTS = 2048  # at a time: what the tokeniser says of them takes far more room than they do
 
@@ -144,8 +144,7 @@ class ShardTask:
         self, chunk: str, num_rows: int, texts: list[str], targets: NDArray[np.int32]
     ) -> ShardFacts:
         types = self.front_end.new_types()
-        starts = range(0, len(texts), ENCODED_TEXTS)
-        parts = [self.front_end.encode(texts[start : start + ENCODED_TEXTS], types) for start in starts]
+        parts = list(encoded_in_parts(texts, self.front_end, types))
         encoded = EncodedTexts(
             tokens=np.concatenate([part.tokens for part in parts]),
             lengths=np.concatenate([part.lengths for part in parts]),
@@ -157,6 +156,13 @@ class ShardTask:
         write_shard(self.shards / name, encoded, targets, types, fingerprint)
         counts = np.bincount(targets, minlength=len(self.labels))
         return ShardFacts(num_rows, counts.tolist(), int(encoded.cut.sum()), name)
+
+
+def encoded_in_parts(
+    texts: Sequence[str], front_end: TextFrontEnd, types: TokenTypes
+) -> Iterator[EncodedTexts]:
+    for start in range(0, len(texts), ENCODED_TEXTS):
+        yield front_end.encode(texts[start : start + ENCODED_TEXTS], types)
 
 
 def written(folder: Path) -> Iterator[tuple[str, ShardFacts, list[HeldOut]]]:

@@ -1,20 +1,21 @@
 """How long an epoch of a recipe takes here, from a few of its steps, so that it is known what fits."""
 
 import time
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from grunlock.data.batches import BatchPlan
 from grunlock.data.prepared import open_prepared
 from grunlock.recipe import Recipe
+from grunlock.shapes import IntArray
 from grunlock.training.loop import Trainer
 from grunlock.training.start import build_start, derive_for
 
 WARM_UP_STEPS = 2
 SAMPLED_STEPS = 8
-MOST_BATCHES = 10_000  # of an epoch, among which the sampled ones are sought
+MOST_EXAMPLES = 400_000  # of an epoch, in whose batches the steps are sought; of shards they are one window
 PASSES = 2  # a step counts with its quicker pass
 VALID_SHARE = 1 / 3  # a validation step has no gradients
 
@@ -26,7 +27,7 @@ def seconds_per_epoch(recipe: Recipe, prepared: Path) -> float:
     derived = derive_for(recipe, data)
     trainer = Trainer(recipe, derived, data, build_start(recipe, derived, data, None).model)
     plan = data.train.plan(recipe.batches, recipe.seed, epoch=0)
-    batches = list(islice(plan.batches(), MOST_BATCHES))
+    batches = first_batches(plan)
     order = np.argsort([int(data.train.lengths_of(batch).sum()) for batch in batches], kind="stable")
     ranks = (2 * np.arange(SAMPLED_STEPS) + 1) * len(batches) // (2 * SAMPLED_STEPS)
     sample = [batches[i] for i in order[ranks]]
@@ -41,6 +42,18 @@ def seconds_per_epoch(recipe: Recipe, prepared: Path) -> float:
     training = float(seconds.mean()) * len(plan)
     share = data.valid.num_steps / data.train.num_steps
     return training * (1 + VALID_SHARE * share)
+
+
+def first_batches(plan: BatchPlan) -> list[IntArray]:
+    """As many as MOST_EXAMPLES fill, or all; they are in random order."""
+    found: list[IntArray] = []
+    examples = 0
+    for batch in plan.batches():
+        if examples >= MOST_EXAMPLES:
+            break
+        found.append(batch)
+        examples += len(batch)
+    return found
 
 
 def use_quickest_threads(recipe: Recipe, prepared: Path, most: int) -> float:

@@ -28,7 +28,10 @@ def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
 
 
 def working_processes(cluster: Any, title: bytes = b"ray::") -> list[int]:
-    """Process ids of the workers that run a task now, on the nodes beside the head. title: how theirs begins."""
+    """Process ids of the workers that run a task now, on the nodes beside the head.
+
+    title: what theirs begin with
+    """
     found = []
     for node in cluster.worker_nodes:
         raylet = node.all_processes["raylet"][0].process.pid

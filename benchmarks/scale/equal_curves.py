@@ -26,7 +26,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from tests.scale.ray_clusters import ray_cluster, training_processes
+from tests.scale.ray_clusters import ray_cluster, working_processes
 
 from grunlock.files import write_atomically
 from grunlock.machine import commit, machine
@@ -71,7 +71,7 @@ class Found:
 
 
 def kill_worker(cluster: Any) -> None:
-    os.kill(training_processes(cluster)[-1], signal.SIGKILL)
+    os.kill(max(working_processes(cluster, b"ray::RayTrainWorker")), signal.SIGKILL)
 
 
 def kill_node(cluster: Any) -> None:

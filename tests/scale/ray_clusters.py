@@ -27,31 +27,18 @@ def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def working_processes(cluster: Any) -> list[int]:
-    """Process ids of the workers that run a task of Ray Data now, on the nodes beside the head. Not those of
-    Ray's own agents, whose node would die with them."""
+def working_processes(cluster: Any, title: bytes = b"ray::Map") -> list[int]:
+    """Process ids of the workers that run a task now, on the nodes beside the head. Not those of Ray's own
+    agents, whose node would die with them.
+
+    title: what theirs begin with; tasks of Ray Data, if not given
+    """
     found = []
     for node in cluster.worker_nodes:
         raylet = node.all_processes["raylet"][0].process.pid
         children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
         for child in map(int, children):
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-                title = Path(f"/proc/{child}/cmdline").read_bytes()
-                if title.startswith(b"ray::Map"):
+                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(title):
                     found.append(child)
     return found
-
-
-def training_processes(cluster: Any) -> list[int]:
-    """The ids of the processes that train on the nodes of `cluster`; other clusters may run beside it."""
-    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (folder / "cmdline").read_bytes()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            continue
-        if name.startswith(b"ray::RayTrainWorker") and parent in raylets:
-            found.append(int(folder.name))
-    return sorted(found)

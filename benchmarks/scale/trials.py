@@ -5,6 +5,7 @@
 Two nodes of one processor each are started on this machine, as real processes. All searches train the same
 recipe for the same epochs with random values, without pruning, one thread each. A first search, not timed
 with the others, has the workers import torch; a plain process that trains the same trials is warmed likewise.
+What a search needs to begin (a look at the nodes, a queue) is in all rates and costs, divided by its trials.
 Where the machine has fewer than two free processors the ratio says nothing. Prints one JSON line last.
 """
 

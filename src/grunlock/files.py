@@ -1,15 +1,19 @@
 """Writing files so that a crash, a full disk or a kill leaves the old file or the new one, whole."""
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from grunlock.errors import StorageError
+
+LOCK_SECONDS = 0.05  # between tries
 
 
 @contextmanager
@@ -59,6 +63,31 @@ def storage_guard(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process or thread holds this file, and hold it. A killed process holds nothing.
+
+    Raises StorageError if it cannot be made or the file system knows no locks.
+    """
+    with storage_guard(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a+b")
+    with file:
+        while not _taken(file, lock):
+            time.sleep(LOCK_SECONDS)  # not in one system call, which a stop request could not end
+        yield
+
+
+def _taken(file: BinaryIO, lock: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise storage_error(error, lock) from error
+    return True
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:

@@ -5,20 +5,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+SOON_MISSED = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 OBJECT_STORE = 150 * 2**20  # bytes of each node
 
 
 @contextmanager
-def ray_cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
+def ray_cluster(nodes: int, cpus: int = 1, *, soon_missed: bool = False) -> Iterator[Any]:
     """ray.cluster_utils.Cluster: a head without processors, so that it runs no work, and `nodes` beside it.
 
     `cluster.address` is for --cluster. `cluster.remove_node(node, allow_graceful=False)` kills one;
-    `cluster.worker_nodes` holds them.
+    `cluster.worker_nodes` holds them. soon_missed: the head notices within seconds, not half a minute.
     """
     from ray.cluster_utils import Cluster
 
     options = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **options})
+    head = {"num_cpus": 0, **options, **({"_system_config": SOON_MISSED} if soon_missed else {})}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):
             cluster.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE)

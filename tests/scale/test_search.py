@@ -1,6 +1,7 @@
 """Searches whose trials are Ray tasks: complete, the same as without Ray, and proof against accidents."""
 
 import _thread
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,21 @@ def test_a_search_that_was_stopped_goes_on_without_the_cluster(
     result = resume_study(tmp_path / "study", Budget(trials=6))
     assert [t.number for t in result.trials] == list(range(6))
     assert "running" not in {t.state for t in result.trials}
+
+
+def test_two_attempts_do_not_write_at_once(tmp_path: Path) -> None:
+    workspace, entered = workspace_for(tmp_path, None, (), ()), threading.Event()
+
+    def second_attempt() -> None:
+        with workspace.opened("trials/0000"):
+            entered.set()
+
+    thread = threading.Thread(target=second_attempt)
+    with workspace.opened("trials/0000"):
+        thread.start()
+        assert not entered.wait(0.3)
+    thread.join(30)
+    assert entered.is_set()
 
 
 def test_what_no_node_can_hold_is_refused(cluster: Cluster) -> None:

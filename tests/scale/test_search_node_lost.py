@@ -24,7 +24,7 @@ def test_trials_of_a_lost_node_go_on_elsewhere(
 ) -> None:
     monkeypatch.setattr(search, "run_trial_here", dying_trials.slow)
     folder = tmp_path / "study"
-    with ray_cluster(nodes=2) as nodes:
+    with ray_cluster(nodes=2, soon_missed=True) as nodes:
 
         def remove_node_of_the_first_trial() -> None:
             while not (folder / "trials" / "0000" / "0" / "checkpoint.pt").is_file():

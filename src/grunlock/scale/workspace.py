@@ -18,7 +18,7 @@ from pathlib import Path
 import ray
 
 from grunlock.errors import ClusterError
-from grunlock.files import storage_guard, write_atomically
+from grunlock.files import alone, storage_guard, write_atomically
 from grunlock.scale.cluster import Node, alive_nodes, ask_nodes
 from grunlock.scale.mirror import Mirror
 from grunlock.scale.storage import Storage
@@ -45,7 +45,10 @@ class Workspace:
         it, and the listeners that keep the copy. The part is copied at the end if the block ends well."""
         if self.shared is None:
             self._check_seen()
-            yield self.folder, []
+            with alone(
+                self.folder / f".{name.replace('/', '-')}.lock"
+            ):  # an attempt on a node cut off may still write
+                yield self.folder, []
             return
         root = self._root_here()
         part, stored = root / name, self._stored(name)

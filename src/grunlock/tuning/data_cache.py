@@ -1,22 +1,17 @@
 """Data prepared once for all recipes that read it alike."""
 
-import fcntl
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from grunlock.data.prepare import Examples, prepare
 from grunlock.data.prepared import is_prepared
 from grunlock.data.pretrained import open_pretrained
-from grunlock.files import storage_guard
+from grunlock.files import alone
 from grunlock.recipe import Recipe
-
-POLL_SECONDS = 0.05
 
 
 def prepared_for(
@@ -34,7 +29,7 @@ def prepared_for(
     """
     own = folder / _key(recipe)
     if not is_prepared(own):
-        with _alone(folder.with_name(f".{folder.name}-{own.name}.lock")):
+        with alone(folder.with_name(f".{folder.name}-{own.name}.lock")):
             if not is_prepared(own):
                 _prepare_into(own, source, recipe, valid, test)
     return own
@@ -51,26 +46,6 @@ def _prepare_into(
     except BaseException:
         shutil.rmtree(working, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Wait until no other process or thread holds the lock, and hold it. A killed process holds nothing."""
-    with storage_guard(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+b")
-    with file:
-        while not _taken(file):
-            time.sleep(POLL_SECONDS)  # not in one system call, which a stop request could not end
-        yield
-
-
-def _taken(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _key(recipe: Recipe) -> str:

@@ -11,6 +11,7 @@ from tests.scale.ray_clusters import ray_cluster
 
 # Ray and what it brings warn of their own future; workers import the tests' functions from here.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # beside other tests workers would wait for them
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")  # beside other tests a node starts slowly
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -20,7 +20,7 @@ from grunlock.errors import CalibrationError, ClusterError, DataError, RunInterr
 from grunlock.evaluation import Promises
 from grunlock.scale import connected, predict, reach
 from grunlock.scale.predict import BatchRequest, predict_on
-from tests.conftest import colour_rows
+from tests.conftest import THOROUGH, colour_rows
 from tests.scale import scorers
 from tests.scale.ray_clusters import ray_cluster
 from tests.workflows.conftest import CommandLine
@@ -87,6 +87,7 @@ def test_interrupted_and_killed_it_gives_the_rows_of_predict(
     }
 
 
+@THOROUGH
 def test_a_node_is_killed(
     request_of: Callable[..., BatchRequest],
     grunlock: CommandLine,

@@ -30,6 +30,7 @@ from grunlock.scale.workspace import _check_node, listed, workspace_for
 from grunlock.training.history import read_history
 from grunlock.training.run import complete
 from grunlock.tuning import Budget, StudySettings, TrialRecord, open_study, resume_study, tune
+from tests.conftest import THOROUGH
 from tests.scale import dying_trials
 from tests.workflows.conftest import SMALL, CommandLine, grunlock
 
@@ -78,6 +79,7 @@ def test_tune_on_a_cluster_leaves_a_study_as_any_other(
     assert "--cluster" in refused.err
 
 
+@THOROUGH
 def test_one_trial_at_a_time_is_the_search_without_ray(
     cluster: Cluster, colours_csv: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_one_trial_at_a_time_is_the_search_without_ray(
     assert not [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
 
 
+@THOROUGH
 def test_a_lost_worker_costs_no_trial_and_a_bad_trial_no_study(
     cluster: Cluster, colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

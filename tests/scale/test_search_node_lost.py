@@ -14,11 +14,13 @@ from grunlock.scale.search import ClusterCrew
 from grunlock.training.history import read_history
 from grunlock.training.run import complete
 from grunlock.tuning import Budget, StudySettings, tune
+from tests.conftest import THOROUGH
 from tests.scale import dying_trials
 from tests.scale.ray_clusters import ray_cluster
 from tests.scale.test_search import space
 
 
+@THOROUGH
 def test_trials_of_a_lost_node_go_on_elsewhere(
     colours_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from grunlock.cli.main import app
 from grunlock.errors import ClusterError, ServingError
 from grunlock.scale import Cluster, connected
 from grunlock.serving import ServerOptions
+from tests.conftest import THOROUGH
 from tests.workflows.live_server import Reply
 from tests.workflows.served_models import damage, promising, put
 
@@ -142,6 +143,7 @@ def test_a_taken_port(cluster: Cluster, file: Path) -> None:
     assert not serve_runs(cluster)
 
 
+@THOROUGH
 def test_too_few_processors(cluster: Cluster, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale_serve, "START_SECONDS", 0.0)
     options = ServerOptions({"words": file}, port=0)

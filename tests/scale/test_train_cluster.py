@@ -30,6 +30,7 @@ from grunlock.training.events import CheckpointWritten, Event, StepDone
 from grunlock.training.history import read_history
 from grunlock.training.interruption import StopRequest
 from grunlock.training.run import begin, resume, train
+from tests.conftest import THOROUGH
 
 FATAL_STEP = 7
 RECIPE = [
@@ -99,6 +100,7 @@ def test_a_killed_worker_changes_nothing(
     assert not [path for path in run.rglob("*") if path.name.endswith(".partial")]
 
 
+@THOROUGH
 def test_a_stopped_training_goes_on_anywhere(two_nodes: Any, colours_csv: Path, tmp_path: Path) -> None:
     run = tmp_path / "new" / "run"
     longer = read_recipe("tiny", [*RECIPE, "training.epochs=150"])

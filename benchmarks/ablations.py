@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from grunlock.cli.ablate import show_ablation
 from grunlock.comparison.ablation import FULL, PLAIN, AblationResult, Bought, bought, measure_tricks
-from grunlock.comparison.runs import SeedRun, Source, run_seeds
+from grunlock.comparison.runs import SeedPlan, SeedRun, Source
 from grunlock.errors import GrunlockError
 from grunlock.kernels.library import native_library
 from grunlock.machine import commit, machine
@@ -68,7 +68,8 @@ def train_missing(source: Path, seeds: Iterable[int]) -> None:
             if known is not None:
                 return [_outcome(known)]
             with tempfile.TemporaryDirectory() as folder:
-                outcome = run_seeds(recipe, Source(str(source), None, None, ON), Path(folder), [seed])[0]
+                plan = SeedPlan(recipe, Source(str(source), None, None, ON), Path(folder), (seed,))
+                outcome = plan.train(seed)
             record = _record(name, outcome)
             records.add({**record, **about})
             print(f"{name:32} {seed}  {record['accuracy']:.4f}  {outcome.seconds:.0f} s", flush=True)

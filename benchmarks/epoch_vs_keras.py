@@ -108,7 +108,7 @@ def phases(trainer: Trainer, epoch: int) -> dict[str, float]:
 
 def backward_nodes(trainer: Trainer, epoch: int) -> dict[str, float]:
     """The dearest nodes of the backward pass, milliseconds per step."""
-    steps = trainer.plan_epoch(epoch)[:PROFILED_STEPS]
+    steps = list(trainer.plan_epoch(epoch))[:PROFILED_STEPS]
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for batches in steps:
             trainer.train_step(batches)

@@ -24,8 +24,9 @@ THOROUGH = pytest.mark.skipif(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workflows first: they take longest, and where tests share processors the end shall be short ones."""
-    items.sort(key=lambda item: "workflows" not in item.path.parts)
+    """Clusters and workflows first: they take longest, and where tests share processors the end shall be
+    short ones."""
+    items.sort(key=lambda item: not {"scale", "workflows"} & set(item.path.parts))
 
 
 def one_in(every: int, cases: Iterable[Any]) -> list[Any]:

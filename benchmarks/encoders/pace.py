@@ -1,7 +1,7 @@
 """Seconds of one epoch, from a sample of its steps and one whole pass over the validation split."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.encoders.plan import Task
 
 from grunlock.recipe import read_recipe
+from grunlock.shapes import IntArray
 from grunlock.training.events import EpochDone, Event, Listener, RunStarted, StepDone
 from grunlock.training.loop import Trainer
 from grunlock.training.run import RunOptions, train
@@ -19,8 +20,8 @@ WARM_UP_STEPS = 3
 SAMPLED_STEPS = 30
 PASSES = 2  # over the sample; a step counts with its quicker one, so that a disturbance must hit it twice
 
-Groups = list[list[Any]]  # an epoch's steps, each with its batches
-PlanEpoch = Callable[[Trainer, int], Groups]
+Groups = Iterator[list[IntArray]]  # an epoch's steps, each with its batches
+PlanEpoch = Callable[[Trainer, int, int], Groups]
 
 
 class _MeasuredError(Exception):
@@ -69,13 +70,13 @@ def measure(task: Task, folder: Path, listen: Listener) -> dict[str, Any]:
 def _sampled(plan_epoch: PlanEpoch, counts: list[int]) -> PlanEpoch:
     """A plan_epoch that gives the sample only, and notes in `counts` how many steps the epoch has."""
 
-    def plan(trainer: Trainer, epoch: int) -> Groups:
-        groups = plan_epoch(trainer, epoch)
+    def plan(trainer: Trainer, epoch: int, first_step: int = 0) -> Groups:
+        groups = list(plan_epoch(trainer, epoch, first_step))
         counts.append(len(groups))
         lengths = trainer.data.train.lengths
         chosen = spread([sum(int(lengths[batch].sum()) for batch in group) for group in groups])
         sample = [groups[i] for i in chosen]
-        return [*sample[-WARM_UP_STEPS:], *sample * PASSES]
+        yield from [*sample[-WARM_UP_STEPS:], *sample * PASSES]
 
     return plan
 

@@ -65,7 +65,7 @@ def test_a_single_bad_step_is_skipped_counted_and_over(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer("encoder.norm=batch", "training.max_nonfinite_steps=2")
-    batches = trainer.plan_epoch(0)
+    batches = list(trainer.plan_epoch(0))
     poisoned = {2, 4}  # never two in a row
     honest = trainer.gradients.loss
 
@@ -92,7 +92,7 @@ def test_a_loss_without_end_changes_nothing_though_gradients_are_finite(
     settings: tuple[str, ...], make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(*settings)
-    batch = trainer.plan_epoch(0)[0]
+    batch = next(trainer.plan_epoch(0))
     trainer.train_step(batch)
     honest = trainer.gradients.loss
     monkeypatch.setattr(trainer.gradients, "loss", lambda *arguments: honest(*arguments) + float("inf"))

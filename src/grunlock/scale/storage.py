@@ -1,5 +1,6 @@
 """Folders that every node can reach: a shared file system, or a store such as s3://, through pyarrow."""
 
+import re
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ COPIED_BYTES = 16 * 2**20  # of a file in memory at a time
 class Storage:
     """A folder of a file system. Made by `at`.
 
-    root:  as it was given, for messages
+    root:  as it was given, for messages; a password in it is left out
     system, path: pyarrow's file system and the folder in it
     """
 
@@ -39,11 +40,11 @@ class Storage:
         except (OSError, ValueError, NotImplementedError) as error:
             raise StorageError(
                 "This is no place that can be written to.",
-                where=given,
-                got=error,
+                where=_without_password(given),
+                got=_without_password(str(error)),
                 expected="a folder, or an address such as s3://BUCKET/FOLDER or gs://BUCKET/FOLDER",
             ) from error
-        return cls(given, system, path.rstrip("/"))
+        return cls(_without_password(given), system, path.rstrip("/"))
 
     @property
     def is_local(self) -> bool:
@@ -135,3 +136,8 @@ class Storage:
             got=error,
             expected="a place that this process and every node may write to",
         )
+
+
+def _without_password(text: str) -> str:
+    """s3://KEY:SECRET@BUCKET with stars for the secret."""
+    return re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", text)

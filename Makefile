@@ -39,11 +39,11 @@ setup-dev: $(LOCKED_DEV) $(INSTALLED)
 # torch's own index has the small CPU build; elsewhere `torch==2.13.0` may bring CUDA packages along.
 $(LOCKED): requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	touch $@
 
 $(LOCKED_DEV): requirements-dev.lock $(LOCKED)
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
 	touch $@
 
 # Compiles what has changed in native/ and puts the library beside the sources in src/. GRUNLOCK_NATIVE=off leaves it

@@ -119,7 +119,7 @@ def prepare_there(corpus: Path, folder: Path, address: str, out: Path) -> None:
     """Prepare the corpus on the cluster, in this process."""
     from grunlock.recipe import read_recipe
     from grunlock.scale import connected
-    from grunlock.scale.stream import prepare_streamed
+    from grunlock.scale.stream.prepare import prepare_streamed
 
     with connected(address):
         started = time.monotonic()

@@ -32,7 +32,7 @@ from grunlock.files import write_atomically
 from grunlock.machine import commit, machine
 from grunlock.recipe import Recipe, read_recipe
 from grunlock.scale import connected
-from grunlock.scale.train import Team, begin_at, train_on_cluster
+from grunlock.scale.train.run import Team, begin_at, train_on_cluster
 from grunlock.training.events import Event, RunStarted, StepDone
 from grunlock.training.history import read_history
 from grunlock.training.run import begin, train

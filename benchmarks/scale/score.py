@@ -43,7 +43,7 @@ def train_small(corpus: Path, folder: Path) -> Path:
 def score_there(run: Path, corpus: Path, folder: Path, address: str, out: Path) -> None:
     """Score the corpus on the cluster, in this process."""
     from grunlock.scale import connected
-    from grunlock.scale.predict import BatchRequest, predict_on
+    from grunlock.scale.predict.job import BatchRequest, predict_on
 
     with connected(address) as nodes:
         started = time.monotonic()

@@ -26,9 +26,10 @@ from tests.scale.ray_clusters import ray_cluster
 
 from grunlock.machine import commit, machine
 from grunlock.recipe import SearchSpace, read_recipe_or_space
-from grunlock.scale import connected, search
-from grunlock.scale.search import ClusterCrew
-from grunlock.scale.trial_tasks import TrialEnd, TrialSetting
+from grunlock.scale import connected
+from grunlock.scale.search import crew as search
+from grunlock.scale.search.crew import ClusterCrew
+from grunlock.scale.search.trial_tasks import TrialEnd, TrialSetting
 from grunlock.tuning import Budget, Crew, StudySettings, Workers, tune
 from grunlock.tuning.objective import Outcome, Report
 from grunlock.tuning.study import Study

@@ -24,9 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def two_nodes() -> Iterator[Any]:
-    """A cluster with one processor on each of two nodes."""
+    """A cluster with one processor on each of two nodes. It ends with these tests: its idle processes would
+    slow down all that follow."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install grunlock[scale]")
     with ray_cluster(nodes=2) as cluster:
         yield cluster

@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from grunlock.errors import TrainingError
-from grunlock.scale.trial_tasks import TrialEnd, TrialSetting, run_trial_here
+from grunlock.scale.search.trial_tasks import TrialEnd, TrialSetting, run_trial_here
 from grunlock.training.events import CheckpointWritten, Event, Listener, StepDone
 from grunlock.tuning import objective
 

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from grunlock.scale.chunks import PieceChunk
-from grunlock.scale.scoring import PartScorer
+from grunlock.scale.predict.scoring import PartScorer
 
 MARKS = "marks"  # folder beside the files that are read
 

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from grunlock.artifact import Artifact, save
 from grunlock.errors import CalibrationError, ClusterError, DataError, RunInterruptedError, StorageError
 from grunlock.evaluation import Promises
-from grunlock.scale import connected, predict, reach
-from grunlock.scale.predict import BatchRequest, predict_on
+from grunlock.scale import connected, reach
+from grunlock.scale.predict import job as predict
+from grunlock.scale.predict.job import BatchRequest, predict_on
 from tests.conftest import THOROUGH, colour_rows
 from tests.scale import scorers
 from tests.scale.ray_clusters import ray_cluster

@@ -15,6 +15,7 @@ from grunlock.errors import DamagedFileError, DataError
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.scale import connected
 from grunlock.scale.chunks import ChunkedFiles, chunk_dataset, cut_files
+from tests.conftest import THOROUGH
 
 OPTIONS = TextDataOptions()
 TEXTS = [f"text {i} ü" for i in range(600)]
@@ -97,6 +98,7 @@ def _of_jsonl(path: Path) -> Any:
     return pieces
 
 
+@THOROUGH
 def test_a_dataset_holds_each_chunk_once(folder: Path, two_nodes: Any) -> None:
     files = cut(folder, 2000, chunk_rows=40)
     expected = {c.name: c.texts for piece in files.pieces for c in files.chunks_of(piece)}

@@ -17,8 +17,8 @@ from grunlock.evaluation import Promises
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.scale import Storage, reach
 from grunlock.scale.chunks import ChunkedFiles, cut_files
-from grunlock.scale.parts import Parts, finish, open_folder
-from grunlock.scale.scoring import Job, PartScorer
+from grunlock.scale.predict.parts import Parts, finish, open_folder
+from grunlock.scale.predict.scoring import Job, PartScorer
 from tests.conftest import colour_rows
 from tests.scale.scorers import NamedByAttempt
 

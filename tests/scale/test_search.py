@@ -21,12 +21,13 @@ from grunlock.comparison.duel import duel
 from grunlock.comparison.runs import Source
 from grunlock.errors import ClusterError, RunInterruptedError, StorageError
 from grunlock.recipe import SearchSpace, read_recipe, read_recipe_or_space
-from grunlock.scale import Cluster, connected, search
+from grunlock.scale import Cluster, connected
 from grunlock.scale.cluster import alive_nodes, ask_nodes
-from grunlock.scale.search import ClusterCrew
-from grunlock.scale.seed_tasks import SeedTasks
-from grunlock.scale.share import Share
-from grunlock.scale.workspace import _check_node, listed, workspace_for
+from grunlock.scale.search import crew as search
+from grunlock.scale.search.crew import ClusterCrew
+from grunlock.scale.search.seed_tasks import SeedTasks
+from grunlock.scale.search.share import Share
+from grunlock.scale.search.workspace import _check_node, listed, workspace_for
 from grunlock.training.history import read_history
 from grunlock.training.run import complete
 from grunlock.tuning import Budget, StudySettings, TrialRecord, open_study, resume_study, tune
@@ -123,6 +124,7 @@ def test_a_lost_worker_costs_no_trial_and_a_bad_trial_no_study(
     assert (died / "model.grunlock").read_bytes() == whole.artifact.read_bytes()
 
 
+@THOROUGH
 def test_a_search_that_was_stopped_goes_on_without_the_cluster(
     cluster: Cluster, colours_csv: Path, tmp_path: Path
 ) -> None:

@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed: pip install grunlock[scale]")
 
 from grunlock.recipe import read_recipe
-from grunlock.scale import connected, search
-from grunlock.scale.search import ClusterCrew
+from grunlock.scale import connected
+from grunlock.scale.search import crew as search
+from grunlock.scale.search.crew import ClusterCrew
 from grunlock.training.history import read_history
 from grunlock.training.run import complete
 from grunlock.tuning import Budget, StudySettings, tune

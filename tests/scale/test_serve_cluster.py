@@ -35,9 +35,9 @@ from tests.workflows.served_models import damage, promising, put
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's, of pydantic's future
-    from grunlock.scale import serve as scale_serve
-    from grunlock.scale.model_files import Models
-    from grunlock.scale.serve import Replicas, serve_there
+    from grunlock.scale.serve import application as scale_serve
+    from grunlock.scale.serve.application import Replicas, serve_there
+    from grunlock.scale.serve.model_files import Models
 
 TEXTS = ["the cat sat", "a dog", "zebra please", "北京 天安门"]
 TOKEN = "open sesame"
@@ -234,6 +234,7 @@ def test_a_damaged_file_is_not_taken(served: Command, file: Path) -> None:
     assert served.ask("/v1/predict", {"text": "a"}).fields["version"] == before
 
 
+@THOROUGH
 def test_a_replica_that_dies_is_replaced(served: Command) -> None:
     before = served.replicas(2)
     version = served.ask("/v1/predict", {"text": "a"}).fields["version"]

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed: pip install grunlock[scale]")
 
 from grunlock.recipe.text_options import TextDataOptions
-from grunlock.scale.slices import MOST_HELD_OUT, given_slices, train_slices
+from grunlock.scale.stream.slices import MOST_HELD_OUT, given_slices, train_slices
 
 COUNT = 200_000
 # Hashes of texts spread evenly; runs of small numbers must be spread all the same.

@@ -23,8 +23,10 @@ from grunlock.data.prepared import PreparedData
 from grunlock.data.shards import ShardedStore
 from grunlock.errors import DataError
 from grunlock.recipe import Recipe, read_recipe
-from grunlock.scale import connected, slices, stream
-from grunlock.scale.stream import prepare_streamed
+from grunlock.scale import connected
+from grunlock.scale.stream import prepare as stream
+from grunlock.scale.stream import slices
+from grunlock.scale.stream.prepare import prepare_streamed
 from grunlock.training.run import train
 from tests.conftest import colour_rows
 from tests.scale.ray_clusters import working_processes

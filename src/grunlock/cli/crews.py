@@ -54,9 +54,9 @@ def hands(
         yield Hands()
         return
     from grunlock.scale import connected
-    from grunlock.scale.search import ClusterCrew
-    from grunlock.scale.seed_tasks import SeedTasks
-    from grunlock.scale.share import Share
+    from grunlock.scale.search.crew import ClusterCrew
+    from grunlock.scale.search.seed_tasks import SeedTasks
+    from grunlock.scale.search.share import Share
 
     share = Share(1.0 if trial_cpus is None else trial_cpus, trial_gpus or 0.0)
     with connected(cluster) as found:

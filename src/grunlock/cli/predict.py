@@ -73,7 +73,7 @@ def predict_command(
     promises = Promises(sets, max_error)
     if cluster is not None:
         from grunlock.cli.predict_cluster import predict_on_cluster
-        from grunlock.scale.predict import BatchRequest
+        from grunlock.scale.predict.job import BatchRequest
 
         source, folder = _for_cluster(data, output)
         rest = text_column, tuple(overrides or ()), precision, promises, skip_damaged_files

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from grunlock.scale.predict import BatchRequest
+    from grunlock.scale.predict.job import BatchRequest
 
 console = Console(stderr=True)
 
@@ -15,7 +15,7 @@ console = Console(stderr=True)
 def predict_on_cluster(address: str, request: "BatchRequest") -> None:
     """Score on the cluster, show how far it is, and say what was written."""
     from grunlock.scale import connected
-    from grunlock.scale.predict import predict_on
+    from grunlock.scale.predict.job import predict_on
 
     columns = (
         TextColumn("{task.description}"),

@@ -28,7 +28,7 @@ def serve_cluster(
             expected="--replicas, in place of workers; connections are held by the proxy of Ray Serve",
             cure="leave it out",
         )
-    from grunlock.scale.serve import Replicas, serve_on_cluster
+    from grunlock.scale.serve.application import Replicas, serve_on_cluster
 
     wanted = Replicas.read(replicas)
 

@@ -11,7 +11,7 @@ from grunlock.errors import DataError, RunError
 
 if TYPE_CHECKING:
     from grunlock.recipe import Recipe
-    from grunlock.scale.train import ClusterRun
+    from grunlock.scale.train.run import ClusterRun
     from grunlock.training.progress import ProgressBar
 
 STREAMED_BYTES = 2**30  # of files from which on they are not read into memory, unless the user says
@@ -45,7 +45,7 @@ def train_there(
 ) -> "ClusterRun":
     """Begin a run here, or go on with the one at `place` if `new` is None, and train it on a cluster."""
     from grunlock.scale import connected
-    from grunlock.scale.train import begin_at, check_resumable, team_of, train_on_cluster
+    from grunlock.scale.train.run import begin_at, check_resumable, team_of, train_on_cluster
     from grunlock.training.progress import ProgressBar
 
     def say(text: str) -> None:
@@ -105,7 +105,7 @@ def _begin(new: NewRun, bar: "ProgressBar", folder: Path) -> None:
 def _begin_streamed(skip_damaged_files: bool, new: NewRun, bar: "ProgressBar", folder: Path) -> None:
     """The data is prepared beside the run, where a preparation that is killed can be gone on with."""
     from grunlock.files import storage_guard
-    from grunlock.scale.stream import prepare_streamed
+    from grunlock.scale.stream.prepare import prepare_streamed
     from grunlock.training.events import DataProgress
     from grunlock.training.run import RunOptions, begin
 

@@ -20,7 +20,7 @@ from grunlock.kernels.stack import InferencePrecision
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.runtime.classifier import TextClassifier
 from grunlock.scale.chunks import ChunkedFiles, PieceChunk
-from grunlock.scale.parts import part_name
+from grunlock.scale.predict.parts import part_name
 from grunlock.scale.storage import Storage
 from grunlock.shapes import FloatArray
 

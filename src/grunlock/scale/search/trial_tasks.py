@@ -9,7 +9,7 @@ import torch
 from ray.util.queue import Queue
 
 from grunlock.recipe import SearchSpace, read_recipe
-from grunlock.scale.workspace import RUN, Workspace
+from grunlock.scale.search.workspace import RUN, Workspace
 from grunlock.training.run_folder import RunFolder
 from grunlock.tuning.data_cache import prepared_for
 from grunlock.tuning.objective import Outcome, TrainingObjective

@@ -19,14 +19,14 @@ from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from grunlock.errors import ClusterError, GrunlockError, RunInterruptedError
-from grunlock.scale.board import start_board
 from grunlock.scale.cluster import Cluster
 from grunlock.scale.mirror import Mirror
-from grunlock.scale.shared_folder import check_shared
+from grunlock.scale.reach import check_shared_folder
 from grunlock.scale.storage import Storage
-from grunlock.scale.stored_runs import ABOUT, check_no_run, check_run
-from grunlock.scale.train_worker import Job, work
-from grunlock.scale.watch import Fit, Losses, Watch
+from grunlock.scale.train.board import start_board
+from grunlock.scale.train.stored_runs import ABOUT, check_no_run, check_run
+from grunlock.scale.train.watch import Fit, Losses, Watch
+from grunlock.scale.train.worker import Job, work
 from grunlock.training.events import Listener
 from grunlock.training.interruption import stop_request
 from grunlock.training.run_folder import check_free, open_run
@@ -110,12 +110,12 @@ def check_resumable(cluster: Cluster, place: str) -> None:
         check_run(storage)
     else:
         open_run(Path(place))
-        check_shared(cluster, Path(place))
+        check_shared_folder(cluster, Path(place))
 
 
 def _check_parent(cluster: Cluster, folder: Path) -> None:
     """Of a folder that is still to be made: the first above it that is there."""
-    check_shared(cluster, next(above for above in folder.parents if above.is_dir()))
+    check_shared_folder(cluster, next(above for above in folder.parents if above.is_dir()))
 
 
 def train_on_cluster(

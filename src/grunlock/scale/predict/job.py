@@ -35,9 +35,9 @@ from grunlock.scale.chunks import (
 )
 from grunlock.scale.cluster import Cluster, own_versions
 from grunlock.scale.failures import told
-from grunlock.scale.parts import REQUEST_NAME, Parts, finish, open_folder
+from grunlock.scale.predict.parts import REQUEST_NAME, Parts, finish, open_folder
+from grunlock.scale.predict.scoring import WRITERS, Job, PartScorer, loaded
 from grunlock.scale.reach import check_nodes_reach
-from grunlock.scale.scoring import WRITERS, Job, PartScorer, loaded
 from grunlock.scale.storage import Storage
 
 SCORER_CPUS = 0.75  # beside a reader

@@ -19,10 +19,10 @@ from ray import train as ray_train
 from torch import distributed
 
 from grunlock.errors import ClusterError, GrunlockError
-from grunlock.scale.board import Finished, GroupStarted, Reporter
 from grunlock.scale.failures import MEMORY_CURE
 from grunlock.scale.mirror import Mirror
 from grunlock.scale.storage import Storage
+from grunlock.scale.train.board import Finished, GroupStarted, Reporter
 from grunlock.training.events import Listener
 from grunlock.training.interruption import StopRequest
 from grunlock.training.run import RunOptions, RunResult, resume

@@ -23,7 +23,7 @@ from grunlock.errors import DataError
 from grunlock.files import write_atomically
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.scale.chunks import PieceChunk
-from grunlock.scale.slices import Slices
+from grunlock.scale.stream.slices import Slices
 from grunlock.text import EncodedTexts, TextFrontEnd, TokenTypes
 
 ENCODED_TEXTS = 2048  # at a time: what the tokeniser says of them takes far more room than they do

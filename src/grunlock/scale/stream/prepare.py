@@ -33,9 +33,9 @@ from grunlock.recipe import Recipe
 from grunlock.recipe.text_options import TextDataOptions
 from grunlock.scale.chunks import RETRIES, ChunkedFiles, PieceChunk, cut_files, map_chunks, quiet
 from grunlock.scale.failures import told
-from grunlock.scale.slices import Slices, given_slices, train_slices
-from grunlock.scale.stream_finish import Finish
-from grunlock.scale.stream_tasks import (
+from grunlock.scale.stream.finish import Finish
+from grunlock.scale.stream.slices import Slices, given_slices, train_slices
+from grunlock.scale.stream.tasks import (
     ScanTask,
     ShardTask,
     scanned,

@@ -13,9 +13,9 @@ from grunlock.comparison.runs import SeedPlan, SeedRun
 from grunlock.errors import RunInterruptedError
 from grunlock.scale.cluster import alive_nodes
 from grunlock.scale.failures import is_ours, told
-from grunlock.scale.search import ATTEMPTS, cancel
-from grunlock.scale.share import NodeWatch, Share
-from grunlock.scale.workspace import Workspace, workspace_for
+from grunlock.scale.search.crew import ATTEMPTS, cancel
+from grunlock.scale.search.share import NodeWatch, Share
+from grunlock.scale.search.workspace import Workspace, workspace_for
 from grunlock.training.run_folder import RunFolder
 
 WAIT_SECONDS = 5.0  # between looks whether there is still somebody to wait for

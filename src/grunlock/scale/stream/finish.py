@@ -14,7 +14,7 @@ from grunlock.data.shard_files import write_index
 from grunlock.data.splits import SPLITS, SplitName
 from grunlock.data.store import writing_store
 from grunlock.errors import DataError
-from grunlock.scale.stream_tasks import HeldOut, encoded_in_parts, fingerprint_of, written
+from grunlock.scale.stream.tasks import HeldOut, encoded_in_parts, fingerprint_of, written
 from grunlock.shapes import IntArray
 from grunlock.text import TextFrontEnd, TokenTypes
 

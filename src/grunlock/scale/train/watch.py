@@ -12,8 +12,8 @@ from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from grunlock.errors import ClusterError, GrunlockError
-from grunlock.scale.board import GroupStarted, News, Outcome, WorkersLost
 from grunlock.scale.failures import told
+from grunlock.scale.train.board import GroupStarted, News, Outcome, WorkersLost
 from grunlock.training.events import CheckpointWritten, Listener, RunStarted
 from grunlock.training.interruption import StopRequest
 

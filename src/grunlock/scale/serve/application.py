@@ -20,9 +20,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from grunlock.errors import ClusterError, ServingError
 from grunlock.scale.cluster import Cluster, connected
 from grunlock.scale.failures import told
-from grunlock.scale.model_files import NAMESPACE, Files, Models, Shelf, Versions
-from grunlock.scale.replica import Replica
-from grunlock.scale.signals import Signals
+from grunlock.scale.serve.model_files import NAMESPACE, Files, Models, Shelf, Versions
+from grunlock.scale.serve.replica import Replica
+from grunlock.scale.serve.signals import Signals
 from grunlock.serving import Limits, ServerOptions
 from grunlock.serving.server import bound
 

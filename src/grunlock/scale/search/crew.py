@@ -18,9 +18,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from grunlock.errors import GrunlockError, RunInterruptedError
 from grunlock.scale.cluster import alive_nodes
 from grunlock.scale.failures import is_lost, is_ours, told
-from grunlock.scale.share import NodeWatch, Share
-from grunlock.scale.trial_tasks import TrialEnd, TrialSetting, link_data, run_trial_here, trial_part
-from grunlock.scale.workspace import Workspace, workspace_for
+from grunlock.scale.search.share import NodeWatch, Share
+from grunlock.scale.search.trial_tasks import TrialEnd, TrialSetting, link_data, run_trial_here, trial_part
+from grunlock.scale.search.workspace import Workspace, workspace_for
 from grunlock.tuning.objective import Outcome, Report
 from grunlock.tuning.results import TrialRecord
 from grunlock.tuning.study import Study

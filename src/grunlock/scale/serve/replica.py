@@ -16,7 +16,7 @@ from ray import serve
 
 from grunlock.errors import ServingError
 from grunlock.files import write_atomically
-from grunlock.scale.model_files import NAMESPACE, Versions
+from grunlock.scale.serve.model_files import NAMESPACE, Versions
 from grunlock.serving import ServerOptions
 from grunlock.serving.refusals import RequestError
 from grunlock.serving.server import settle

@@ -1,0 +1,1 @@
+"""Files larger than memory, scored by Ray Data into parts."""

@@ -1,0 +1,1 @@
+"""Trials and seed runs as Ray tasks."""

@@ -1,0 +1,1 @@
+"""The server's application in replicas of Ray Serve."""

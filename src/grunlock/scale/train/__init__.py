@@ -1,0 +1,1 @@
+"""Data-parallel training started by Ray Train."""

@@ -32,6 +32,9 @@ native-test:
 sanitize:
 	scripts/sanitize.sh
 
+# On all processors; pip uses one. Templates among the packages that are no Python are passed over, as pip does.
+COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+
 setup: $(INSTALLED)
 
 setup-dev: $(LOCKED_DEV) $(INSTALLED)
@@ -39,11 +42,13 @@ setup-dev: $(LOCKED_DEV) $(INSTALLED)
 # torch's own index has the small CPU build; elsewhere `torch==2.13.0` may bring CUDA packages along.
 $(LOCKED): requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
+	$(COMPILE)
 	touch $@
 
 $(LOCKED_DEV): requirements-dev.lock $(LOCKED)
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-dev.lock
+	$(COMPILE)
 	touch $@
 
 # Compiles what has changed in native/ and puts the library beside the sources in src/. GRUNLOCK_NATIVE=off leaves it

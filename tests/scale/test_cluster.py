@@ -48,3 +48,17 @@ def test_other_versions_on_a_node(two_nodes: Any, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ClusterError, match="runs other versions") as caught, connected(two_nodes.address):
         pass
     assert "3.99.1 here" in str(caught.value.got)
+
+
+def out_of_memory() -> None:
+    raise MemoryError("no room for 9 GB")
+
+
+def test_a_node_without_memory_is_not_one_without_grunlock(two_nodes: Any) -> None:
+    with (
+        connected(two_nodes.address) as cluster,
+        pytest.raises(ClusterError, match="ran out of memory") as told,
+    ):
+        clusters.ask_nodes(cluster.nodes[:1], out_of_memory)
+    assert told.value.where == cluster.nodes[0].host
+    assert "more memory" in str(told.value.cure)

@@ -13,7 +13,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from grunlock._version import __version__
-from grunlock.errors import ClusterError, GrunlockError
+from grunlock.errors import ClusterError
+from grunlock.scale.failures import is_lost, is_ours, told
 
 AUTO = "auto"
 CONNECT_SECONDS = 5.0  # until a port must have answered
@@ -214,9 +215,8 @@ def _answer(reference: Any, node: Node) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, GrunlockError):
-            raise cause from error
+        if is_ours(error) or is_lost(error):
+            raise told(error, node.host) from error
         raise ClusterError(
             "A node of the cluster cannot run grunlock.",
             where=node.host,

@@ -15,12 +15,9 @@ pages shared with others, the object store among them, count in each. The corpor
 a table, and one JSON document with all samples goes to --out.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,12 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.scale.corpus import write_corpus
+from benchmarks.scale.sizes import measure_sizes, size_options
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-
-from grunlock.machine import commit, machine
 
 SETTINGS = (
     'text.tokens="words"',
@@ -221,28 +216,18 @@ def _describe(shown: Progress, task: TaskID, activity: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("texts", type=int, nargs="*", default=[2_000_000, 20_000_000])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--folder", type=Path, help="where corpora and shards are kept meanwhile")
-    parser.add_argument("--cpus", type=int, default=2, help="processors of the cluster")
-    options = parser.parse_args()
-    results: list[Any] = []
+    options = size_options(__doc__)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    for num_texts in options.texts:
-        folder = Path(tempfile.mkdtemp(dir=options.folder))
-        try:
-            write_corpus(folder / "corpus", num_texts)
-            with cluster(options.cpus) as (address, roots), Progress(*columns, transient=True) as shown:
-                task = shown.add_task("")
 
-                results.append(measure(num_texts, folder, address, roots, partial(_describe, shown, task)))
-        finally:
-            shutil.rmtree(folder)
-        show(results)
-        if options.out is not None:
-            document = {"machine": machine(), "commit": commit(), "settings": SETTINGS, "sizes": results}
-            options.out.write_text(json.dumps(document) + "\n")
+    def measured(num_texts: int, folder: Path) -> dict[str, Any]:
+        with cluster(options.cpus) as (address, roots), Progress(*columns, transient=True) as shown:
+            task = shown.add_task("")
+            found: dict[str, Any] = measure(
+                num_texts, folder, address, roots, partial(_describe, shown, task)
+            )
+            return found
+
+    measure_sizes(options, SETTINGS, measured, show)
 
 
 if __name__ == "__main__":

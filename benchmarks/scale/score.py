@@ -8,10 +8,7 @@ benchmarks/scale/bounded_memory.py. Rows are counted in the parts, not in the ma
 afterwards. Last a table, and one JSON document with all samples goes to --out.
 """
 
-import argparse
 import json
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,12 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from benchmarks.scale.bounded_memory import MIB, SETTINGS, Watch, cluster, in_a_process
-from benchmarks.scale.corpus import write_corpus
+from benchmarks.scale.sizes import measure_sizes, size_options
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-
-from grunlock.machine import commit, machine
 
 LEARNED_TEXTS = 50_000
 KINDS = ("driver", "task", "ray")
@@ -89,27 +84,15 @@ def show(results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("texts", type=int, nargs="*", default=[2_000_000, 20_000_000])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--folder", type=Path, help="where corpora and parts are kept meanwhile")
-    parser.add_argument("--cpus", type=int, default=2, help="processors of the cluster")
-    options = parser.parse_args()
-    results: list[dict[str, Any]] = []
+    options = size_options(__doc__)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    for num_texts in options.texts:
-        folder = Path(tempfile.mkdtemp(dir=options.folder))
-        try:
-            write_corpus(folder / "corpus", num_texts)
-            with Progress(*columns, transient=True) as shown:
-                shown.add_task(f"scoring {num_texts:,} texts")
-                results.append(measure(num_texts, folder, options.cpus))
-        finally:
-            shutil.rmtree(folder)
-        show(results)
-        if options.out is not None:
-            document = {"machine": machine(), "commit": commit(), "settings": SETTINGS, "sizes": results}
-            options.out.write_text(json.dumps(document) + "\n")
+
+    def measured(num_texts: int, folder: Path) -> dict[str, Any]:
+        with Progress(*columns, transient=True) as shown:
+            shown.add_task(f"scoring {num_texts:,} texts")
+            return measure(num_texts, folder, options.cpus)
+
+    measure_sizes(options, SETTINGS, measured, show)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,8 @@ def _probe(address: str) -> str | None:
     if found.returncode == 0:
         return None
     text = found.stderr.decode(errors="replace")
+    if "InvalidAuthToken" in text:
+        raise _refused(address)
     if "Version mismatch" in text:
         raise _other_versions(address, _versions_in(text))
     lines = [line for line in text.splitlines() if line.strip()]
@@ -154,6 +156,17 @@ def _unreachable(address: str, reason: object) -> ClusterError:
         got=reason,
         expected="a Ray head node that listens there",
         cure="start one with `ray start --head`, and run this command on one of the cluster's nodes",
+    )
+
+
+def _refused(address: str) -> ClusterError:
+    return ClusterError(
+        "The cluster asks for a token that this process did not give.",
+        where=address,
+        got="InvalidAuthToken",
+        expected="the token of the cluster in ~/.ray/auth_token, and RAY_AUTH_MODE=token",
+        cure="export RAY_AUTH_MODE=token; on a machine without the token copy it from the head node, where "
+        "`ray get-auth-token` prints it",
     )
 
 

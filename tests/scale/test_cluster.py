@@ -43,6 +43,14 @@ def test_somebody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no answer of Ray" in str(caught.value.got)
 
 
+def test_a_cluster_that_asks_for_a_token(two_nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Failed to get cluster ID from GCS server: Unauthenticated: RPC error: InvalidAuthToken: missing"
+    monkeypatch.setattr(clusters, "PROBE", f"import sys; sys.exit({said!r})")
+    with pytest.raises(ClusterError, match="asks for a token") as caught, connected(two_nodes.address):
+        pass
+    assert "RAY_AUTH_MODE=token" in str(caught.value.cure)
+
+
 def test_other_versions_on_a_node(two_nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "own_versions", lambda: {"python": "3.99.1", "ray": "1", "grunlock": "9"})
     with pytest.raises(ClusterError, match="runs other versions") as caught, connected(two_nodes.address):

@@ -21,6 +21,7 @@ from grunlock.scale.failures import is_lost, is_ours, told
 from grunlock.scale.search.share import NodeWatch, Share
 from grunlock.scale.search.trial_tasks import TrialEnd, TrialSetting, link_data, run_trial_here, trial_part
 from grunlock.scale.search.workspace import Workspace, workspace_for
+from grunlock.training.interruption import StopRequest, stop_request
 from grunlock.tuning.objective import Outcome, Report
 from grunlock.tuning.results import TrialRecord
 from grunlock.tuning.study import Study
@@ -93,7 +94,8 @@ class _Search:
         try:
             for thread in threads:
                 thread.start()
-            self._hand_on_reports(threads)
+            with stop_request() as stop:
+                self._hand_on_reports(threads, stop)
         except BaseException as error:
             self.errors.insert(0, error)
             self.stop.set()
@@ -105,10 +107,13 @@ class _Search:
     def close(self) -> None:
         self.reports.shutdown(force=True)
 
-    def _hand_on_reports(self, threads: Sequence[threading.Thread]) -> None:
-        """Until all threads have ended. Raises ClusterError if no node is left, and KeyboardInterrupt."""
+    def _hand_on_reports(self, threads: Sequence[threading.Thread], stop: StopRequest) -> None:
+        """Until all threads have ended. Raises ClusterError if no node is left, and KeyboardInterrupt when a
+        stop was asked for: a signal that raised at once could fall into a callback of Ray and be lost."""
         watch = NodeWatch(self.share, self.workspace.folder)
         while any(thread.is_alive() for thread in threads):
+            if stop.requested:
+                raise KeyboardInterrupt
             try:
                 attempt, step, value = self.reports.get(timeout=POLL_SECONDS)
             except Empty:

@@ -16,9 +16,10 @@ from grunlock.scale.failures import is_ours, told
 from grunlock.scale.search.crew import ATTEMPTS, cancel
 from grunlock.scale.search.share import NodeWatch, Share
 from grunlock.scale.search.workspace import Workspace, workspace_for
+from grunlock.training.interruption import stop_request
 from grunlock.training.run_folder import RunFolder
 
-WAIT_SECONDS = 5.0  # between looks whether there is still somebody to wait for
+WAIT_SECONDS = 1.0  # between looks whether there is still somebody to wait for
 Key = tuple[Path, int]  # folder of a plan and seed
 
 
@@ -92,8 +93,11 @@ class SeedTasks:
 
     def _wait_for(self, task: Any) -> SeedRun:
         watch = NodeWatch(self._share, self._folder)
-        while not ray.wait([task], timeout=WAIT_SECONDS)[0]:
-            watch.look()
+        with stop_request() as stop:
+            while not ray.wait([task], timeout=WAIT_SECONDS)[0]:
+                if stop.requested:
+                    raise KeyboardInterrupt
+                watch.look()
         run: SeedRun = ray.get(task)
         return run
 

@@ -128,8 +128,12 @@ def test_a_lost_worker_costs_no_trial_and_a_bad_trial_no_study(
 def test_a_search_that_was_stopped_goes_on_without_the_cluster(
     cluster: Cluster, colours_csv: Path, tmp_path: Path
 ) -> None:
+    heard: list[TrialRecord] = []
+
     def stop(trial: TrialRecord, best: bool) -> None:
-        _thread.interrupt_main()
+        heard.append(trial)
+        if len(heard) == 1:  # a second Ctrl-C would not wait for checkpoints
+            _thread.interrupt_main()
 
     with pytest.raises(RunInterruptedError, match="Stopped"):
         tune(
